@@ -1,0 +1,1 @@
+"""Active exploration with deep networks by expected model output change (EMOC)."""

@@ -1,0 +1,94 @@
+"""Candidate sets: M sets of K unlabelled images, each set drawn within one group of images.
+
+The samplers differ only in their groups: true classes (`single_class`, the paper's), k-means
+clusters of the network's features (`cluster`), or all images in one (`uniform`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+PADDING = -1
+
+
+@dataclass(frozen=True, eq=False)
+class GroupingInputs:
+    """What a sampler may look at.
+
+    Attributes:
+        unlabelled: (n,) indices into the pool.
+        true_labels: (n_pool,) class ids; only for building sets.
+        features: Function of (k,) pool indices that returns the (k, d) penultimate features.
+        set_size: K.
+        rng: The generator of this step's grouping.
+    """
+
+    unlabelled: np.ndarray
+    true_labels: np.ndarray
+    features: Callable[[np.ndarray], np.ndarray]
+    set_size: int
+    rng: np.random.Generator
+
+
+def _by_class(inputs: GroupingInputs) -> np.ndarray:
+    return inputs.true_labels[inputs.unlabelled]
+
+
+def _together(inputs: GroupingInputs) -> np.ndarray:
+    return np.zeros(len(inputs.unlabelled), np.int64)
+
+
+def _by_cluster(inputs: GroupingInputs) -> np.ndarray:
+    # On average 2K images a cluster, so that at least one cluster can form a set.
+    clusters = max(1, len(inputs.unlabelled) // (2 * inputs.set_size))
+    if clusters == 1:
+        return _together(inputs)
+    features = inputs.features(inputs.unlabelled)
+    seed = int(inputs.rng.integers(2**31 - 1))
+    with threadpool_limits(1):  # several threads would give other bits from run to run
+        return KMeans(clusters, n_init=1, random_state=seed).fit_predict(features)
+
+
+SAMPLERS: dict[str, Callable[[GroupingInputs], np.ndarray]] = {
+    "single_class": _by_class,
+    "uniform": _together,
+    "cluster": _by_cluster,
+}
+
+
+def sample(
+    rng: np.random.Generator,
+    indices: np.ndarray,
+    groups: np.ndarray,
+    num_sets: int,
+    set_size: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws candidate sets: a group uniformly among those with K images left, then K of them.
+
+    Sets that come out alike are kept once: near a group's end M different sets do not exist.
+
+    Args:
+        rng: The generator to draw from.
+        indices: (n,) pool indices of the unlabelled images.
+        groups: (n,) group of each.
+        num_sets: M.
+        set_size: K.
+
+    Returns:
+        sets (M, K) int64 pool indices, ascending in each set, real sets first, −1 as padding;
+        and mask (M,) bool, which sets are real. All False when no group has K images.
+    """
+    sets = np.full((num_sets, set_size), PADDING, np.int64)
+    members = [indices[groups == group] for group in np.unique(groups)]
+    members = [group for group in members if len(group) >= set_size]
+    seen: set[bytes] = set()
+    if members:
+        for choice in rng.integers(len(members), size=num_sets):
+            drawn = np.sort(rng.choice(members[choice], set_size, replace=False))
+            if drawn.tobytes() not in seen:
+                sets[len(seen)] = drawn
+                seen.add(drawn.tobytes())
+    return sets, np.arange(num_sets) < len(seen)

@@ -1,0 +1,156 @@
+"""The configuration of an exploration: one frozen record of JSON values."""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+def _field(default: Any, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class ExplorationConfig:
+    """All settings of an exploration; the defaults are the preset `demo`.
+
+    The same names are keyword arguments of `gym.make` and flags of the binaries (there
+    `--steps` is `max_steps`). Values are JSON values, checked when the record is made.
+
+    Raises:
+        ValueError: A value has the wrong type or lies out of range.
+    """
+
+    dataset: str = _field("digits", "'digits' (embedded) or a tensorflow-datasets name")
+    data_dir: str | None = _field(None, "tensorflow-datasets folder; unset: TFDS_DATA_DIR")
+    known_classes: int = _field(4, "classes the model knows at the start")
+    novel_classes: int = _field(6, "classes that wait in the pool to be discovered")
+    initial_per_class: int = _field(10, "labelled images of each known class at the start")
+    pool_per_class: int = _field(60, "unlabelled images of each known and novel class")
+    num_candidate_sets: int = _field(100, "M, candidate sets per step")
+    set_size: int = _field(5, "K, images per candidate set")
+    sampler: str = _field(
+        "single_class",
+        "how candidate sets are built: 'single_class' (the paper's), 'uniform' or 'cluster'",
+    )
+    network: str = _field("small_cnn", "'small_cnn' or 'cifar10_quick' (the paper's)")
+    pretrain_iterations: int = _field(300, "SGD iterations on the initial images")
+    update_iterations: int = _field(100, "SGD iterations after each query")
+    batch_size: int = _field(32, "images per mini-batch")
+    learning_rate: float = _field(0.02, "of SGD")
+    momentum: float = _field(0.9, "of SGD")
+    weight_decay: float = _field(5e-4, "ω(θ) = ½·weight_decay·‖θ‖², for learner and scorer")
+    old_fraction: float = _field(0.8, "λ, probability that a mini-batch image is an old one")
+    reward: str = _field("accuracy_gain", "'accuracy_gain' or 'discovery'")
+    max_steps: int | None = _field(12, "update steps; null: until no candidate set is left")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            self._check_type(field)
+        positive = (
+            "known_classes", "initial_per_class", "pool_per_class", "num_candidate_sets",
+            "set_size", "update_iterations", "batch_size", "learning_rate",
+        )  # fmt: skip
+        for name in positive:
+            self._check(name, getattr(self, name) > 0, "a number above 0")
+        for name in ("novel_classes", "pretrain_iterations", "weight_decay"):
+            self._check(name, getattr(self, name) >= 0, "a number of at least 0")
+        self._check("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
+        self._check("old_fraction", 0 <= self.old_fraction < 1, "a number in [0, 1)")
+        self._check("max_steps", self.max_steps is None or self.max_steps > 0, "above 0, or none")
+        available = self.pool_per_class
+        where = "pool_per_class, since sets hold images of one class"
+        if self.sampler != "single_class":
+            available *= self.known_classes + self.novel_classes
+            where = "the number of pool images"
+        self._check("set_size", self.set_size <= available, f"at most {available} ({where})")
+
+    def _check_type(self, field: dataclasses.Field) -> None:
+        value = getattr(self, field.name)
+        kinds = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else ()
+        kinds = kinds or (field.type,)
+        if float in kinds and type(value) is int:
+            object.__setattr__(self, field.name, float(value))
+        elif not any(type(value) is kind for kind in kinds):
+            expected = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+            self._check(
+                field.name, False, f"a value of type {expected.replace('NoneType', 'None')}"
+            )
+        elif type(value) is float:
+            self._check(field.name, abs(value) < float("inf"), "a finite number")
+
+    def _check(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
+
+    @property
+    def num_steps(self) -> int:
+        """How many update steps an episode has: `max_steps`, or less if the pool runs out first.
+
+        With `single_class` every class gives ⌊pool_per_class / K⌋ sets; the other samplers go on
+        while K images are left at all.
+        """
+        classes = self.known_classes + self.novel_classes
+        if self.sampler == "single_class":
+            possible = classes * (self.pool_per_class // self.set_size)
+        else:
+            possible = classes * self.pool_per_class // self.set_size
+        return possible if self.max_steps is None else min(self.max_steps, possible)
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns a copy with some fields changed; raises `ValueError` for an unknown field."""
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in known:
+                raise ValueError(f"{name}: expected a field of {known}, got an unknown one")
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as a dictionary of JSON values."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """Returns the record as JSON; `from_json` reads it back to an equal record."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads what `to_json` wrote."""
+        return cls().replace(**json.loads(text))
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Self:
+        """Returns the preset `demo` (digits, minutes) or `paper` (CIFAR-100, hours), changed.
+
+        Raises:
+            ValueError: There is no such preset or field, or a value is out of range.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"preset: expected one of {sorted(PRESETS)}, got {name!r}")
+        return cls().replace(**{**PRESETS[name], **changes})
+
+
+# Section 4 of the paper; BUILD_NOTES.md tells which of these the paper leaves open.
+PRESETS: dict[str, dict[str, Any]] = {
+    "demo": {},
+    "paper": {
+        "dataset": "cifar100",
+        "known_classes": 10,
+        "novel_classes": 10,
+        "initial_per_class": 100,
+        "pool_per_class": 100,
+        "num_candidate_sets": 1000,
+        "set_size": 25,
+        "network": "cifar10_quick",
+        "pretrain_iterations": 1000,
+        "update_iterations": 1000,
+        "batch_size": 64,
+        "learning_rate": 1e-4,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "old_fraction": 0.9,
+        "max_steps": 10,
+    },
+}

@@ -1,0 +1,142 @@
+"""Named image-classification data sets as NumPy arrays."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """Images with their class ids; the arrays become read-only.
+
+    Attributes:
+        images: (n, H, W, channels); uint8 pixels in 0–255, or floats that the model eats as
+            they are (see `Exploration`).
+        labels: (n,) int64 class ids, each in [0, len(class_names)).
+        class_names: One name a class id.
+
+    Raises:
+        ValueError: Wrong shape, dtype or length, a label out of range, or a non-finite pixel.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        images, labels = np.asarray(self.images), np.asarray(self.labels)
+        if images.ndim != 4 or 0 in images.shape:
+            raise ValueError(
+                f"images: expected a non-empty array (n, H, W, channels), got shape {images.shape}"
+            )
+        if images.dtype != np.uint8 and images.dtype.kind != "f":
+            raise ValueError(f"images: expected dtype uint8 or floating, got {images.dtype}")
+        if images.dtype.kind == "f" and not np.isfinite(images).all():
+            bad = int(np.argmin(np.isfinite(images).all(axis=(1, 2, 3))))
+            raise ValueError(f"images: expected finite pixels, got NaN or infinity in image {bad}")
+        if labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"labels: expected shape ({len(images)},), one an image, got {labels.shape}"
+            )
+        if labels.dtype.kind not in "iu":
+            raise ValueError(f"labels: expected integer class ids, got dtype {labels.dtype}")
+        if labels.min() < 0 or labels.max() >= len(self.class_names):
+            raise ValueError(
+                f"labels: expected class ids in [0, {len(self.class_names)}), the number of "
+                f"class_names, got values in [{labels.min()}, {labels.max()}]"
+            )
+        object.__setattr__(self, "images", read_only(images))
+        object.__setattr__(self, "labels", read_only(labels.astype(np.int64)))
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Returns a view of `array` that cannot be written through."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+@functools.lru_cache(maxsize=2)
+def load(dataset: str, data_dir: str | None = None) -> tuple[ImageData, ImageData]:
+    """Loads the training and the test part of a data set; nothing is ever downloaded.
+
+    Args:
+        dataset: `"digits"` (scikit-learn's, embedded, 8×8 grey, brought to 0–255), or the name of
+            a tensorflow-datasets image-classification data set with images of one size, such as
+            `"cifar100"`, `"cifar10"` or `"fashion_mnist"`.
+        data_dir: The folder given to tensorflow-datasets; None means its default, the
+            environment variable `TFDS_DATA_DIR` or `~/tensorflow_datasets`.
+
+    Raises:
+        ValueError: The data set is unknown or is no classification of images of one size.
+        FileNotFoundError: The data set is not in the folder.
+    """
+    return _load_digits() if dataset == "digits" else _load_tfds(dataset, data_dir)
+
+
+def _load_digits() -> tuple[ImageData, ImageData]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images[..., None] * (255 / 16)).astype(np.uint8)
+    names = tuple(str(name) for name in digits.target_names)
+    # Every third image of each class is a test image: a fixed split that needs no seed.
+    rank_in_class = np.zeros(len(digits.target), np.int64)
+    for label in range(len(names)):
+        members = np.flatnonzero(digits.target == label)
+        rank_in_class[members] = np.arange(len(members))
+    test = rank_in_class % 3 == 2
+    return (
+        ImageData(images[~test], digits.target[~test], names),
+        ImageData(images[test], digits.target[test], names),
+    )
+
+
+def _load_tfds(dataset: str, data_dir: str | None) -> tuple[ImageData, ImageData]:
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(dataset, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError:
+        raise ValueError(
+            f"dataset: expected 'digits' or the name of a tensorflow-datasets data set, "
+            f"got {dataset!r}"
+        ) from None
+    if not builder.is_prepared():
+        raise FileNotFoundError(
+            f"dataset {dataset!r} is not prepared: looked in {builder.data_dir}; set --data_dir "
+            f"or TFDS_DATA_DIR to the folder that holds it, or download it with "
+            f"`tfds build {dataset}" + (f" --data_dir={data_dir}`" if data_dir else "`")
+        )
+    features, splits = builder.info.features, list(builder.info.splits)
+    names = sorted(features) if isinstance(features, tfds.features.FeaturesDict) else []
+    if not {"image", "label"} <= set(names):
+        raise ValueError(
+            f"dataset: expected one with features 'image' and 'label', got {dataset!r} with {names}"
+        )
+    if None in features["image"].shape:
+        raise ValueError(
+            f"dataset: expected images of one size, got {dataset!r} with image shape "
+            f"{features['image'].shape}"
+        )
+    test = next((name for name in ("test", "validation") if name in splits), None)
+    if "train" not in splits or test is None:
+        raise ValueError(
+            f"dataset: expected splits 'train' and 'test' (or 'validation'), got {dataset!r} "
+            f"with {splits}"
+        )
+    class_names = tuple(features["label"].names)
+    parts = builder.as_dataset(
+        split=["train", test],
+        batch_size=-1,
+        shuffle_files=False,
+        decoders=tfds.decode.PartialDecoding({"image": True, "label": True}),
+    )
+    return tuple(_image_data(part, class_names) for part in parts)
+
+
+def _image_data(part: dict[str, Any], names: tuple[str, ...]) -> ImageData:
+    return ImageData(part["image"].numpy(), part["label"].numpy(), names)

@@ -1,0 +1,184 @@
+"""Keras models with a linear head that grows by an output for each discovered class."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+# Kernel of a new unit: its logit starts near 0, whatever the old logits are.
+NEW_UNIT_STDDEV = 1e-3
+
+
+def _regularizer(weight_decay: float) -> keras.Regularizer | None:
+    # Keras' L2(l) is l·‖θ‖², so ω = ½·weight_decay·‖θ‖² has l = weight_decay / 2.
+    return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+
+
+def _penalty(weight_decay: float) -> dict[str, keras.Regularizer | None]:
+    return {
+        "kernel_regularizer": _regularizer(weight_decay),
+        "bias_regularizer": _regularizer(weight_decay),
+    }
+
+
+def _cifar10_quick(
+    shape: tuple[int, ...], num_classes: int, weight_decay: float, seeds: list[int]
+) -> keras.Model:
+    def gaussian(stddev: float, layer: int) -> dict:
+        initializer = keras.initializers.RandomNormal(0.0, stddev, seed=seeds[layer])
+        return {"kernel_initializer": initializer, **_penalty(weight_decay)}
+
+    layers = keras.layers
+    image = keras.Input(shape, name="image")
+    x = layers.Conv2D(32, 5, padding="same", name="conv1", **gaussian(1e-4, 0))(image)
+    x = layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
+    x = layers.ReLU(name="relu1")(x)
+    x = layers.Conv2D(32, 5, padding="same", name="conv2", **gaussian(0.01, 1))(x)
+    x = layers.ReLU(name="relu2")(x)
+    x = layers.AveragePooling2D(3, 2, padding="same", name="pool2")(x)
+    x = layers.Conv2D(64, 5, padding="same", name="conv3", **gaussian(0.01, 2))(x)
+    x = layers.ReLU(name="relu3")(x)
+    x = layers.AveragePooling2D(3, 2, padding="same", name="pool3")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(64, name="features", **gaussian(0.1, 3))(x)
+    x = layers.Dense(num_classes, name="head", **gaussian(0.1, 4))(x)
+    return keras.Model(image, x, name="cifar10_quick")
+
+
+def _small_cnn(
+    shape: tuple[int, ...], num_classes: int, weight_decay: float, seeds: list[int]
+) -> keras.Model:
+    def he(layer: int) -> dict:
+        initializer = keras.initializers.HeNormal(seed=seeds[layer])
+        return {"kernel_initializer": initializer, **_penalty(weight_decay)}
+
+    layers = keras.layers
+    image = keras.Input(shape, name="image")
+    x = layers.Rescaling(1 / 128, name="rescale")(image)
+    x = layers.Conv2D(16, 3, padding="same", name="conv1", **he(0))(x)
+    x = layers.ReLU(name="relu1")(x)
+    x = layers.MaxPooling2D(2, padding="same", name="pool1")(x)
+    x = layers.Conv2D(32, 3, padding="same", name="conv2", **he(1))(x)
+    x = layers.ReLU(name="relu2")(x)
+    x = layers.MaxPooling2D(2, padding="same", name="pool2")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(32, name="features", **he(2))(x)
+    x = layers.ReLU(name="relu3")(x)
+    x = layers.Dense(num_classes, name="head", **he(3))(x)
+    return keras.Model(image, x, name="small_cnn")
+
+
+NETWORKS: dict[str, Callable[..., keras.Model]] = {
+    "small_cnn": _small_cnn,
+    "cifar10_quick": _cifar10_quick,
+}
+
+
+def build(
+    name: str,
+    image_shape: tuple[int, ...],
+    num_classes: int,
+    weight_decay: float,
+    rng: np.random.Generator,
+) -> keras.Model:
+    """Builds a network with freshly drawn weights.
+
+    Args:
+        name: A key of `NETWORKS`: `"cifar10_quick"` eats pixels 0–255 minus the mean image
+            directly, `"small_cnn"` divides them by 128 first.
+        image_shape: (H, W, channels).
+        num_classes: C, linear outputs.
+        weight_decay: ω = ½·weight_decay·‖θ‖² over kernels and biases, as Keras regularizers.
+        rng: Source of the initializers' seeds.
+    """
+    seeds = [int(seed) for seed in rng.integers(2**31 - 1, size=8)]
+    return NETWORKS[name](image_shape, num_classes, weight_decay, seeds)
+
+
+def functional(model: keras.Model) -> keras.Model:
+    """Returns `model` as a functional model on the same layers (it is one, unless Sequential)."""
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs[0], model.outputs[0])
+    return model
+
+
+def check_model(model: keras.Model) -> keras.layers.Dense:
+    """Checks that a model can be scored and grown, and returns its head.
+
+    Raises:
+        ValueError: The model is not a built functional or Sequential one with one input and one
+            output, or does not end in a linear Dense layer.
+    """
+    mend = "functional or Sequential, with one input, ending in keras.layers.Dense(C)"
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise ValueError(f"model: expected a built keras.Model ({mend}), got {model!r}")
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            f"model: expected one input and one output, got {len(model.inputs)} and "
+            f"{len(model.outputs)}"
+        )
+    head = model.layers[-1]
+    name = getattr(head, "name", "?")
+    if not isinstance(head, keras.layers.Dense) or len(model.outputs[0].shape) != 2:
+        raise ValueError(
+            f"model: expected one that ends in a linear Dense layer with output (batch, C), got "
+            f"last layer {name!r} of type {type(head).__name__}"
+            + (" (drop the softmax: scores and loss take logits)" if _is_softmax(head) else "")
+        )
+    if head.activation is not keras.activations.linear:
+        raise ValueError(
+            f"model: expected one that ends in a linear Dense layer, got layer {name!r} with "
+            f"activation {keras.activations.serialize(head.activation)!r}; give it "
+            f"activation=None, since scores and loss take logits"
+        )
+    return head
+
+
+def _is_softmax(layer: keras.Layer) -> bool:
+    return isinstance(layer, keras.layers.Softmax) or (
+        isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.softmax
+    )
+
+
+def _replace_head(
+    model: keras.Model, call_head: Callable[[keras.KerasTensor], keras.KerasTensor]
+) -> keras.Model:
+    """Returns a model on the same body that calls `call_head` where the head was."""
+    head = model.layers[-1]
+
+    def call(layer, *args, **kwargs):
+        return call_head(*args) if layer is head else layer(*args, **kwargs)
+
+    return keras.models.clone_model(
+        functional(model), clone_function=lambda layer: layer, call_function=call
+    )
+
+
+def feature_extractor(model: keras.Model) -> keras.Model:
+    """Returns the body of `model`: image to the input of the head, (batch, d)."""
+    return _replace_head(model, lambda features: features)
+
+
+def grow_head(model: keras.Model, new_units: int, rng: np.random.Generator) -> keras.Model:
+    """Returns a model with `new_units` more outputs on the same body.
+
+    The old units' weights are copied bit for bit; a new unit starts with a Gaussian kernel of
+    standard deviation 0.001 and zero bias. The body's layers are shared with `model`.
+
+    Args:
+        model: One that `check_model` accepts.
+        new_units: How many outputs are added, after the old ones.
+        rng: Source of the new kernels.
+    """
+    head = check_model(model)
+    config = {**head.get_config(), "units": head.units + new_units}
+    grown_head = keras.layers.Dense.from_config(config)
+    grown = _replace_head(model, grown_head)
+    kernel = head.kernel.numpy()
+    new = rng.normal(0.0, NEW_UNIT_STDDEV, (kernel.shape[0], new_units)).astype(kernel.dtype)
+    weights = [np.concatenate([kernel, new], axis=1)]
+    if head.use_bias:
+        bias = head.bias.numpy()
+        weights.append(np.concatenate([bias, np.zeros(new_units, bias.dtype)]))
+    grown_head.set_weights(weights)
+    return grown

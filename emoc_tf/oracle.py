@@ -1,0 +1,56 @@
+"""Who answers queries. True labels live here, not in the pool."""
+
+from typing import Protocol
+
+import numpy as np
+
+
+class Oracle(Protocol):
+    """Anything that can be asked for the classes of images: a data set's labels, or a person."""
+
+    def label(self, indices: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """Returns the class ids of some pool images.
+
+        Args:
+            indices: (k,) int64, indices into the pool.
+            images: (k, H, W, channels), the same images as they came from the data set.
+
+        Returns:
+            (k,) integer class ids of the data set.
+        """
+        ...
+
+
+class LabelOracle:
+    """Answers from the data set's own labels.
+
+    Args:
+        labels: (n_pool,) class ids of all pool images.
+    """
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self._labels = labels
+
+    def label(self, indices: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """Returns the true class ids; see `Oracle.label`."""
+        return self._labels[indices]
+
+
+def ask(oracle: Oracle, indices: np.ndarray, images: np.ndarray, num_classes: int) -> np.ndarray:
+    """Asks the oracle and checks its answer.
+
+    Raises:
+        ValueError: The answer is not (k,) integer class ids in [0, num_classes).
+    """
+    answer = np.asarray(oracle.label(indices, images))
+    if answer.shape != indices.shape or answer.dtype.kind not in "iu":
+        raise ValueError(
+            f"oracle: expected {indices.shape} integer class ids, got {answer.dtype} of shape "
+            f"{answer.shape}"
+        )
+    if answer.min() < 0 or answer.max() >= num_classes:
+        raise ValueError(
+            f"oracle: expected class ids in [0, {num_classes}), got values in "
+            f"[{answer.min()}, {answer.max()}]"
+        )
+    return answer.astype(np.int64)

@@ -1,0 +1,60 @@
+"""The pool: all training images, and what has been asked about them."""
+
+import numpy as np
+
+from emoc_tf.data import read_only
+
+UNLABELLED = -1
+
+
+class Pool:
+    """Training images with the labels known so far, as columns of the model's output.
+
+    Attributes:
+        images: (n_pool, H, W, channels) float32, as the model eats them.
+        labels: (n_pool,) int64, column of the model's output, −1 until asked.
+    """
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = read_only(images)
+        self._labels = np.full(len(images), UNLABELLED, np.int64)
+        self.labels = read_only(self._labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Indices of the labelled images, ascending."""
+        return np.flatnonzero(self._labels != UNLABELLED)
+
+    @property
+    def unlabelled(self) -> np.ndarray:
+        """Indices of the images that can still be asked about, ascending."""
+        return np.flatnonzero(self._labels == UNLABELLED)
+
+    def label(self, indices: np.ndarray, columns: np.ndarray) -> None:
+        """Enters labels; a label never changes.
+
+        Args:
+            indices: (k,) distinct indices of unlabelled images.
+            columns: (k,) columns of the model's output, at least 0.
+
+        Raises:
+            ValueError: An image is labelled already or named twice, or a column is negative.
+        """
+        if len(np.unique(indices)) != len(indices):
+            raise ValueError(f"indices: expected distinct ones, got {list(indices)}")
+        asked = indices[self._labels[indices] != UNLABELLED]
+        if asked.size:
+            raise ValueError(f"indices: expected unlabelled images, got labelled {list(asked)}")
+        if np.min(columns, initial=0) < 0:
+            raise ValueError(f"columns: expected at least 0, got {np.min(columns)}")
+        self._labels[indices] = columns
+
+    def snapshot(self) -> "Pool":
+        """Returns a pool of its own with the same images that later labels do not reach."""
+        copy = Pool(self.images)
+        copy._labels[:] = self._labels
+        copy._labels.flags.writeable = False
+        return copy

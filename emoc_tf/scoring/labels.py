@@ -1,0 +1,70 @@
+"""Which label a candidate set is scored under, and the checks that all scorers share."""
+
+import numpy as np
+from scipy.special import log_softmax
+
+OUTPUTS = ("logits", "softmax")
+LABEL_MODES = ("set", "image", "expected")
+
+
+def check_output(output: str) -> None:
+    """Raises `ValueError` unless `output` is `"logits"` or `"softmax"`."""
+    if output not in OUTPUTS:
+        raise ValueError(f"output: expected one of {list(OUTPUTS)}, got {output!r}")
+
+
+def check_labels(labels: np.ndarray, count: int, num_classes: int) -> np.ndarray:
+    """Returns labels as (count,) int64 columns of the model's output.
+
+    Raises:
+        ValueError: Another shape or dtype, or a label outside [0, num_classes).
+    """
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels: expected ({count},) integers, got {labels.dtype} of shape {labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(
+            f"labels: expected columns in [0, {num_classes}), got values in "
+            f"[{labels.min()}, {labels.max()}]"
+        )
+    return labels.astype(np.int64)
+
+
+def check_sets(sets: np.ndarray, num_images: int) -> np.ndarray:
+    """Returns sets as (M, K) int64 with −1 as padding.
+
+    Raises:
+        ValueError: Another shape or dtype, or an index outside [−1, num_images).
+    """
+    sets = np.asarray(sets)
+    if sets.ndim != 2 or 0 in sets.shape or sets.dtype.kind not in "iu":
+        raise ValueError(
+            f"sets: expected a non-empty (M, K) array of integers, got {sets.dtype} of shape "
+            f"{sets.shape}"
+        )
+    if sets.min() < -1 or sets.max() >= num_images:
+        raise ValueError(
+            f"sets: expected indices in [0, {num_images}) or -1 as padding, got values in "
+            f"[{sets.min()}, {sets.max()}]"
+        )
+    return sets.astype(np.int64)
+
+
+def sum_over_sets(values: np.ndarray, sets: np.ndarray) -> np.ndarray:
+    """Sums per-image values over each set: (n,) or (n, C) to (M,) or (M, C); empty sets give 0."""
+    real = sets >= 0
+    gathered = values[np.where(real, sets, 0)]
+    return np.where(real.reshape(real.shape + (1,) * (values.ndim - 1)), gathered, 0).sum(axis=1)
+
+
+def most_likely_set_labels(logits: np.ndarray, sets: np.ndarray) -> np.ndarray:
+    """Returns each set's most likely label, argmax_c Σ_{x'∈X'} log p(c|x'), (M,).
+
+    Args:
+        logits: (n, C), of the images that `sets` points into.
+        sets: (M, K) indices, −1 as padding.
+    """
+    log_posterior = log_softmax(logits.astype(np.float64), axis=1)
+    return sum_over_sets(log_posterior, sets).argmax(axis=1)

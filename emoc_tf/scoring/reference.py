@@ -1,0 +1,238 @@
+"""The literal EMOC: slow, in float64, one example and one output row at a time.
+
+This is the oracle that every fast path is tested against. Axis letters: N reference images,
+n candidate images, M sets, K images a set, C outputs, P trainable parameters.
+"""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from emoc_tf.scoring.labels import (
+    check_labels,
+    check_output,
+    check_sets,
+    most_likely_set_labels,
+    sum_over_sets,
+)
+
+
+def rebuild(model: keras.Model, dtype: str = "float64") -> keras.Model:
+    """Returns a copy of the model that computes in `dtype`, with the weights copied."""
+    copy = _clone(model, dtype)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _clone(model: keras.Model, dtype: str) -> keras.Model:
+    def clone_layer(layer: keras.Layer) -> keras.Layer:
+        if isinstance(layer, keras.Model):
+            return _clone(layer, dtype)
+        return layer.__class__.from_config({**layer.get_config(), "dtype": dtype})
+
+    # New inputs too, in nested models as well: Keras casts what a model is fed to the dtype of
+    # its input layers.
+    inputs = [
+        keras.Input(
+            batch_shape=tensor.shape, dtype=dtype if "float" in tensor.dtype else tensor.dtype
+        )
+        for tensor in model.inputs
+    ]
+    return keras.models.clone_model(
+        model,
+        input_tensors=inputs if len(inputs) > 1 else inputs[0],
+        clone_function=clone_layer,
+    )
+
+
+def outputs(model: keras.Model, images: np.ndarray, output: str = "logits") -> np.ndarray:
+    """Returns f(x;θ) for images (n, ...): (n, C) logits, or their softmax."""
+    check_output(output)
+    logits = model(tf.cast(images, model.inputs[0].dtype), training=False)
+    return (logits if output == "logits" else tf.nn.softmax(logits)).numpy()
+
+
+def _variables(model: keras.Model) -> list[tf.Variable]:
+    return [variable.value for variable in model.trainable_variables]
+
+
+def _flat(gradients: list[tf.Tensor]) -> tf.Tensor:
+    return tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], 0)
+
+
+# Both are compiled once per model and called once per row or example: eager calls would compile
+# grouped convolutions, which Keras runs through XLA on CPU, anew each time.
+
+
+def _row_function(model: keras.Model, output: str) -> Callable[..., tf.Tensor]:
+    """Returns a function of (image, column) that gives ∂f_column/∂θ, (P,)."""
+    check_output(output)
+
+    @tf.function
+    def row(image: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            logits = model(image[None], training=False)[0]
+            value = (logits if output == "logits" else tf.nn.softmax(logits))[column]
+        return _flat(tape.gradient(value, _variables(model), unconnected_gradients="zero"))
+
+    return row
+
+
+def _loss_gradient_function(model: keras.Model, regularizer: bool) -> Callable[..., tf.Tensor]:
+    """Returns a function of (image, label) that gives ∇θ(CE + ω), (P,)."""
+
+    @tf.function
+    def loss_gradient(image: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            logits = model(image[None], training=False)[0]
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(label, logits)
+            if regularizer and model.losses:
+                loss += tf.add_n(model.losses)
+        return _flat(tape.gradient(loss, _variables(model), unconnected_gradients="zero"))
+
+    return loss_gradient
+
+
+def _image(model: keras.Model, image: np.ndarray) -> tf.Tensor:
+    return tf.cast(image, model.inputs[0].dtype)
+
+
+def jacobian(model: keras.Model, image: np.ndarray, output: str = "logits") -> np.ndarray:
+    """Returns J(x) = ∂f(x;θ)/∂θ, (C, P), by one gradient per output row.
+
+    Args:
+        model: The model, computing in the precision wanted (see `rebuild`).
+        image: One image, without a batch axis.
+        output: `"logits"` or `"softmax"`, what f is.
+    """
+    return _jacobian(model, _row_function(model, output), image)
+
+
+def _jacobian(model: keras.Model, row: Callable[..., tf.Tensor], image: np.ndarray) -> np.ndarray:
+    columns = range(model.output_shape[-1])
+    return np.stack([row(_image(model, image), tf.constant(c)).numpy() for c in columns])
+
+
+def gradient(
+    model: keras.Model, image: np.ndarray, label: int, regularizer: bool = True
+) -> np.ndarray:
+    """Returns g(x',y') = ∇θ(CE(x',y') + ω(θ)), (P,), with ω = sum(model.losses).
+
+    Args:
+        model: The model.
+        image: One image, without a batch axis.
+        label: Column of the output, in [0, C).
+        regularizer: Whether ω takes part.
+    """
+    function = _loss_gradient_function(model, regularizer)
+    return function(_image(model, image), tf.constant(label)).numpy()
+
+
+def _pair_scores(
+    model: keras.Model,
+    reference: np.ndarray,
+    pairs: list[tuple[np.ndarray, int]],
+    output: str,
+    regularizer: bool,
+) -> np.ndarray:
+    """Eq. 4 for (image, label) pairs: the mean over x of ‖J(x) g(x',y')‖₁."""
+    function = _loss_gradient_function(model, regularizer)
+    gradients = np.stack(
+        [function(_image(model, image), tf.constant(label)).numpy() for image, label in pairs],
+        axis=1,
+    )  # [P, pairs]
+    row = _row_function(model, output)
+    total = np.zeros(len(pairs))
+    for image in reference:
+        total += np.abs(_jacobian(model, row, image) @ gradients).sum(axis=0)
+    return total / len(reference)
+
+
+def scores(
+    model: keras.Model,
+    reference: np.ndarray,
+    candidates: np.ndarray,
+    labels: np.ndarray | None = None,
+    output: str = "logits",
+    regularizer: bool = True,
+) -> np.ndarray:
+    """Eq. 4: s(x',y') = (1/N) Σ_x ‖J(x) g(x',y')‖₁, in float64.
+
+    Args:
+        model: Any functional or Sequential model ending in logits.
+        reference: (N, ...) images x.
+        candidates: (n, ...) images x'.
+        labels: (n,) columns y'; None means each candidate's most likely one.
+        output: `"logits"` or `"softmax"`, what f is; the loss is the same.
+        regularizer: Whether ∇ω is part of g.
+
+    Returns:
+        (n,) scores, at least 0.
+    """
+    check_output(output)
+    model = rebuild(model)
+    logits = outputs(model, candidates)
+    labels = logits.argmax(1) if labels is None else check_labels(labels, *logits.shape)
+    pairs = list(zip(candidates, labels, strict=True))
+    return _pair_scores(model, reference, pairs, output, regularizer)
+
+
+def expected_scores(
+    model: keras.Model,
+    reference: np.ndarray,
+    candidates: np.ndarray,
+    output: str = "logits",
+    regularizer: bool = True,
+) -> np.ndarray:
+    """Eq. 2: Σ_y p(y|x') s(x',y), (n,); arguments as in `scores`."""
+    check_output(output)
+    model = rebuild(model)
+    posterior = outputs(model, candidates, "softmax")
+    pairs = [(image, label) for image in candidates for label in range(posterior.shape[1])]
+    per_pair = _pair_scores(model, reference, pairs, output, regularizer)
+    return (posterior * per_pair.reshape(posterior.shape)).sum(axis=1)
+
+
+def set_scores(
+    model: keras.Model,
+    reference: np.ndarray,
+    images: np.ndarray,
+    sets: np.ndarray,
+    labels: str | np.ndarray = "set",
+    output: str = "logits",
+    regularizer: bool = True,
+) -> np.ndarray:
+    """Eq. 5: Δf(X') = Σ_{x'∈X'} s(x', ŷ), (M,).
+
+    Args:
+        model: As in `scores`.
+        reference: (N, ...) images x.
+        images: (n, ...) images that `sets` points into.
+        sets: (M, K) indices, −1 as padding.
+        labels: ŷ: `"set"`, one label for all of X', argmax_c Σ_{x'∈X'} log p(c|x'); `"image"`,
+            each image's own most likely label; `"expected"`, Eq. 2 instead of Eq. 4; or (M,)
+            columns.
+        output: As in `scores`.
+        regularizer: As in `scores`.
+    """
+    sets = check_sets(sets, len(images))
+    if isinstance(labels, str) and labels == "expected":
+        per_image = expected_scores(model, reference, images, output, regularizer)
+        return sum_over_sets(per_image, sets)
+    if isinstance(labels, str) and labels == "image":
+        return sum_over_sets(scores(model, reference, images, None, output, regularizer), sets)
+    if isinstance(labels, str):
+        logits = outputs(rebuild(model), images)
+        set_labels = most_likely_set_labels(logits, sets)
+    else:
+        set_labels = check_labels(labels, len(sets), model.output_shape[-1])
+    pairs = [
+        (images[index], label)
+        for row, label in zip(sets, set_labels, strict=True)
+        for index in row[row >= 0]
+    ]
+    per_pair = _pair_scores(rebuild(model), reference, pairs, output, regularizer)
+    set_of = np.nonzero(sets >= 0)[0]
+    return np.bincount(set_of, weights=per_pair, minlength=len(sets))

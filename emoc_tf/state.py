@@ -1,0 +1,39 @@
+"""The read-only view of an exploration that agents get."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from emoc_tf.pool import Pool
+
+
+@dataclass(frozen=True, eq=False)
+class ExplorationState:
+    """What a policy may know. All arrays are read-only; no true label can be reached from here.
+
+    Axis letters: M candidate sets, K images a set, C outputs.
+
+    Attributes:
+        model: The current model; (n, H, W, channels) to (n, C) logits. Agents leave it as it is.
+        pool: `pool.images` (n_pool, H, W, channels) as the model eats them, and `pool.labels`,
+            the column of the model's output, −1 until asked.
+        candidates: (M, K) int64 indices into `pool.images`, −1 as padding.
+        candidate_mask: (M,) bool, which sets are real and may be chosen.
+        probabilities: (n_pool, C) float32, softmax of the model's output.
+        known_classes: Class ids of the data set in output order: column j is known_classes[j].
+        step: How many sets have been labelled so far.
+    """
+
+    model: keras.Model
+    pool: Pool
+    candidates: np.ndarray
+    candidate_mask: np.ndarray
+    probabilities: np.ndarray
+    known_classes: tuple[int, ...]
+    step: int
+
+    @property
+    def reference(self) -> np.ndarray:
+        """The images x that the expected change runs over: all of the pool, labelled or not."""
+        return self.pool.images

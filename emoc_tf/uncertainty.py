@@ -1,0 +1,45 @@
+"""Uncertainty measures of posteriors, and their means over candidate sets.
+
+All take posteriors (n, C) and return (n,).
+"""
+
+import numpy as np
+
+
+def max_score(posterior: np.ndarray) -> np.ndarray:
+    """The highest class score, in [1/C, 1]."""
+    return posterior.max(axis=1)
+
+
+def min_score(posterior: np.ndarray) -> np.ndarray:
+    """The lowest class score, in [0, 1/C]."""
+    return posterior.min(axis=1)
+
+
+def margin(posterior: np.ndarray) -> np.ndarray:
+    """Difference of the two highest class scores, in [0, 1]; 1 where there is one class."""
+    if posterior.shape[1] == 1:
+        return np.ones(len(posterior), posterior.dtype)
+    second, first = np.partition(posterior, -2, axis=1)[:, -2:].T
+    return first - second
+
+
+def entropy(posterior: np.ndarray) -> np.ndarray:
+    """Entropy divided by log C, in [0, 1]; 0 where there is one class."""
+    if posterior.shape[1] == 1:
+        return np.zeros(len(posterior), posterior.dtype)
+    # The smallest normal number stands for 0, whose share of the entropy is 0.
+    logarithm = np.log(np.maximum(posterior, np.finfo(posterior.dtype).tiny))
+    return -(posterior * logarithm).sum(axis=1) / np.log(posterior.shape[1])
+
+
+def set_means(values: np.ndarray, sets: np.ndarray) -> np.ndarray:
+    """Returns the mean of per-image values over each set, (M,); 0 for a set of padding alone.
+
+    Args:
+        values: (n,), a value per pool image.
+        sets: (M, K) indices, −1 as padding.
+    """
+    real = sets >= 0
+    total = np.where(real, values[sets], 0).sum(axis=1, dtype=np.float64)
+    return total / np.maximum(real.sum(axis=1), 1)

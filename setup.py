@@ -1,0 +1,51 @@
+"""Packaging: `envs/` and `agents/` are installed as `emoc_tf.envs` and `emoc_tf.agents`."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+setup(
+    name="emoc_tf",
+    version="0.1.0",
+    description="Active exploration with deep networks by expected model output change (EMOC), "
+    "in TensorFlow/Keras behind a Gymnasium interface",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11",
+    # Top-level packages called `agents` and `envs` would overwrite other distributions' files.
+    packages=[
+        "emoc_tf",
+        "emoc_tf.scoring",
+        "emoc_tf.experiments",
+        "emoc_tf.envs",
+        "emoc_tf.agents",
+    ],
+    package_dir={"emoc_tf.envs": "envs", "emoc_tf.agents": "agents"},
+    package_data={"emoc_tf": ["py.typed"]},
+    install_requires=[
+        "tensorflow>=2.21",
+        "keras>=3.15",
+        "tensorflow-datasets>=4.9.10",
+        "importlib_resources>=7.0",  # imported by tensorflow-datasets 4.9.10, not declared by it
+        "numpy>=2.4",
+        "scipy>=1.17",
+        "gymnasium>=1.4",
+        "absl-py>=2.5",
+        "scikit-learn>=1.9",
+        "threadpoolctl>=3.6",
+        "matplotlib>=3.11",
+        "rich>=15.0",
+        "tqdm>=4.70",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21"],
+        "test": ["pytest>=9.0", "ruff>=0.17", "build>=1.3", "setuptools>=80"],
+    },
+    entry_points={
+        "console_scripts": [
+            "emoc-explore=emoc_tf.experiments.explore:run",
+            "emoc-compare=emoc_tf.experiments.compare:run",
+            "emoc-report=emoc_tf.experiments.report:run",
+        ]
+    },
+)

@@ -1,0 +1,167 @@
+"""The batched scorer against the literal reference."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from emoc_tf.scoring import EMOCScorer, reference, scorer
+from tests.scoring import models
+
+
+def batched(model, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the slow way's warning has its own test
+        return EMOCScorer(model, **settings)
+
+
+def assert_close(fast, literal, tolerance=1e-4):
+    assert fast.shape == literal.shape
+    assert np.abs(fast - literal).max() <= tolerance * np.abs(literal).max()
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Several chunks and ragged tails on both sides of every product."""
+    monkeypatch.setattr(scorer, "GRADIENT_BATCH", 4)
+    monkeypatch.setattr(scorer, "CANDIDATE_BYTES", 1)
+    monkeypatch.setattr(scorer, "REFERENCE_BYTES", 1 << 12)
+    monkeypatch.setattr(scorer, "FORWARD_BATCH", 3)
+
+
+@pytest.mark.parametrize("regularizer", [True, False])
+@pytest.mark.parametrize("output", ["logits", "softmax"])
+@pytest.mark.parametrize("name", sorted(models.MODELS))
+def test_scores(name, output, regularizer):
+    model = models.make(name)
+    images = models.images(13, model.input_shape[1:])
+    x, candidates = images[:6], images[6:]
+    labels = np.arange(len(candidates)) % model.output_shape[-1]
+    fast = batched(model, output=output, regularizer=regularizer)
+    settings = {"output": output, "regularizer": regularizer}
+    for given in (labels, None):
+        assert_close(
+            fast.scores(x, candidates, given),
+            reference.scores(model, x, candidates, given, **settings),
+        )
+    assert_close(
+        fast.expected_scores(x, candidates),
+        reference.expected_scores(model, x, candidates, **settings),
+    )
+
+
+@pytest.mark.parametrize("output", ["logits", "softmax"])
+@pytest.mark.parametrize("labels", ["set", "image", "expected", "given"])
+def test_set_scores(labels, output):
+    model = models.make("convolutional", scale=2.0)
+    images = models.images(9, model.input_shape[1:])
+    sets = np.array([[0, 1, 2], [2, 3, -1], [4, 1, 8], [-1, -1, -1], [8, 2, 0]])
+    labels = np.array([3, 0, 1, 2, 3]) if labels == "given" else labels
+    fast = batched(model, output=output).set_scores(images[:5], images, sets, labels)
+    literal = reference.set_scores(model, images[:5], images, sets, labels, output)
+    assert fast[3] == 0
+    assert_close(fast, literal)
+
+
+def test_one_image_has_different_labels_in_different_sets():
+    model = models.make("dense", scale=3.0)
+    images = models.images(30, model.input_shape[1:])
+    logits = reference.outputs(model, images)
+    sets = np.stack([np.arange(0, 29), np.arange(1, 30)], axis=1)
+    labels = scorer.most_likely_set_labels(logits, sets)
+    own = {(image, label) for row, label in zip(sets, labels, strict=True) for image in row}
+    assert len(own) > len({image for image, _ in own})
+    assert_close(
+        batched(model).set_scores(images, images, sets),
+        reference.set_scores(model, images, images, sets),
+    )
+
+
+@pytest.mark.parametrize("regularizer", [True, False])
+@pytest.mark.parametrize("output", ["logits", "softmax"])
+def test_where_the_model_is_almost_certain(output, regularizer):
+    """At p within 1e-6 of 1 the difference p − 1 would keep one digit in float32."""
+    model = models.make("dense")
+    images = models.images(8, model.input_shape[1:])
+    weights = model.get_weights()
+    logits = reference.outputs(model, images)
+    weights[-1] = weights[-1] * (16 / (np.sort(logits)[:, -1] - np.sort(logits)[:, -2]).min())
+    model.set_weights(weights)
+    posterior = reference.outputs(reference.rebuild(model), images, "softmax")
+    assert (1 - posterior.max(axis=1)).max() < 1e-6
+    settings = {"output": output, "regularizer": regularizer}
+    fast = batched(model, **settings)
+    assert_close(fast.scores(images, images), reference.scores(model, images, images, **settings))
+    assert_close(
+        fast.expected_scores(images, images),
+        reference.expected_scores(model, images, images, **settings),
+    )
+
+
+def test_float64_models_agree_to_float64_digits():
+    model = reference.rebuild(models.make("convolutional"))
+    images = models.images(9, model.input_shape[1:]).astype(np.float64)
+    fast = batched(model).scores(images[:4], images[4:])
+    np.testing.assert_allclose(fast, reference.scores(model, images[:4], images[4:]), rtol=1e-11)
+
+
+def test_one_output_scores_only_the_regulariser():
+    """With one class p = 1 and the loss has no gradient."""
+    model = models.randomised(models.dense(classes=1))
+    images = models.images(4, model.input_shape[1:])
+    assert_close(batched(model).scores(images, images), reference.scores(model, images, images))
+    assert not batched(model, regularizer=False).scores(images, images).any()
+
+
+def test_later_weights_are_seen_and_the_model_is_left_alone():
+    model = models.make("convolutional")
+    images = models.images(6, model.input_shape[1:])
+    fast = batched(model)
+    fast.scores(images, images)
+    models.randomised(model, seed=5)
+    before = [weight.copy() for weight in model.get_weights()]
+    assert_close(fast.scores(images, images), reference.scores(model, images, images))
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_layers_that_go_the_slow_way_are_named_once():
+    with pytest.warns(UserWarning, match=r"batch_normalization.*Functional") as caught:
+        EMOCScorer(models.make("unusual"))
+    assert len(caught) == 1
+
+
+def bad_inputs():
+    images = models.images(4, (5, 3, 1))
+    nan = images.copy()
+    nan[2] = np.nan
+    sets = np.array([[0, 1]])
+    return {
+        "shape of the reference": (("scores", images[:, :4], images), "reference: .*shape"),
+        "no candidate": (("scores", images, images[:0]), "candidates: .*non-empty"),
+        "no reference": (("scores", images[:0], images), "reference: .*non-empty"),
+        "label range": (("scores", images, images, np.array([0, 1, 2, 4])), r"labels: .*\[0, 4\)"),
+        "label count": (("scores", images, images, np.array([0])), r"labels: expected \(4,\)"),
+        "label type": (("scores", images, images, np.ones(4)), "labels: .*integers.*float64"),
+        "NaN": (("scores", images, nan), "candidates: expected finite .*at 2"),
+        "set range": (("set_scores", images, images, np.array([[0, 4]])), r"sets: .*\[0, 4\)"),
+        "set rank": (("set_scores", images, images, np.arange(4)), "sets: .*M, K"),
+        "label mode": (("set_scores", images, images, sets, "mode"), "labels: .*'mode'"),
+    }
+
+
+@pytest.mark.parametrize("case", sorted(bad_inputs()))
+def test_bad_input_gets_one_clear_sentence(case):
+    (method, *arguments), message = bad_inputs()[case]
+    with pytest.raises(ValueError, match=message):
+        getattr(batched(models.make("dense")), method)(*arguments)
+
+
+def test_bad_models_and_settings():
+    image = keras.Input((4,))
+    softmax = keras.Model(image, keras.layers.Dense(3, activation="softmax")(image))
+    with pytest.raises(ValueError, match="activation 'softmax'; give it activation=None"):
+        EMOCScorer(softmax)
+    with pytest.raises(ValueError, match=r"output: expected one of .*'probability'"):
+        EMOCScorer(models.make("dense"), output="probability")
