@@ -35,7 +35,6 @@ setup(
         "threadpoolctl>=3.6",
         "matplotlib>=3.11",
         "rich>=15.0",
-        "tqdm>=4.70",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21"],

@@ -1,1 +1,42 @@
-"""Active exploration with deep networks by expected model output change (EMOC)."""
+"""Active exploration with deep networks by expected model output change (EMOC).
+
+Importing this package registers the environments `emoc_tf/Digits-v0`, `emoc_tf/CIFAR100-v0` and
+`emoc_tf/ActiveExploration-v0` with Gymnasium. The policies are in `emoc_tf.agents`, the
+environment class in `emoc_tf.envs`, the scores in `emoc_tf.scoring`.
+"""
+
+import gymnasium as gym
+import keras
+
+from emoc_tf.config import PRESETS, ExplorationConfig
+from emoc_tf.data import ImageData, load
+from emoc_tf.evaluation import StepOutcome
+from emoc_tf.exploration import Exploration
+from emoc_tf.oracle import Oracle
+from emoc_tf.pool import Pool
+from emoc_tf.state import ExplorationState
+
+__all__ = [
+    "PRESETS",
+    "Exploration",
+    "ExplorationConfig",
+    "ExplorationState",
+    "ImageData",
+    "Oracle",
+    "Pool",
+    "StepOutcome",
+    "load",
+]
+
+__version__ = "0.1.0"
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"emoc_tf: expected Keras with the backend 'tensorflow', got "
+        f"{keras.backend.backend()!r}; set KERAS_BACKEND=tensorflow"
+    )
+
+_ENTRY_POINT = "emoc_tf.envs:ActiveExplorationEnv"
+gym.register("emoc_tf/Digits-v0", _ENTRY_POINT, kwargs={"preset": "demo"})
+gym.register("emoc_tf/CIFAR100-v0", _ENTRY_POINT, kwargs={"preset": "paper"})
+gym.register("emoc_tf/ActiveExploration-v0", _ENTRY_POINT)

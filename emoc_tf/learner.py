@@ -1,7 +1,5 @@
 """Continual fine-tuning: SGD with momentum on a mix of old and novel data."""
 
-from collections.abc import Callable
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -56,7 +54,11 @@ class Learner:
             _grown(velocity, variable)
             for velocity, variable in zip(old, model.trainable_variables, strict=True)
         ]
-        self._train_slice = tf.function(self._slice, reduce_retracing=True)
+        # Traced here and once: the model is another one only after a discovery.
+        self._train_slice = tf.function(self._slice).get_concrete_function(
+            tf.TensorSpec([None, self._batch_size], tf.int32),
+            tf.TensorSpec([len(self._images)], tf.int32),
+        )
 
     def train(
         self,
@@ -65,7 +67,6 @@ class Learner:
         labels: np.ndarray,
         old: np.ndarray,
         novel: np.ndarray | None = None,
-        progress: Callable[[int], None] = lambda iterations: None,
     ) -> None:
         """Runs SGD iterations.
 
@@ -75,19 +76,18 @@ class Learner:
             labels: (n_pool,) columns of the model's output; read at `old` and `novel` only.
             old: Indices of the images labelled before, not empty.
             novel: Indices of the set just labelled; None trains on `old` alone (pretraining).
-            progress: Called with the number of iterations done since its last call.
 
         Raises:
             FloatingPointError: The loss became NaN or infinite.
         """
-        old_fraction = 1.0 if novel is None else self._old_fraction
+        old_share = tf.constant(1.0 if novel is None else self._old_fraction)
         novel = old if novel is None else novel
         data = [tf.constant(array, tf.int32) for array in (labels, old, novel)]
         for start in range(0, iterations, SLICE_ITERATIONS):
             length = min(SLICE_ITERATIONS, iterations - start)
-            slice_seed = seed + np.array([0, start], np.int32)
+            slice_seed = tf.constant(seed + np.array([0, start], np.int32))
             batches = draw_mini_batches(
-                tf.constant(slice_seed), length, self._batch_size, *data[1:], old_fraction
+                slice_seed, tf.constant([length, self._batch_size]), *data[1:], old_share
             )
             loss = float(self._train_slice(batches, data[0]))
             if not np.isfinite(loss):
@@ -95,7 +95,18 @@ class Learner:
                     f"training diverged: loss {loss} after {start + length} iterations at "
                     f"learning_rate={self._learning_rate}; try a smaller one"
                 )
-            progress(length)
+
+    def get_arrays(self) -> dict[str, np.ndarray]:
+        """Returns the weights and momentum by name."""
+        weights = {f"weight_{i}": w for i, w in enumerate(self.model.get_weights())}
+        return weights | {f"velocity_{i}": v.numpy() for i, v in enumerate(self.velocities)}
+
+    def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Takes over what `get_arrays` of a learner with the same network returned."""
+        count = len(self.model.get_weights())
+        self.model.set_weights([arrays[f"weight_{i}"] for i in range(count)])
+        for i, velocity in enumerate(self.velocities):
+            velocity.assign(arrays[f"velocity_{i}"])
 
     def _slice(self, batches: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         loss = tf.zeros(())
@@ -117,11 +128,18 @@ class Learner:
         return loss
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([2], tf.int32),
+        tf.TensorSpec([2], tf.int32),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([], tf.float32),
+    ]
+)
 def draw_mini_batches(
     seed: tf.Tensor,
-    iterations: tf.Tensor,
-    batch_size: int,
+    shape: tf.Tensor,
     old: tf.Tensor,
     novel: tf.Tensor,
     old_fraction: tf.Tensor,
@@ -133,17 +151,15 @@ def draw_mini_batches(
 
     Args:
         seed: (2,) int32.
-        iterations: Number of mini-batches.
-        batch_size: B.
+        shape: (2,) int32, the number of mini-batches and B, the images in each.
         old: (n_old,) int32 indices, n_old > 0.
         novel: (n_novel,) int32 indices, n_novel > 0.
-        old_fraction: λ in [0, 1].
+        old_fraction: λ in [0, 1], float32.
 
     Returns:
-        (iterations, B) int32 indices.
+        int32 indices of the given shape.
     """
     seeds = tf.random.split(seed, 3)
-    shape = (iterations, batch_size)
 
     def pick(indices: tf.Tensor, pick_seed: tf.Tensor) -> tf.Tensor:
         uniform = tf.random.stateless_uniform(

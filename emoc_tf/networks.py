@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 # Kernel of a new unit: its logit starts near 0, whatever the old logits are.
 NEW_UNIT_STDDEV = 1e-3
@@ -132,6 +133,39 @@ def check_model(model: keras.Model) -> keras.layers.Dense:
             f"activation=None, since scores and loss take logits"
         )
     return head
+
+
+def check_shapes(model: keras.Model, image_shape: tuple[int, ...], num_classes: int) -> None:
+    """Checks that a model eats images of a shape and has an output for each known class.
+
+    Raises:
+        ValueError: It does not.
+    """
+    shape = model.input_shape[1:]
+    fits = len(shape) == len(image_shape) and all(
+        have in (None, want) for have, want in zip(shape, image_shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"model: expected input shape {tuple(image_shape)}, got {shape}")
+    if model.output_shape[-1] != num_classes:
+        raise ValueError(
+            f"model: expected {num_classes} outputs, one for each of known_classes, got "
+            f"{model.output_shape[-1]}"
+        )
+
+
+def copy(model: keras.Model) -> keras.Model:
+    """Returns a model of its own with the same layers and weights."""
+    duplicate = keras.models.clone_model(model)
+    duplicate.set_weights(model.get_weights())
+    return duplicate
+
+
+def compile_forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a compiled function of images (n, ...), n > 0, in inference mode; traced once."""
+    image = model.inputs[0]
+    forward = tf.function(lambda images: model(images, training=False))
+    return forward.get_concrete_function(tf.TensorSpec(image.shape, image.dtype))
 
 
 def _is_softmax(layer: keras.Layer) -> bool:

@@ -56,5 +56,5 @@ class Pool:
         """Returns a pool of its own with the same images that later labels do not reach."""
         copy = Pool(self.images)
         copy._labels[:] = self._labels
-        copy._labels.flags.writeable = False
+        copy._labels.flags.writeable = False  # `label` on the copy fails as well
         return copy

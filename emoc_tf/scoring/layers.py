@@ -142,10 +142,6 @@ class GradientFactors:
         taps = [seen[id(layer)] for layer in [*self._dense, *self._convolutions]]
         return keras.Model(clone.inputs[0], [clone.outputs[0], taps])
 
-    def logits(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns (B, C)."""
-        return self._model(images, training=False)
-
     def gradients(self, images: tf.Tensor, make_seeds) -> Gradients:
         """Returns the gradients Σ_c seeds[b,r,c] · ∂logit_c(x_b)/∂θ of a batch.
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from emoc_tf.networks import compile_forward
 from emoc_tf.scoring.labels import (
     LABEL_MODES,
     check_labels,
@@ -45,14 +46,29 @@ class EMOCScorer:
     ) -> None:
         check_output(output)
         self._factors = GradientFactors(model)
-        self._model = model
+        self.model = model
         self._output = output
         self._num_classes = model.output_shape[-1]
         self._dtype = tf.as_dtype(model.compute_dtype)
         self._regularizer = regularizer and bool(model.losses) and bool(model.trainable_variables)
-        self._predict = tf.function(self._factors.logits, reduce_retracing=True)
-        self._candidates = tf.function(self._candidate_gradients, reduce_retracing=True)
-        self._accumulate = tf.function(self._summed_change, reduce_retracing=True)
+        self._compile()
+
+    def _compile(self) -> None:
+        """Traces the three functions once, for batches of any size above 0."""
+        image, labels = self.model.inputs[0], tf.TensorSpec([None], tf.int32)
+        images = tf.TensorSpec(image.shape, image.dtype)
+        self._predict = compile_forward(self.model)
+        self._candidates = tf.function(self._candidate_gradients).get_concrete_function(
+            images, labels
+        )
+        gradients = tf.nest.map_structure(
+            lambda part: tf.TensorSpec([None, *part.shape[1:]], part.dtype),
+            self._candidates.structured_outputs,
+        )
+        penalty = [tf.TensorSpec(part.shape, part.dtype) for part in self._penalty_gradient()]
+        self._accumulate = tf.function(self._summed_change).get_concrete_function(
+            images, gradients, penalty
+        )
 
     def scores(
         self,
@@ -155,7 +171,7 @@ class EMOCScorer:
     def _logits(self, images: np.ndarray, name: str) -> np.ndarray:
         """Returns (n, C) logits after checking the images and that the model's output is finite."""
         images = np.asarray(images)
-        expected = self._model.input_shape[1:]
+        expected = self.model.input_shape[1:]
         shape = images.shape[1:]
         matches = len(shape) == len(expected) and all(
             want in (None, have) for want, have in zip(expected, shape, strict=True)
@@ -177,7 +193,7 @@ class EMOCScorer:
         return logits
 
     def _tensor(self, images: np.ndarray) -> tf.Tensor:
-        return tf.convert_to_tensor(images, dtype=self._model.inputs[0].dtype)
+        return tf.convert_to_tensor(images, dtype=self.model.inputs[0].dtype)
 
     def _pair_scores(
         self,
@@ -258,9 +274,9 @@ class EMOCScorer:
         """Returns ∇ω, a tensor per trainable variable; empty without a regulariser."""
         if not self._regularizer:
             return []
-        variables = [variable.value for variable in self._model.trainable_variables]
+        variables = [variable.value for variable in self.model.trainable_variables]
         with tf.GradientTape() as tape:
-            penalty = tf.add_n(self._model.losses)
+            penalty = tf.add_n(self.model.losses)
         return tape.gradient(penalty, variables, unconnected_gradients="zero")
 
 

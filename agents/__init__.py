@@ -1,0 +1,31 @@
+"""Query policies behind one interface, imported as `emoc_tf.agents`.
+
+A policy of one's own is one file with an `Agent` and one line in `AGENTS`.
+"""
+
+from emoc_tf.agents.agent import Agent, ScoringAgent
+from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
+from emoc_tf.agents.heuristics import (
+    MarginAgent,
+    MaxAgent,
+    MinAgent,
+    MinLiteralAgent,
+    RandomAgent,
+)
+from emoc_tf.agents.registry import AGENTS, make, names, register
+
+__all__ = [
+    "AGENTS",
+    "Agent",
+    "EMOCAgent",
+    "ExpectedEMOCAgent",
+    "MarginAgent",
+    "MaxAgent",
+    "MinAgent",
+    "MinLiteralAgent",
+    "RandomAgent",
+    "ScoringAgent",
+    "make",
+    "names",
+    "register",
+]

@@ -1,0 +1,64 @@
+"""The interface of a query policy."""
+
+import abc
+from collections.abc import Mapping
+
+import numpy as np
+
+from emoc_tf import streams
+from emoc_tf.state import ExplorationState
+
+
+class Agent(abc.ABC):
+    """Chooses a candidate set. What it does is a function of (observation, state, seed).
+
+    Args:
+        seed: Source of all the agent's randomness, at least 0.
+
+    Raises:
+        ValueError: The seed is no integer of at least 0.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        if type(seed) is not int or seed < 0:
+            raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
+        self._seed = seed
+
+    @abc.abstractmethod
+    def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:
+        """Returns the index of a candidate set whose `state.candidate_mask` is True.
+
+        Args:
+            observation: As the environment returned it.
+            state: `env.unwrapped.state`; read-only, and its model is to be left as it is.
+        """
+
+    def rng(self, state: ExplorationState, purpose: str = "agent") -> np.random.Generator:
+        """Returns the generator of this step: keyed by (seed, step), so there is none to save."""
+        return streams.generator(self._seed, state.step, purpose)
+
+
+class ScoringAgent(Agent):
+    """Chooses the candidate set with the highest score; ties are broken at random, seeded."""
+
+    @abc.abstractmethod
+    def score(self, state: ExplorationState) -> np.ndarray:
+        """Returns a score per candidate set, (M,), higher is better; masked ones are ignored."""
+
+    def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:
+        """Returns the index of the best candidate set.
+
+        Raises:
+            ValueError: No set can be chosen, or the scores have the wrong shape or are NaN.
+        """
+        mask = state.candidate_mask
+        if not mask.any():
+            raise ValueError("state: expected at least one candidate set, got none")
+        scores = np.asarray(self.score(state), np.float64)
+        if scores.shape != mask.shape or np.isnan(scores[mask]).any():
+            raise ValueError(
+                f"score: expected {mask.shape} numbers, got shape {scores.shape} with "
+                f"{np.isnan(scores).sum()} NaN"
+            )
+        best = np.flatnonzero(mask & (scores == scores[mask].max()))
+        return int(self.rng(state).choice(best))

@@ -1,0 +1,49 @@
+"""The baselines: random choice and the uncertainty heuristics, from posteriors alone."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from emoc_tf.agents.agent import Agent, ScoringAgent
+
+from emoc_tf import uncertainty
+from emoc_tf.state import ExplorationState
+
+
+class RandomAgent(Agent):
+    """Chooses uniformly among the candidate sets."""
+
+    def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:
+        """Returns the index of a candidate set."""
+        return int(self.rng(state).choice(np.flatnonzero(state.candidate_mask)))
+
+
+class MinAgent(ScoringAgent):
+    """Most uncertain: the lowest mean maximum class score (`min`)."""
+
+    def score(self, state: ExplorationState) -> np.ndarray:
+        """Returns minus the mean maximum class score of each set, (M,)."""
+        return -uncertainty.set_means(uncertainty.max_score(state.probabilities), state.candidates)
+
+
+class MinLiteralAgent(ScoringAgent):
+    """The lowest mean minimum class score, the paper's sentence word for word (`min-literal`)."""
+
+    def score(self, state: ExplorationState) -> np.ndarray:
+        """Returns minus the mean minimum class score of each set, (M,)."""
+        return -uncertainty.set_means(uncertainty.min_score(state.probabilities), state.candidates)
+
+
+class MarginAgent(ScoringAgent):
+    """The lowest mean difference of the two highest class scores (`1-vs-2`)."""
+
+    def score(self, state: ExplorationState) -> np.ndarray:
+        """Returns minus the mean margin of each set, (M,)."""
+        return -uncertainty.set_means(uncertainty.margin(state.probabilities), state.candidates)
+
+
+class MaxAgent(ScoringAgent):
+    """Most certain: the highest mean maximum class score (`max`)."""
+
+    def score(self, state: ExplorationState) -> np.ndarray:
+        """Returns the mean maximum class score of each set, (M,)."""
+        return uncertainty.set_means(uncertainty.max_score(state.probabilities), state.candidates)

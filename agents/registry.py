@@ -1,0 +1,77 @@
+"""Policies by name."""
+
+import inspect
+import json
+from typing import Any
+
+from emoc_tf.agents.agent import Agent
+from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
+from emoc_tf.agents.heuristics import (
+    MarginAgent,
+    MaxAgent,
+    MinAgent,
+    MinLiteralAgent,
+    RandomAgent,
+)
+
+AGENTS: dict[str, type[Agent]] = {
+    "random": RandomAgent,
+    "min": MinAgent,
+    "min-literal": MinLiteralAgent,
+    "1-vs-2": MarginAgent,
+    "max": MaxAgent,
+    "emoc": EMOCAgent,
+    "emoc-expected": ExpectedEMOCAgent,
+}
+
+
+def names() -> list[str]:
+    """Returns the names of all policies."""
+    return list(AGENTS)
+
+
+def register(name: str, agent: type[Agent]) -> None:
+    """Adds a policy under a new name.
+
+    Raises:
+        ValueError: The name is taken, or holds one of the characters `:`, `=`, `,` and `/`.
+    """
+    if name in AGENTS or not name or set(name) & set(":=,/"):
+        raise ValueError(f"name: expected a new name without ':', '=', ',' or '/', got {name!r}")
+    AGENTS[name] = agent
+
+
+def make(name: str, seed: int = 0, **settings: Any) -> Agent:
+    """Makes a policy.
+
+    Args:
+        name: One of `names()`, or a variant such as `"emoc:output=softmax:references=64"`, whose
+            values are read as JSON where they are JSON (`none` is null) and as text otherwise.
+        seed: Source of the policy's randomness.
+        **settings: Keyword arguments of the policy; they go before those in `name`.
+
+    Raises:
+        ValueError: The policy or a setting is unknown, or a value is out of range.
+    """
+    base, *variants = name.split(":")
+    if base not in AGENTS:
+        raise ValueError(f"agent: expected one of {names()}, got {base!r}")
+    parsed = dict(_parse(variant) for variant in variants)
+    settings = {**parsed, **settings}
+    known = [key for key in inspect.signature(AGENTS[base]).parameters if key != "seed"]
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"agent {base!r}: expected settings among {known}, got {key!r}")
+    return AGENTS[base](seed=seed, **settings)
+
+
+def _parse(variant: str) -> tuple[str, Any]:
+    key, separator, text = variant.partition("=")
+    if not separator:
+        raise ValueError(f"agent: expected variants as key=value, got {variant!r}")
+    try:
+        return key, json.loads(
+            {"none": "null", "None": "null", "True": "true", "False": "false"}.get(text, text)
+        )
+    except json.JSONDecodeError:
+        return key, text

@@ -1,0 +1,113 @@
+"""One episode's images: which classes are known, which wait in the pool, what is tested on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from emoc_tf import streams
+from emoc_tf.config import ExplorationConfig
+from emoc_tf.data import ImageData, read_only
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """Images and true labels of an episode; everything is a function of data and root.
+
+    Attributes:
+        classes: Class ids, those known at the start first.
+        num_known: How many are known at the start.
+        raw_images: (n_pool, H, W, channels) as in the data set; initial images first.
+        images: The same as the model eats them, float32.
+        true_labels: (n_pool,) class ids.
+        num_initial: How many images are labelled at the start.
+        test_images: All test images of the classes, as the model eats them.
+        test_labels: Their class ids.
+    """
+
+    classes: tuple[int, ...]
+    num_known: int
+    raw_images: np.ndarray
+    images: np.ndarray
+    true_labels: np.ndarray
+    num_initial: int
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+
+def eligible_classes(config: ExplorationConfig, train: ImageData, test: ImageData) -> np.ndarray:
+    """Returns the class ids with enough images for the configuration, ascending.
+
+    Raises:
+        ValueError: Training and test part do not fit each other, or there are too few classes.
+    """
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise ValueError(
+            f"data: expected training and test images of one shape, got "
+            f"{train.images.shape[1:]} and {test.images.shape[1:]}"
+        )
+    if train.images.dtype.kind != test.images.dtype.kind:
+        raise ValueError(
+            f"data: expected training and test images both uint8 or both floating, got "
+            f"{train.images.dtype} and {test.images.dtype}"
+        )
+    if train.class_names != test.class_names:
+        raise ValueError("data: expected the same class_names in training and test part")
+    wanted = config.known_classes + config.novel_classes
+    if wanted > len(train.class_names):
+        raise ValueError(
+            f"known_classes + novel_classes: expected at most {len(train.class_names)}, the "
+            f"classes of the data, got {wanted}"
+        )
+    needed = config.initial_per_class + config.pool_per_class
+    counts = np.bincount(train.labels, minlength=len(train.class_names))
+    tested = np.bincount(test.labels, minlength=len(train.class_names))
+    eligible = np.flatnonzero((counts >= needed) & (tested > 0))
+    if len(eligible) < wanted:
+        raise ValueError(
+            f"initial_per_class + pool_per_class: expected {wanted} classes with {needed} training "
+            f"images and a test image each, got {len(eligible)} (the classes have {counts.min()} "
+            f"to {counts.max()} training images)"
+        )
+    return eligible
+
+
+def draw_episode(
+    config: ExplorationConfig, train: ImageData, test: ImageData, root: int
+) -> Episode:
+    """Draws classes and images, and brings uint8 images to pixels minus the initial mean image.
+
+    Args:
+        config: How many classes and images.
+        train: Where initial and pool images come from.
+        test: Where the test images come from.
+        root: The episode's root.
+    """
+    eligible = eligible_classes(config, train, test)
+    wanted = config.known_classes + config.novel_classes
+    classes = streams.generator(root, 0, "classes").choice(eligible, wanted, replace=False)
+    rng = streams.generator(root, 0, "images")
+    initial, waiting = [], []
+    for position, class_id in enumerate(classes):
+        members = rng.permutation(np.flatnonzero(train.labels == class_id))
+        start = config.initial_per_class
+        if position < config.known_classes:
+            initial.append(members[:start])
+        waiting.append(members[start : start + config.pool_per_class])
+    first = np.concatenate(initial)
+    # Mixed, so that a pool index tells nothing about the class.
+    chosen = np.concatenate([first, rng.permutation(np.concatenate(waiting))])
+    mean = 0.0
+    if train.images.dtype == np.uint8:
+        mean = train.images[first].mean(axis=0, dtype=np.float64)
+    raw_images = train.images[chosen]
+    tested = np.isin(test.labels, classes)
+    return Episode(
+        classes=tuple(int(class_id) for class_id in classes),
+        num_known=config.known_classes,
+        raw_images=read_only(raw_images),
+        images=read_only((raw_images - mean).astype(np.float32)),
+        true_labels=read_only(train.labels[chosen]),
+        num_initial=len(first),
+        test_images=read_only((test.images[tested] - mean).astype(np.float32)),
+        test_labels=read_only(test.labels[tested]),
+    )

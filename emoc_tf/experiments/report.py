@@ -1,0 +1,111 @@
+"""Draws the figure and prints the table of a comparison, from its run folders alone.
+
+Writes curves.png, curves.svg and table.csv into the output folder.
+
+Example: python -m emoc_tf.experiments.report out
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from emoc_tf import checkpoint, plots
+from emoc_tf.results import RunRecord, read_runs
+from emoc_tf.statistics import PolicySummary, summarise
+
+# Attribute of `PolicySummary`, heading, digits.
+_COLUMNS = (
+    ("final_accuracy", "final\naccuracy", 3),
+    ("accuracy_area", "accuracy,\narea", 3),
+    ("final_discovered", "classes\nfound", 1),
+    ("discovery_area", "classes,\narea", 2),
+    ("selection_seconds", "seconds per\nselection", 2),
+    ("update_seconds", "seconds\nper update", 2),
+)
+
+
+def write_report(output_dir: str | Path, console: Console) -> None:
+    """Writes figure and table of the finished runs in a folder, and prints the table.
+
+    Raises:
+        ValueError: There is no finished run, or the runs have different configurations.
+    """
+    runs = read_runs(output_dir)
+    finished = [run for run in runs if run.finished]
+    if not finished:
+        raise ValueError(f"output_dir: expected a finished run in {output_dir}, got none")
+    if len(finished) < len(runs):
+        console.print(f"{len(runs) - len(finished)} of {len(runs)} runs are unfinished: left out")
+    _check_comparable(finished, console)
+    summaries = summarise(finished)
+    folder = Path(output_dir)
+    paths = plots.save(plots.learning_curves(finished), folder / "curves")
+    checkpoint.write_text(folder / "table.csv", _csv(summaries))
+    console.print(_table(summaries))
+    console.print(f"Written: {', '.join(map(str, [*paths, folder / 'table.csv']))}")
+
+
+def _check_comparable(runs: Sequence[RunRecord], console: Console) -> None:
+    for run in runs[1:]:
+        if run.configuration != runs[0].configuration:
+            differing = [
+                name
+                for name in runs[0].configuration
+                if run.configuration.get(name) != runs[0].configuration[name]
+            ]
+            raise ValueError(
+                f"output_dir: expected runs of one configuration, got {runs[0].agent}/"
+                f"{runs[0].seed} and {run.agent}/{run.seed} that differ in {differing}"
+            )
+    for name in ("versions", "commit", "cpu", "gpus", "intra_op_threads"):
+        values = {str(run.environment.get(name)) for run in runs}
+        if len(values) > 1:
+            console.print(f"Note: the runs differ in {name}: {'; '.join(sorted(values))}")
+
+
+def _table(summaries: Sequence[PolicySummary]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("policy", no_wrap=True)
+    table.add_column("runs", justify="right")
+    for _, heading, _ in _COLUMNS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.columns[0].vertical = table.columns[1].vertical = "bottom"
+    for row in summaries:
+        cells = [getattr(row, name).text(digits) for name, _, digits in _COLUMNS]
+        table.add_row(row.agent, str(row.runs), *cells)
+    return table
+
+
+def _csv(summaries: Sequence[PolicySummary]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [name for name, _, _ in _COLUMNS]
+    writer.writerow(["agent", "runs", *(f"{n}{s}" for n in names for s in ("", "_standard_error"))])
+    for row in summaries:
+        estimates = [getattr(row, name) for name in names]
+        values = [value for e in estimates for value in (e.mean, e.standard_error)]
+        writer.writerow([row.agent, row.runs, *values])
+    return text.getvalue()
+
+
+def main(argv: list[str]) -> None:
+    """Reports on the folder given."""
+    if len(argv) != 2:
+        raise ValueError(f"arguments: expected one output folder, got {argv[1:]}")
+    write_report(argv[1], Console())
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    from emoc_tf.experiments import runner
+
+    runner.run_binary(main)
+
+
+if __name__ == "__main__":
+    run()

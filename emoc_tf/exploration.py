@@ -1,0 +1,285 @@
+"""The active-exploration loop: query a candidate set, learn it, evaluate, draw new sets."""
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from emoc_tf import candidates, checkpoint, networks, streams
+from emoc_tf.config import ExplorationConfig
+from emoc_tf.data import ImageData, load, read_only
+from emoc_tf.episode import Episode, draw_episode, eligible_classes
+from emoc_tf.evaluation import StepOutcome, evaluate
+from emoc_tf.learner import Learner
+from emoc_tf.oracle import LabelOracle, Oracle, ask
+from emoc_tf.pool import Pool
+from emoc_tf.state import ExplorationState
+
+FORWARD_BATCH = 256
+
+
+class Exploration:
+    """Owns pool, model, learner, oracle and evaluation of one episode at a time.
+
+    Images of dtype uint8 are fed to the network as pixels 0–255 minus the mean image of the
+    initial labelled images; images of a floating dtype are fed as they are.
+
+    Args:
+        config: The settings.
+        data: Training and test part; None loads `config.dataset`.
+        model: A functional or Sequential model that ends in a linear Dense layer with
+            `config.known_classes` units, which becomes the growing head. Each episode starts
+            from a copy of it as it is now, so it is never changed. None builds
+            `config.network`. ω is what its own regularisers say, not `config.weight_decay`.
+        oracle: Who answers queries; None: the labels of `data`.
+
+    Attributes:
+        config: As given.
+        class_names: Names of all classes of the data, by class id.
+        episode: Images and true labels of the current episode; not for agents.
+        state: What agents may see.
+        timings: Seconds of the parts of the last `reset` or `advance`.
+
+    Raises:
+        ValueError: Settings, data and model do not fit each other.
+        FileNotFoundError: The data set is not there.
+    """
+
+    episode: Episode
+    state: ExplorationState
+
+    def __init__(
+        self,
+        config: ExplorationConfig,
+        data: tuple[ImageData, ImageData] | None = None,
+        model: keras.Model | None = None,
+        oracle: Oracle | None = None,
+    ) -> None:
+        for name, choices in (("sampler", candidates.SAMPLERS), ("network", networks.NETWORKS)):
+            if getattr(config, name) not in choices:
+                raise ValueError(
+                    f"{name}: expected one of {sorted(choices)}, got {getattr(config, name)!r}"
+                )
+        if model is not None:
+            networks.check_model(model)
+        self.config = config
+        self._train, self._test = (
+            _check_data(data) if data else load(config.dataset, config.data_dir)
+        )
+        eligible_classes(config, self._train, self._test)
+        if model is not None:
+            networks.check_shapes(model, self._train.images.shape[1:], config.known_classes)
+        self.class_names = self._train.class_names
+        self._initial_model = None if model is None else networks.copy(model)
+        self._given_oracle = oracle
+        self.timings: dict[str, float] = {}
+
+    def reset(self, root: int, pretrained_path: str | Path | None = None) -> StepOutcome:
+        """Starts an episode: draws classes and images, builds and pretrains the model.
+
+        Args:
+            root: At least 0; everything random in the episode is a function of it.
+            pretrained_path: An `.npz` file for the pretrained weights: read if it is there,
+                otherwise written after pretraining, so that several policies share one start.
+
+        Raises:
+            ValueError: The file belongs to another configuration, data, model or root.
+            FloatingPointError: Training diverged.
+        """
+        config = self.config
+        self._root, self._step, self.timings = root, 0, {}
+        self.episode = draw_episode(config, self._train, self._test, root)
+        self._known_classes = list(self.episode.classes[: config.known_classes])
+        self._pool = Pool(self.episode.images)
+        initial = np.arange(self.episode.num_initial)
+        self._pool.label(initial, self._columns(self.episode.true_labels[initial]))
+        self._oracle = self._given_oracle or LabelOracle(self.episode.true_labels)
+        self._learner = Learner(
+            self._new_model(),
+            self._pool.images,
+            learning_rate=config.learning_rate,
+            momentum=config.momentum,
+            batch_size=config.batch_size,
+            old_fraction=config.old_fraction,
+        )
+        self._compile_forward()
+        with self._timed("training_seconds"):
+            self._pretrain(Path(pretrained_path) if pretrained_path else None)
+        return self._finish_step(None, None)
+
+    def advance(self, choice: int) -> StepOutcome:
+        """Labels one candidate set, learns it, evaluates, and draws the next candidate sets.
+
+        Args:
+            choice: Index of a set whose `state.candidate_mask` is True.
+
+        Raises:
+            ValueError: The set does not exist; nothing has changed then.
+            FloatingPointError: Training diverged.
+        """
+        mask = self.state.candidate_mask
+        if not (0 <= choice < len(mask) and mask[choice]):
+            raise ValueError(
+                f"choice: expected the index of one of the {mask.sum()} candidate sets, "
+                f"got {choice!r}"
+            )
+        indices = self.state.candidates[choice]
+        raw_images = self.episode.raw_images[indices]
+        classes = ask(self._oracle, indices, raw_images, len(self.class_names))
+        self._step, self.timings = self._step + 1, {}
+        with self._timed("training_seconds"):
+            self._discover(classes)
+            old = self._pool.labelled
+            self._pool.label(indices, self._columns(classes))
+            self._fit(self.config.update_iterations, old, indices)
+        return self._finish_step(choice, int(np.bincount(classes).argmax()))
+
+    @property
+    def finished(self) -> bool:
+        """Whether no candidate set can be formed any more."""
+        return not self.state.candidate_mask.any()
+
+    @property
+    def _model(self) -> keras.Model:
+        return self._learner.model
+
+    def _columns(self, classes: np.ndarray) -> np.ndarray:
+        """Returns the column of the model's output for each class id."""
+        return np.array([self._known_classes.index(int(c)) for c in classes], np.int64)
+
+    def _new_model(self) -> keras.Model:
+        if self._initial_model is not None:
+            return networks.copy(self._initial_model)
+        return networks.build(
+            self.config.network,
+            self._pool.images.shape[1:],
+            self.config.known_classes,
+            self.config.weight_decay,
+            streams.generator(self._root, 0, "weights"),
+        )
+
+    def _fit(self, iterations: int, old: np.ndarray, novel: np.ndarray | None) -> None:
+        seed = streams.device_seed(self._root, self._step, "mini-batches")
+        self._learner.train(iterations, seed, self._pool.labels, old, novel)
+
+    def _pretrain(self, path: Path | None) -> None:
+        fingerprint = self._pretraining_fingerprint() if path else ""
+        if path and path.exists():
+            arrays = checkpoint.read_arrays(path)
+            if str(arrays.pop("fingerprint", "")) != fingerprint:
+                raise ValueError(
+                    f"{path}: expected pretrained weights of this configuration and seed, got "
+                    f"others; use another output folder"
+                )
+            self._learner.set_arrays(arrays)
+            return
+        self._fit(self.config.pretrain_iterations, self._pool.labelled, None)
+        if path:
+            arrays = {"fingerprint": np.array(fingerprint), **self._learner.get_arrays()}
+            checkpoint.write_arrays(path, arrays)
+
+    def _pretraining_fingerprint(self) -> str:
+        """Returns a hash of all that pretrained weights depend on."""
+        config = self.config
+        settings = (
+            self._root, config.pretrain_iterations, config.batch_size, config.learning_rate,
+            config.momentum, config.weight_decay,
+        )  # fmt: skip
+        digest = hashlib.sha256(repr(settings).encode())
+        initial = self._pool.labelled
+        for array in (self._pool.images[initial], self._pool.labels[initial]):
+            digest.update(array.tobytes())
+        for weight in self._model.get_weights():
+            digest.update(weight.tobytes())
+        return digest.hexdigest()
+
+    def _discover(self, classes: np.ndarray) -> None:
+        """Grows the head by an output for each class not seen before, in order of appearance."""
+        unknown = [int(c) for c in dict.fromkeys(classes) if int(c) not in self._known_classes]
+        if unknown:
+            rng = streams.generator(self._root, self._step, "new units")
+            self._learner.replace_model(networks.grow_head(self._model, len(unknown), rng))
+            self._known_classes.extend(unknown)
+            self._compile_forward()
+
+    def _compile_forward(self) -> None:
+        self._forward = networks.compile_forward(self._model)
+
+    def _finish_step(self, choice: int | None, queried_class: int | None) -> StepOutcome:
+        with self._timed("evaluation_seconds"):
+            outcome = evaluate(
+                self.episode,
+                _in_batches(self._forward, self.episode.test_images),
+                self._known_classes,
+                step=self._step,
+                labelled=len(self._pool.labelled),
+                chosen_set=choice,
+                queried_class=queried_class,
+            )
+        with self._timed("prediction_seconds"):
+            logits = _in_batches(self._forward, self._pool.images)
+            probabilities = tf.nn.softmax(logits).numpy()
+        with self._timed("candidate_seconds"):
+            sets, mask = self._sample_candidates()
+        self.state = ExplorationState(
+            model=self._model,
+            pool=self._pool.snapshot(),
+            candidates=read_only(sets),
+            candidate_mask=read_only(mask),
+            probabilities=read_only(probabilities),
+            known_classes=tuple(self._known_classes),
+            step=self._step,
+        )
+        return outcome
+
+    def _sample_candidates(self) -> tuple[np.ndarray, np.ndarray]:
+        config, unlabelled = self.config, self._pool.unlabelled
+        groups = np.empty(0, np.int64)
+        if len(unlabelled):
+            groups = candidates.SAMPLERS[config.sampler](
+                candidates.GroupingInputs(
+                    unlabelled=unlabelled,
+                    true_labels=self.episode.true_labels,
+                    features=self._features,
+                    set_size=config.set_size,
+                    rng=streams.generator(self._root, self._step, "groups"),
+                )
+            )
+        rng = streams.generator(self._root, self._step, "candidates")
+        return candidates.sample(
+            rng, unlabelled, groups, config.num_candidate_sets, config.set_size
+        )
+
+    def _features(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the (k, d) inputs of the model's head for pool images."""
+        extractor = networks.compile_forward(networks.feature_extractor(self._model))
+        return _in_batches(extractor, self._pool.images[indices])
+
+    @contextlib.contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.timings[name] = time.perf_counter() - start
+
+
+def _check_data(data: tuple[ImageData, ImageData]) -> tuple[ImageData, ImageData]:
+    if len(data) != 2 or not all(isinstance(part, ImageData) for part in data):
+        raise ValueError(
+            f"data: expected (training, test) as two ImageData, got "
+            f"{[type(part).__name__ for part in data]}"
+        )
+    return tuple(data)
+
+
+def _in_batches(function, images: np.ndarray) -> np.ndarray:
+    return np.concatenate(
+        [
+            function(tf.constant(images[start : start + FORWARD_BATCH])).numpy()
+            for start in range(0, len(images), FORWARD_BATCH)
+        ]
+    )

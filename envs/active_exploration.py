@@ -1,0 +1,145 @@
+"""The active-exploration loop as a Gymnasium environment."""
+
+import operator
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+from emoc_tf.envs.observation import observation_space, observe
+from emoc_tf.envs.rewards import REWARDS, Reward
+
+from emoc_tf.config import ExplorationConfig
+from emoc_tf.data import ImageData
+from emoc_tf.evaluation import StepOutcome
+from emoc_tf.exploration import Exploration
+from emoc_tf.oracle import Oracle
+from emoc_tf.state import ExplorationState
+
+
+class ActiveExplorationEnv(gym.Env):
+    """Each action labels one of M candidate sets; the model learns it before the next.
+
+    An episode terminates when no candidate set can be formed and is truncated after
+    `config.max_steps` steps. The observation describes each set in a few numbers (see
+    `emoc_tf.envs.observation.observe`); agents that need the model and the pool take them from
+    `env.unwrapped.state`. `info` holds the fields of `StepOutcome` that are not None,
+    `known_classes` as their number, and `action_mask` (M,) int8. Sets are padded to M; choosing a
+    masked one raises `gymnasium.error.InvalidAction` and changes nothing.
+
+    Args:
+        config: The settings; None takes the defaults, or those of `preset`.
+        preset: Name of the preset to start from, if no `config` is given.
+        data: Training and test part of one's own; see `Exploration`.
+        model: A model of one's own; see `Exploration`.
+        oracle: Who answers queries; see `Exploration`.
+        reward: A function of the outcomes before and after a step; None: `config.reward`.
+        **overrides: Fields of the configuration to change.
+
+    Raises:
+        ValueError: A setting is unknown or out of range, or settings, data and model do not fit.
+        FileNotFoundError: The data set is not there.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+
+    def __init__(
+        self,
+        config: ExplorationConfig | None = None,
+        *,
+        preset: str = "demo",
+        data: tuple[ImageData, ImageData] | None = None,
+        model: keras.Model | None = None,
+        oracle: Oracle | None = None,
+        reward: Reward | None = None,
+        **overrides: Any,
+    ) -> None:
+        config = ExplorationConfig.preset(preset) if config is None else config
+        self.config = config.replace(**overrides)
+        if reward is None and self.config.reward not in REWARDS:
+            raise ValueError(
+                f"reward: expected one of {sorted(REWARDS)}, got {self.config.reward!r}"
+            )
+        self._reward = reward or REWARDS[self.config.reward]
+        self.exploration = Exploration(self.config, data, model, oracle)
+        self.observation_space = observation_space(self.config)
+        self.action_space = gym.spaces.Discrete(self.config.num_candidate_sets)
+        self._outcome: StepOutcome | None = None
+        self._over = False
+
+    @property
+    def state(self) -> ExplorationState:
+        """The current model, pool and candidate sets, read-only."""
+        return self.exploration.state
+
+    @property
+    def outcome(self) -> StepOutcome | None:
+        """What the last step, or the reset, led to."""
+        return self._outcome
+
+    def action_masks(self) -> np.ndarray:
+        """Returns which actions are possible, (M,) bool."""
+        return self.state.candidate_mask
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Starts an episode.
+
+        Args:
+            seed: Everything random in the episode descends from it; None goes on with the
+                random numbers of the last seed.
+            options: `pretrained_path`: an `.npz` file for the pretrained weights, read if it is
+                there and written otherwise.
+
+        Raises:
+            ValueError: An unknown option, or a file of another configuration or seed.
+        """
+        super().reset(seed=seed)
+        options = dict(options or {})
+        pretrained_path = options.pop("pretrained_path", None)
+        if options:
+            raise ValueError(f"options: expected only 'pretrained_path', got {sorted(options)}")
+        root = int(self.np_random.integers(2**62))
+        self._outcome = self.exploration.reset(root, pretrained_path)
+        self._over = self.exploration.finished
+        return observe(self.state, self.config), self._info()
+
+    def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Labels candidate set `action`, fine-tunes the model on it and evaluates.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No episode is running.
+            gymnasium.error.InvalidAction: The action is no integer, or no candidate set.
+        """
+        if self._outcome is None:
+            raise gym.error.ResetNeeded("step: expected a call of reset before the first step")
+        if self._over:
+            raise gym.error.ResetNeeded("step: expected a call of reset after the episode's end")
+        action = self._check_action(action)
+        before = self._outcome
+        self._outcome = self.exploration.advance(action)
+        reward = float(self._reward(before, self._outcome))
+        terminated = bool(self.exploration.finished)
+        max_steps = self.config.max_steps
+        truncated = bool(max_steps is not None and self._outcome.step >= max_steps)
+        self._over = terminated or truncated
+        return observe(self.state, self.config), reward, terminated, truncated, self._info()
+
+    def _check_action(self, action: Any) -> int:
+        mask = self.state.candidate_mask
+        try:
+            index = operator.index(action)
+        except TypeError:
+            raise gym.error.InvalidAction(
+                f"action: expected an integer in [0, {len(mask)}), got {action!r}"
+            ) from None
+        if not (0 <= index < len(mask) and mask[index]):
+            raise gym.error.InvalidAction(
+                f"action: expected one of the {mask.sum()} candidate sets, got {index}"
+            )
+        return index
+
+    def _info(self) -> dict[str, Any]:
+        fields = {name: value for name, value in vars(self._outcome).items() if value is not None}
+        return {**fields, "action_mask": self.state.candidate_mask.astype(np.int8)}
