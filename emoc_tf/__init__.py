@@ -2,23 +2,21 @@
 
 Importing this package registers the environments `emoc_tf/Digits-v0`, `emoc_tf/CIFAR100-v0` and
 `emoc_tf/ActiveExploration-v0` with Gymnasium. The policies are in `emoc_tf.agents`, the
-environment class in `emoc_tf.envs`, the scores in `emoc_tf.scoring`.
+environment class in `emoc_tf.envs`, the scores in `emoc_tf.scoring`, the loop without Gymnasium in
+`emoc_tf.exploration`. TensorFlow is loaded with those, not with this module.
 """
 
 import gymnasium as gym
-import keras
 
 from emoc_tf.config import PRESETS, ExplorationConfig
 from emoc_tf.data import ImageData, load
 from emoc_tf.evaluation import StepOutcome
-from emoc_tf.exploration import Exploration
 from emoc_tf.oracle import Oracle
 from emoc_tf.pool import Pool
 from emoc_tf.state import ExplorationState
 
 __all__ = [
     "PRESETS",
-    "Exploration",
     "ExplorationConfig",
     "ExplorationState",
     "ImageData",
@@ -29,12 +27,6 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
-
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        f"emoc_tf: expected Keras with the backend 'tensorflow', got "
-        f"{keras.backend.backend()!r}; set KERAS_BACKEND=tensorflow"
-    )
 
 _ENTRY_POINT = "emoc_tf.envs:ActiveExplorationEnv"
 gym.register("emoc_tf/Digits-v0", _ENTRY_POINT, kwargs={"preset": "demo"})

@@ -4,6 +4,8 @@ The samplers differ only in their groups: true classes (`single_class`, the pape
 clusters of the network's features (`cluster`), or all images in one (`uniform`).
 """
 
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -68,7 +70,7 @@ def sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws candidate sets: a group uniformly among those with K images left, then K of them.
 
-    Sets that come out alike are kept once: near a group's end M different sets do not exist.
+    Where no more than M different sets exist at all, each of them is there once.
 
     Args:
         rng: The generator to draw from.
@@ -81,14 +83,14 @@ def sample(
         sets (M, K) int64 pool indices, ascending in each set, real sets first, −1 as padding;
         and mask (M,) bool, which sets are real. All False when no group has K images.
     """
-    sets = np.full((num_sets, set_size), PADDING, np.int64)
-    members = [indices[groups == group] for group in np.unique(groups)]
+    members = [np.sort(indices[groups == group]) for group in np.unique(groups)]
     members = [group for group in members if len(group) >= set_size]
-    seen: set[bytes] = set()
-    if members:
-        for choice in rng.integers(len(members), size=num_sets):
-            drawn = np.sort(rng.choice(members[choice], set_size, replace=False))
-            if drawn.tobytes() not in seen:
-                sets[len(seen)] = drawn
-                seen.add(drawn.tobytes())
-    return sets, np.arange(num_sets) < len(seen)
+    if sum(math.comb(len(group), set_size) for group in members) <= num_sets:
+        drawn = [each for group in members for each in itertools.combinations(group, set_size)]
+    else:
+        choices = rng.integers(len(members), size=num_sets)
+        drawn = [np.sort(rng.choice(members[c], set_size, replace=False)) for c in choices]
+    sets = np.full((num_sets, set_size), PADDING, np.int64)
+    if drawn:
+        sets[: len(drawn)] = drawn
+    return sets, np.arange(num_sets) < len(drawn)

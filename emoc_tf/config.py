@@ -24,7 +24,9 @@ class ExplorationConfig:
     """
 
     dataset: str = _field("digits", "'digits' (embedded) or a tensorflow-datasets name")
-    data_dir: str | None = _field(None, "tensorflow-datasets folder; unset: TFDS_DATA_DIR")
+    data_dir: str | None = _field(
+        None, "tensorflow-datasets folder; if not given, TFDS_DATA_DIR or ~/tensorflow_datasets"
+    )
     known_classes: int = _field(4, "classes the model knows at the start")
     novel_classes: int = _field(6, "classes that wait in the pool to be discovered")
     initial_per_class: int = _field(10, "labelled images of each known class at the start")
@@ -39,12 +41,12 @@ class ExplorationConfig:
     pretrain_iterations: int = _field(300, "SGD iterations on the initial images")
     update_iterations: int = _field(100, "SGD iterations after each query")
     batch_size: int = _field(32, "images per mini-batch")
-    learning_rate: float = _field(0.02, "of SGD")
-    momentum: float = _field(0.9, "of SGD")
-    weight_decay: float = _field(5e-4, "ω(θ) = ½·weight_decay·‖θ‖², for learner and scorer")
-    old_fraction: float = _field(0.8, "λ, probability that a mini-batch image is an old one")
+    learning_rate: float = _field(0.02, "learning rate η of SGD")
+    momentum: float = _field(0.9, "momentum μ of SGD")
+    weight_decay: float = _field(5e-4, "weight decay d: ω(θ) = ½·d·‖θ‖², in training and scores")
+    old_fraction: float = _field(0.8, "probability λ that a mini-batch image is an old one")
     reward: str = _field("accuracy_gain", "'accuracy_gain' or 'discovery'")
-    max_steps: int | None = _field(12, "update steps; null: until no candidate set is left")
+    max_steps: int | None = _field(12, "update steps; fewer when the pool runs out first")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

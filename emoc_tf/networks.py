@@ -6,6 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"emoc_tf: expected Keras with the backend 'tensorflow', got "
+        f"{keras.backend.backend()!r}; set KERAS_BACKEND=tensorflow"
+    )
+
 # Kernel of a new unit: its logit starts near 0, whatever the old logits are.
 NEW_UNIT_STDDEV = 1e-3
 

@@ -1,11 +1,16 @@
 """The read-only view of an exploration that agents get."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import keras
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from emoc_tf.pool import Pool
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,11 +22,11 @@ class Estimate:
         error = float(stats.sem(values)) if len(values) > 1 else float("nan")
         return cls(float(np.mean(values)), error)
 
-    def text(self, digits: int) -> str:
-        """Returns `mean ± error`, or the mean alone."""
+    def text(self, digits: int, with_error: bool = True) -> str:
+        """Returns `mean±error`, or the mean alone where there is no error or none is wanted."""
         text = f"{self.mean:.{digits}f}"
-        if not np.isnan(self.standard_error):
-            text += f" ± {self.standard_error:.{digits}f}"
+        if with_error and not np.isnan(self.standard_error):
+            text += f"±{self.standard_error:.{digits}f}"
         return text
 
 

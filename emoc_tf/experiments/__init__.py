@@ -1,6 +1,28 @@
 """Binaries: `explore` (one run), `compare` (policies × seeds), `report` (figure and table)."""
 
 import os
+import sys
 
-# TensorFlow's start-up notices would stand between the lines of a run.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+def _import_tensorflow_quietly() -> None:
+    """Imports TensorFlow without its start-up notices, which no setting of its own turns off.
+
+    They are written by native code straight to file descriptor 2 and would stand between the
+    lines of a run. Errors are exceptions and pass.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" in sys.modules:
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            import keras  # noqa: F401
+            import tensorflow  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+_import_tensorflow_quietly()

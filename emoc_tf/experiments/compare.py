@@ -18,6 +18,7 @@ AGENTS = flags.DEFINE_list(
     "Query policies; variants as name:key=value, such as emoc:output=softmax, get a folder each.",
 )
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Initialisations.")
+flags.adopt_module_key_flags(settings)
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Records go to OUTPUT_DIR/AGENT/SEED, the report beside.", required=True
 )

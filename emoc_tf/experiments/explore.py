@@ -13,6 +13,7 @@ AGENT = flags.DEFINE_string(
     "agent", "emoc", f"Query policy: {', '.join(agents.names())}; variants as name:key=value."
 )
 SEED = flags.DEFINE_integer("seed", 0, "Everything random in the run descends from it.", 0)
+flags.adopt_module_key_flags(settings)
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Records go to OUTPUT_DIR/AGENT/SEED.", required=True
 )

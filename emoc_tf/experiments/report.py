@@ -15,17 +15,18 @@ from rich.console import Console
 from rich.table import Table
 
 from emoc_tf import checkpoint, plots
+from emoc_tf.experiments import runner
 from emoc_tf.results import RunRecord, read_runs
 from emoc_tf.statistics import PolicySummary, summarise
 
-# Attribute of `PolicySummary`, heading, digits.
+# Attribute of `PolicySummary`, heading, digits, whether its standard error is printed too.
 _COLUMNS = (
-    ("final_accuracy", "final\naccuracy", 3),
-    ("accuracy_area", "accuracy,\narea", 3),
-    ("final_discovered", "classes\nfound", 1),
-    ("discovery_area", "classes,\narea", 2),
-    ("selection_seconds", "seconds per\nselection", 2),
-    ("update_seconds", "seconds\nper update", 2),
+    ("final_accuracy", "final\naccuracy", 3, True),
+    ("accuracy_area", "accuracy\narea", 3, True),
+    ("final_discovered", "classes\nfound", 1, True),
+    ("discovery_area", "classes\narea", 2, True),
+    ("selection_seconds", "s per\nselection", 2, False),
+    ("update_seconds", "s per\nupdate", 2, False),
 )
 
 
@@ -47,6 +48,7 @@ def write_report(output_dir: str | Path, console: Console) -> None:
     paths = plots.save(plots.learning_curves(finished), folder / "curves")
     checkpoint.write_text(folder / "table.csv", _csv(summaries))
     console.print(_table(summaries))
+    console.print("Mean ± standard error over runs; areas are means along the curve.")
     console.print(f"Written: {', '.join(map(str, [*paths, folder / 'table.csv']))}")
 
 
@@ -69,14 +71,14 @@ def _check_comparable(runs: Sequence[RunRecord], console: Console) -> None:
 
 
 def _table(summaries: Sequence[PolicySummary]) -> Table:
+    """Returns the table to print; it fits 80 characters where the policies' names are short."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("policy", no_wrap=True)
-    table.add_column("runs", justify="right")
-    for _, heading, _ in _COLUMNS:
+    table.add_column("\npolicy", overflow="fold")
+    table.add_column("\nruns", justify="right")
+    for _, heading, _, _ in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
-    table.columns[0].vertical = table.columns[1].vertical = "bottom"
     for row in summaries:
-        cells = [getattr(row, name).text(digits) for name, _, digits in _COLUMNS]
+        cells = [getattr(row, name).text(digits, error) for name, _, digits, error in _COLUMNS]
         table.add_row(row.agent, str(row.runs), *cells)
     return table
 
@@ -84,7 +86,7 @@ def _table(summaries: Sequence[PolicySummary]) -> Table:
 def _csv(summaries: Sequence[PolicySummary]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [name for name, _, _ in _COLUMNS]
+    names = [name for name, *_ in _COLUMNS]
     writer.writerow(["agent", "runs", *(f"{n}{s}" for n in names for s in ("", "_standard_error"))])
     for row in summaries:
         estimates = [getattr(row, name) for name in names]
@@ -102,8 +104,6 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Entry point of the console script."""
-    from emoc_tf.experiments import runner
-
     runner.run_binary(main)
 
 

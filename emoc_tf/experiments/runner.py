@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gymnasium as gym
+from absl import app, logging
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,7 +26,7 @@ from emoc_tf.results import RunFolder
 
 def run_binary(main: Callable[[list[str]], None]) -> None:
     """Runs an absl main function; errors a user can mend end it with one sentence."""
-    from absl import app
+    logging.set_verbosity(logging.ERROR)  # tensorflow-datasets tells of every file it reads
 
     def guarded(argv: list[str]) -> None:
         try:
@@ -88,7 +89,8 @@ def run_grid(
         for name, seed in waiting:
 
             def show(outcome: StepOutcome, seconds: float, name: str = name, seed: int = seed):
-                console.print(_line(name, seed, outcome, config, env, seconds), highlight=False)
+                line = _line(name, seed, outcome, config, env, seconds)
+                console.print(line, highlight=False, soft_wrap=True)
                 progress.advance(steps, int(outcome.step > 0))
 
             pretrained = Path(output_dir) / "shared" / str(seed) / "pretrained.npz"

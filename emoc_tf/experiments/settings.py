@@ -23,13 +23,13 @@ def _define() -> dict[str, flags.FlagHolder]:
     holders = {}
     for field in dataclasses.fields(ExplorationConfig):
         kind = next(kind for kind in _DEFINE if kind is field.type or kind in _parts(field.type))
-        values = ", ".join(
-            f"{preset}: {ExplorationConfig.preset(preset).to_dict()[field.name]}"
-            for preset in PRESETS
-        )
+        presets = {name: getattr(ExplorationConfig.preset(name), field.name) for name in PRESETS}
+        values = ", ".join(f"{name}: {value}" for name, value in presets.items())
         text = field.metadata["help"]
-        text = f"{text[0].upper()}{text[1:]} ({values})."
-        holders[field.name] = _DEFINE[kind](_FLAG_OF.get(field.name, field.name), None, text)
+        text = text[0].upper() + text[1:]
+        if set(presets.values()) != {None}:
+            text += f" ({values})"
+        holders[field.name] = _DEFINE[kind](_FLAG_OF.get(field.name, field.name), None, f"{text}.")
     flags.DEFINE_alias("max_steps", "steps")
     return holders
 

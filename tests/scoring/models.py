@@ -11,13 +11,13 @@ layers = keras.layers
 def randomised(model, seed=0, scale=0.5):
     """Gives every weight, biases too, a random value, so that nothing cancels by being zero."""
     rng = np.random.default_rng(seed)
-    model.set_weights(
-        [
-            (scale * rng.normal(size=weight.shape) / np.sqrt(max(1, np.prod(weight.shape[:-1]))))
-            + (1.0 if "variance" in variable.path or "gamma" in variable.path else 0.0)
-            for weight, variable in zip(model.get_weights(), model.weights, strict=True)
-        ]
-    )
+
+    def draw(variable):
+        fan_in = max(1, np.prod(variable.shape[:-1]))
+        values = scale * rng.normal(size=variable.shape) / np.sqrt(fan_in)
+        return 0.5 + np.abs(values) if "variance" in variable.path else values
+
+    model.set_weights([draw(variable) for variable in model.weights])
     return model
 
 

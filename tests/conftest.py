@@ -1,0 +1,35 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from emoc_tf.config import ExplorationConfig
+
+
+@pytest.fixture(scope="session")
+def cifar_dir():
+    """The folder with the prepared CIFAR-100; tests never download it."""
+    places = [os.environ.get("TFDS_DATA_DIR"), "../shared/tensorflow_datasets"]
+    for place in filter(None, places):
+        if (Path(place) / "cifar100").is_dir():
+            return str(Path(place).resolve())
+    if os.environ.get("CI"):
+        pytest.fail(f"CIFAR-100 is not prepared: looked in {places}")
+    pytest.skip("CIFAR-100 is not prepared: set TFDS_DATA_DIR to the folder that holds it")
+
+
+@pytest.fixture
+def tiny():
+    """A configuration whose episode takes a second or two."""
+    return ExplorationConfig(
+        known_classes=2,
+        novel_classes=3,
+        initial_per_class=5,
+        pool_per_class=6,
+        num_candidate_sets=8,
+        set_size=3,
+        pretrain_iterations=60,
+        update_iterations=30,
+        batch_size=8,
+        max_steps=4,
+    )

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from emoc_tf.candidates import SAMPLERS, GroupingInputs, sample
+
+
+def inputs(sampler_rng=0, true_labels=None, set_size=3):
+    unlabelled = np.arange(10, 50)
+    rng = np.random.default_rng(5)
+    centres = np.repeat(np.arange(4) * 10.0, 10)
+    features = np.zeros((60, 2))
+    features[unlabelled, 0] = centres + 0.1 * rng.normal(size=40)
+    if true_labels is None:
+        true_labels = np.arange(60) % 3
+    return GroupingInputs(
+        unlabelled, true_labels, features.__getitem__, set_size, np.random.default_rng(sampler_rng)
+    )
+
+
+def draw(groups, num_sets=50, set_size=3, seed=0):
+    return sample(np.random.default_rng(seed), np.arange(10, 50), groups, num_sets, set_size)
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_sets_are_distinct_unlabelled_images_of_one_group(sampler):
+    groups = SAMPLERS[sampler](inputs())
+    sets, mask = draw(groups)
+    assert sets.shape == (50, 3)
+    assert sets.dtype == np.int64
+    assert mask.all()
+    assert sets.min() >= 10
+    assert sets.max() < 50
+    group_of = dict(zip(range(10, 50), groups, strict=True))
+    for row in sets:
+        assert len(set(row)) == 3
+        assert len({group_of[index] for index in row}) == 1
+
+
+def test_single_class_groups_by_true_label():
+    data = inputs()
+    np.testing.assert_array_equal(SAMPLERS["single_class"](data), data.unlabelled % 3)
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "cluster"])
+def test_the_other_samplers_need_no_ground_truth(sampler):
+    hidden = np.full(60, np.nan)
+    np.testing.assert_array_equal(
+        SAMPLERS[sampler](inputs(true_labels=hidden)), SAMPLERS[sampler](inputs())
+    )
+
+
+def test_clusters_follow_the_features():
+    groups = SAMPLERS["cluster"](inputs(set_size=5))  # 40 images in 40 // 10 clusters
+    assert [len(set(groups[start : start + 10])) for start in range(0, 40, 10)] == [1, 1, 1, 1]
+    assert len(set(groups)) == 4
+
+
+def test_classes_are_drawn_uniformly_whatever_their_size():
+    groups = np.array([0] * 30 + [1] * 10)
+    sets, _ = sample(np.random.default_rng(0), np.arange(40), groups, 2000, 4)
+    assert 0.45 < (sets[:, 0] >= 30).mean() < 0.55
+
+
+def test_groups_with_fewer_than_k_images_form_no_set():
+    groups = np.array([0] * 2 + [1] * 38)
+    sets, mask = draw(groups)
+    assert mask.all()
+    assert sets.min() >= 12
+
+
+def test_where_fewer_than_m_sets_exist_each_is_there_once():
+    indices, rng = np.array([3, 8, 5, 9, 1, 7]), np.random.default_rng(0)
+    sets, mask = sample(rng, indices, np.array([0, 0, 0, 0, 1, 1]), 6, 3)
+    assert list(mask) == [True] * 4 + [False] * 2
+    assert sorted(map(tuple, sets[:4])) == [(3, 5, 8), (3, 5, 9), (3, 8, 9), (5, 8, 9)]
+    assert (sets[4:] == -1).all()
+    sets, mask = sample(rng, indices, np.arange(6), 6, 3)
+    assert not mask.any()
+    assert (sets == -1).all()
+    sets, mask = sample(rng, indices[:0], np.empty(0), 6, 3)
+    assert not mask.any()
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_equal_streams_give_equal_sets(sampler):
+    first, second = (draw(SAMPLERS[sampler](inputs(sampler_rng=3)), seed=4) for _ in range(2))
+    np.testing.assert_array_equal(first[0], second[0])
+    assert not np.array_equal(first[0], draw(SAMPLERS[sampler](inputs()), seed=5)[0])

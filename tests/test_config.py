@@ -1,0 +1,68 @@
+import json
+
+import pytest
+
+from emoc_tf import ExplorationConfig
+
+
+@pytest.mark.parametrize("preset", ["demo", "paper"])
+def test_json_round_trip(preset):
+    config = ExplorationConfig.preset(preset, data_dir="somewhere")
+    assert ExplorationConfig.from_json(config.to_json()) == config
+    assert json.loads(config.to_json()) == config.to_dict()
+
+
+def test_the_paper_preset_is_the_papers_protocol():
+    config = ExplorationConfig.preset("paper")
+    assert (config.known_classes, config.novel_classes) == (10, 10)
+    assert (config.initial_per_class, config.pool_per_class) == (100, 100)
+    assert (config.num_candidate_sets, config.set_size, config.sampler) == (
+        1000,
+        25,
+        "single_class",
+    )
+    assert (config.update_iterations, config.batch_size, config.old_fraction) == (1000, 64, 0.9)
+    assert (config.learning_rate, config.momentum, config.weight_decay) == (1e-4, 0.9, 5e-4)
+    assert config.replace(max_steps=None).num_steps == 80
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({"max_steps": 3}, 3),
+        ({"max_steps": None}, 2 * 10),
+        ({"max_steps": None, "sampler": "uniform"}, 10 * 13 // 5),
+        ({"max_steps": 100}, 20),
+    ],
+)
+def test_number_of_steps(changes, steps):
+    config = ExplorationConfig(known_classes=4, novel_classes=6, pool_per_class=13, set_size=5)
+    assert config.replace(**changes).num_steps == steps
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"known_classes": 0}, "known_classes: expected a number above 0, got 0"),
+        ({"known_classes": 2.0}, "known_classes: expected a value of type int, got 2.0"),
+        ({"known_classes": True}, "known_classes: expected a value of type int, got True"),
+        ({"novel_classes": -1}, "novel_classes: expected a number of at least 0, got -1"),
+        ({"set_size": -3}, "set_size: expected a number above 0, got -3"),
+        ({"set_size": 61}, r"set_size: expected at most 60 \(pool_per_class.*got 61"),
+        ({"set_size": 601, "sampler": "cluster"}, r"set_size: expected at most 600 .*got 601"),
+        ({"old_fraction": 1.5}, r"old_fraction: expected a number in \[0, 1\), got 1.5"),
+        ({"momentum": 1.0}, r"momentum: expected a number in \[0, 1\), got 1.0"),
+        ({"learning_rate": float("nan")}, "learning_rate: expected a finite number, got nan"),
+        ({"max_steps": 0}, "max_steps: expected above 0, or none, got 0"),
+        ({"max_steps": "3"}, "max_steps: expected a value of type int or None, got '3'"),
+        ({"colour": 1}, "colour: expected a field of .*'known_classes'.*got an unknown one"),
+    ],
+)
+def test_bad_values_get_one_sentence(changes, message):
+    with pytest.raises(ValueError, match=message):
+        ExplorationConfig.preset("demo", **changes)
+
+
+def test_unknown_preset():
+    with pytest.raises(ValueError, match=r"preset: expected one of \['demo', 'paper'\], got 'x'"):
+        ExplorationConfig.preset("x")

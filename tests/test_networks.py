@@ -1,0 +1,90 @@
+import keras
+import numpy as np
+import pytest
+
+from emoc_tf import networks
+from tests.scoring import models
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_the_papers_network():
+    model = networks.build("cifar10_quick", (32, 32, 3), 10, 5e-4, rng())
+    shapes = [layer.output.shape[1:] for layer in model.layers if hasattr(layer, "kernel")]
+    assert shapes == [(32, 32, 32), (16, 16, 32), (8, 8, 64), (64,), (10,)]
+    assert model.get_layer("flatten").output.shape == (None, 4 * 4 * 64)
+    kernels = [layer.kernel.numpy() for layer in model.layers if hasattr(layer, "kernel")]
+    for kernel, stddev in zip(kernels, (1e-4, 0.01, 0.01, 0.1, 0.1), strict=True):
+        assert kernel.std() == pytest.approx(stddev, rel=0.1)
+    assert all((w == 0).all() for w in model.get_weights() if w.ndim == 1)
+
+
+@pytest.mark.parametrize("name", sorted(networks.NETWORKS))
+def test_the_penalty_is_half_the_weight_decay_times_the_squared_norm(name):
+    model = models.randomised(networks.build(name, (8, 8, 1), 4, 5e-4, rng()))
+    square = sum((w.astype(np.float64) ** 2).sum() for w in model.get_weights())
+    assert float(sum(model.losses)) == pytest.approx(0.5 * 5e-4 * square, rel=1e-5)
+    assert not networks.build(name, (8, 8, 1), 4, 0.0, rng()).losses
+
+
+@pytest.mark.parametrize("name", ["convolutional", "sequential", "unusual", "grown"])
+def test_growing_keeps_old_weights_bit_for_bit_and_old_logits(name):
+    model = models.make(name, scale=2.0)
+    images = models.images(6, model.input_shape[1:])
+    before, classes = [w.copy() for w in model.get_weights()], model.output_shape[-1]
+    logits = model(images).numpy()
+    for units in (1, 3):
+        model = networks.grow_head(model, units, rng())
+    assert model.output_shape == (None, classes + 4)
+    after = model.get_weights()
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new[tuple(slice(size) for size in old.shape)])
+    grown = model(images).numpy()
+    assert np.abs(grown[:, :classes] - logits).max() < 1e-5
+    assert np.abs(grown[:, classes:]).max() < 0.1
+    assert len({tuple(row) for row in np.round(grown[:, classes:].T, 9)}) == 4
+    networks.check_model(model)
+
+
+def test_features_are_the_inputs_of_the_head():
+    model = models.make("grown")
+    images = models.images(3, model.input_shape[1:])
+    head = model.layers[-1]
+    features = networks.feature_extractor(model)(images)
+    np.testing.assert_allclose(
+        features @ head.kernel.numpy() + head.bias.numpy(),
+        model(images).numpy(),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def bad_models():
+    image, layers = keras.Input((4,)), keras.layers
+    hidden = layers.Dense(3, name="hidden")(image)
+    return {
+        "softmax activation": (
+            keras.Model(image, layers.Dense(3, activation="softmax", name="last")(image)),
+            "got layer 'last' with activation 'softmax'; give it activation=None",
+        ),
+        "softmax layer": (
+            keras.Model(image, layers.Softmax(name="last")(hidden)),
+            "linear Dense layer.*got last layer 'last' of type Softmax .drop the softmax",
+        ),
+        "no head": (keras.Model(image, layers.ReLU(name="last")(hidden)), "type ReLU"),
+        "two outputs": (
+            keras.Model(image, [hidden, layers.Dense(2)(hidden)]),
+            "expected one input and one output, got 1 and 2",
+        ),
+        "not built": (keras.Sequential([layers.Dense(3)]), "expected a built keras.Model"),
+        "no model": (len, "expected a built keras.Model"),
+    }
+
+
+@pytest.mark.parametrize("case", sorted(bad_models()))
+def test_models_that_cannot_grow_are_refused(case):
+    model, message = bad_models()[case]
+    with pytest.raises(ValueError, match=f"model: .*{message}"):
+        networks.check_model(model)
