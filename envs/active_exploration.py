@@ -33,7 +33,8 @@ class ActiveExplorationEnv(gym.Env):
         data: Training and test part of one's own; see `Exploration`.
         model: A model of one's own; see `Exploration`.
         oracle: Who answers queries; see `Exploration`.
-        reward: A function of the outcomes before and after a step; None: `config.reward`.
+        reward: The field of the configuration, or a function of the outcomes before and after a
+            step in its place.
         **overrides: Fields of the configuration to change.
 
     Raises:
@@ -51,12 +52,14 @@ class ActiveExplorationEnv(gym.Env):
         data: tuple[ImageData, ImageData] | None = None,
         model: keras.Model | None = None,
         oracle: Oracle | None = None,
-        reward: Reward | None = None,
+        reward: str | Reward | None = None,
         **overrides: Any,
     ) -> None:
         config = ExplorationConfig.preset(preset) if config is None else config
+        if isinstance(reward, str):
+            overrides["reward"], reward = reward, None
         self.config = config.replace(**overrides)
-        if reward is None and self.config.reward not in REWARDS:
+        if self.config.reward not in REWARDS:
             raise ValueError(
                 f"reward: expected one of {sorted(REWARDS)}, got {self.config.reward!r}"
             )

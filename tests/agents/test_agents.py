@@ -1,0 +1,196 @@
+import numpy as np
+import pytest
+from emoc_tf.agents import registry
+
+from emoc_tf import agents
+from emoc_tf.scoring import reference
+from tests import fakes
+
+OBSERVATION = {}
+
+
+@pytest.fixture(params=agents.names())
+def name(request):
+    return request.param
+
+
+def act(name, state, seed=0):
+    return agents.make(name, seed=seed).act(OBSERVATION, state)
+
+
+def test_actions_are_legal_under_masks(name):
+    for masked in ((), (0, 1, 2, 3, 5), (2, 4)):
+        state = fakes.make_state(masked=masked)
+        for seed in range(3):
+            action = act(name, state, seed)
+            assert type(action) is int
+            assert state.candidate_mask[action]
+
+
+@pytest.mark.parametrize(
+    "shape", [{"num_sets": 1}, {"set_size": 1}, {"classes": 1}, {"classes": 2, "num_images": 6}]
+)
+def test_small_worlds(name, shape):
+    state = fakes.make_state(**shape)
+    assert state.candidate_mask[act(name, state)]
+
+
+def test_choices_are_functions_of_state_and_seed(name):
+    state = fakes.make_state()
+    agent = agents.make(name, seed=3)
+    first = agent.act(OBSERVATION, state)
+    agent.act(OBSERVATION, fakes.make_state(seed=5, step=7))
+    assert agent.act(OBSERVATION, state) == first == act(name, state, seed=3)
+
+
+def test_the_state_is_left_as_it_was(name):
+    state = fakes.make_state()
+    weights = [w.copy() for w in state.model.get_weights()]
+    arrays = [a.copy() for a in (state.pool.labels, state.candidates, state.probabilities)]
+    act(name, state)
+    for old, new in zip(weights, state.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    for old, new in zip(
+        arrays, (state.pool.labels, state.candidates, state.probabilities), strict=True
+    ):
+        np.testing.assert_array_equal(old, new)
+
+
+#                       max   min   margin
+POSTERIOR = [
+    [0.70, 0.20, 0.10],  # 0.70  0.10  0.50
+    [0.50, 0.48, 0.02],  # 0.50  0.02  0.02
+    [0.45, 0.30, 0.25],  # 0.45  0.25  0.15
+    [0.98, 0.01, 0.01],  # 0.98  0.01  0.97
+]
+SETS = [[0, 0], [1, 1], [2, 2], [3, 3], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("name", "best"), [("min", 2), ("min-literal", 3), ("1-vs-2", 1), ("max", 3)]
+)
+def test_heuristics_on_hand_made_posteriors(name, best):
+    state = fakes.state_with_posterior(POSTERIOR, SETS)
+    assert act(name, state) == best
+
+
+def test_heuristics_average_over_the_set():
+    state = fakes.state_with_posterior(POSTERIOR, [[0, 1], [2, 2], [-1, -1]])
+    np.testing.assert_allclose(agents.make("max").score(state)[:2], [0.6, 0.45], rtol=1e-6)
+    np.testing.assert_allclose(agents.make("min").score(state)[:2], [-0.6, -0.45], rtol=1e-6)
+    np.testing.assert_allclose(agents.make("1-vs-2").score(state)[:2], [-0.26, -0.15], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("emoc", {}),
+        ("emoc", {"output": "softmax", "regularizer": False}),
+        ("emoc", {"labels": "image"}),
+        ("emoc-expected", {}),
+        ("emoc-expected", {"output": "softmax"}),
+    ],
+)
+def test_emoc_is_the_literal_score(name, settings):
+    state = fakes.make_state(masked=(1,))
+    scores = agents.make(name, **settings).score(state)
+    literal = reference.set_scores(
+        state.model,
+        state.reference,
+        state.pool.images,
+        state.candidates,
+        settings.get("labels", "expected" if "expected" in name else "set"),
+        settings.get("output", "logits"),
+        settings.get("regularizer", True),
+    )
+    np.testing.assert_allclose(scores, literal, atol=1e-4 * literal.max())
+    assert act(name, state) == agents.make(name).act(OBSERVATION, state)
+    assert agents.make(name, **settings).act(OBSERVATION, state) == literal.argmax()
+
+
+def test_references_are_a_seeded_sub_sample():
+    state = fakes.make_state()
+    all_of_them = agents.make("emoc").score(state)
+    some, again = (agents.make("emoc:references=7", seed=1).score(state) for _ in range(2))
+    np.testing.assert_array_equal(some, again)
+    assert not np.allclose(some, all_of_them)
+    assert not np.allclose(some, agents.make("emoc:references=7", seed=2).score(state))
+    later = fakes.state_of(state.model, state.pool, state.candidates, step=3)
+    assert not np.allclose(some, agents.make("emoc:references=7", seed=1).score(later))
+    np.testing.assert_array_equal(agents.make("emoc:references=500").score(state), all_of_them)
+
+
+def test_a_grown_model_is_scored_anew():
+    agent = agents.make("emoc")
+    agent.score(fakes.make_state(classes=3))
+    state = fakes.make_state(classes=4, seed=2)
+    np.testing.assert_array_equal(agent.score(state), agents.make("emoc").score(state))
+
+
+def test_ties_are_broken_at_random_with_the_seed():
+    state = fakes.state_with_posterior([[0.5, 0.5]] * 4, [[0], [1], [2], [3]])
+    chosen = [act("min", state, seed) for seed in range(30)]
+    assert set(chosen) == {0, 1, 2, 3}
+    assert chosen == [act("min", state, seed) for seed in range(30)]
+
+
+def test_random_is_uniform_over_the_sets_there_are():
+    state = fakes.make_state(masked=(2,))
+    counts = np.bincount([act("random", state, seed) for seed in range(1000)], minlength=6)
+    assert counts[2] == 0
+    assert np.abs(counts[[0, 1, 3, 4, 5]] - 200).max() < 60
+
+
+class Always(agents.ScoringAgent):
+    def __init__(self, seed=0, *, value=1.0):
+        super().__init__(seed)
+        self.value = value
+
+    def score(self, state):
+        return np.full(len(state.candidates), self.value)
+
+
+def test_a_policy_of_ones_own_is_one_line(monkeypatch):
+    monkeypatch.setattr(registry, "AGENTS", dict(registry.AGENTS))
+    agents.register("always", Always)
+    assert agents.make("always:value=2.5").value == 2.5
+    assert "always" in agents.names()
+    with pytest.raises(ValueError, match=r"score: expected .* with 6 NaN"):
+        agents.make("always:value=NaN").act(OBSERVATION, fakes.make_state())
+    for bad in ("always", "a:b", "", "a/b"):
+        with pytest.raises(ValueError, match="name: expected a new name"):
+            agents.register(bad, Always)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("best", r"agent: expected one of \['random', .*got 'best'"),
+        ("emoc:colour=1", r"agent 'emoc': expected settings among \['labels', .*got 'colour'"),
+        ("random:x=1", r"agent 'random': expected settings among \[\], got 'x'"),
+        ("emoc:output", "agent: expected variants as key=value, got 'output'"),
+        ("emoc:output=both", r"output: expected one of \['logits', 'softmax'\], got 'both'"),
+        ("emoc:labels=own", "labels: expected one of .*got 'own'"),
+        ("emoc:regularizer=2", r"regularizer: expected one of \[True, False\], got 2"),
+        ("emoc:references=0", "references: expected an integer above 0, got 0"),
+    ],
+)
+def test_unknown_policies_and_settings(spec, message):
+    with pytest.raises(ValueError, match=message):
+        agents.make(spec)
+
+
+def test_bad_seeds():
+    with pytest.raises(ValueError, match="seed: expected an integer of at least 0, got -1"):
+        agents.make("random", seed=-1)
+
+
+def test_variants_are_parsed():
+    agent = agents.make("emoc:output=softmax:regularizer=False:references=none")
+    assert (agent._output, agent._regularizer, agent._references) == ("softmax", False, None)
+
+
+def test_no_set_to_choose():
+    state = fakes.make_state(masked=range(6))
+    with pytest.raises(ValueError, match="state: expected at least one candidate set"):
+        act("min", state)

@@ -1,0 +1,155 @@
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from emoc_tf.envs import FEATURES, ActiveExplorationEnv
+from gymnasium.utils.env_checker import check_env, data_equivalence
+
+import emoc_tf
+
+SHRUNK = {
+    "known_classes": 2, "novel_classes": 2, "initial_per_class": 4, "pool_per_class": 6,
+    "num_candidate_sets": 5, "set_size": 3, "pretrain_iterations": 3, "update_iterations": 2,
+    "batch_size": 4, "max_steps": 3,
+}  # fmt: skip
+IDS = ["emoc_tf/Digits-v0", "emoc_tf/CIFAR100-v0", "emoc_tf/ActiveExploration-v0"]
+
+
+def shrunk(env_id, cifar_dir):
+    return {**SHRUNK, **({"data_dir": cifar_dir} if "CIFAR" in env_id else {})}
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_gymnasiums_checker_is_content(env_id, cifar_dir):
+    env = gym.make(env_id, **shrunk(env_id, cifar_dir))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="(?!gymnasium)")
+        check_env(env.unwrapped, skip_render_check=True)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_ids_fill_in_their_presets(env_id, cifar_dir):
+    env = gym.make(env_id, data_dir=cifar_dir)
+    expected = "cifar100" if "CIFAR" in env_id else "digits"
+    assert env.unwrapped.config.dataset == expected
+    assert env.action_space.n == (1000 if "CIFAR" in env_id else 100)
+    assert gym.envs.registration.EnvSpec.from_json(env.spec.to_json()) == env.spec
+
+
+def make(**changes):
+    return ActiveExplorationEnv(**{**SHRUNK, **changes})
+
+
+def test_an_episode():
+    env = make()
+    observation, info = env.reset(seed=0)
+    assert info["step"] == 0
+    assert "chosen_set" not in info
+    before, over, steps = info["test_accuracy"], False, 0
+    while not over:
+        assert observation in env.observation_space
+        assert observation["set_features"].shape == (5, len(FEATURES))
+        np.testing.assert_array_equal(info["action_mask"], env.action_masks())
+        action = steps
+        observation, reward, terminated, truncated, info = env.step(action)
+        steps += 1
+        assert reward == info["test_accuracy"] - before
+        assert info["chosen_set"] == action
+        before, over = info["test_accuracy"], terminated or truncated
+    assert (steps, terminated, truncated) == (3, False, True)
+    assert observation["progress"][0] == 1
+
+
+def test_episodes_terminate_when_the_pool_runs_out():
+    env = make(max_steps=None, known_classes=1, novel_classes=1, num_candidate_sets=30)
+    env.reset(seed=0)
+    for step in range(1, 5):
+        action = int(np.flatnonzero(env.action_masks())[0])
+        observation, _, terminated, truncated, info = env.step(action)
+        assert (terminated, truncated) == (step == 4, False)
+    assert not info["action_mask"].any()
+    assert observation in env.observation_space
+
+
+def test_features_by_hand():
+    env = make()
+    observation, _ = env.reset(seed=3)
+    posterior = env.state.probabilities[env.state.candidates[2]].astype(np.float64)
+    top = np.sort(posterior, axis=1)
+    by_hand = [
+        top[:, -1].mean(),
+        (top[:, -1] - top[:, -2]).mean(),
+        top[:, 0].mean(),
+        -(posterior * np.log(posterior)).sum(axis=1).mean() / np.log(2),
+        np.bincount(posterior.argmax(axis=1)).max() / 3,
+    ]
+    np.testing.assert_allclose(observation["set_features"][2], by_hand, rtol=1e-5)
+
+
+def test_equal_seeds_give_equal_runs_and_later_resets_go_on():
+    first, second, runs = make(), make(), []
+    for env in (first, second):
+        results = [env.reset(seed=5), env.step(1), env.step(0), env.reset(), env.step(2)]
+        runs.append(results)
+    assert data_equivalence(*runs, exact=True)
+    assert not data_equivalence(runs[0][0], runs[0][3])
+
+
+def test_rewards():
+    env = make(reward="discovery")
+    env.reset(seed=0)
+    found = 0
+    for _ in range(3):
+        _, reward, _, _, info = env.step(0)
+        assert reward == info["discovered_classes"] - found
+        found = info["discovered_classes"]
+
+
+def test_a_reward_of_ones_own():
+    env = ActiveExplorationEnv(
+        emoc_tf.ExplorationConfig(**SHRUNK), reward=lambda before, after: after.step + before.step
+    )
+    env.reset(seed=0)
+    assert [env.step(0)[1] for _ in range(3)] == [1, 3, 5]
+
+
+@pytest.mark.parametrize("action", [-1, 5, 1.0, "1", None, np.array([1, 2])])
+def test_impossible_actions_change_nothing(action):
+    env = make()
+    env.reset(seed=0)
+    state = env.state
+    with pytest.raises(gym.error.InvalidAction, match="action: expected "):
+        env.step(action)
+    assert env.state is state
+    env.step(np.int64(1))
+
+
+def test_masked_actions_are_refused():
+    env = make(num_candidate_sets=50, pool_per_class=3)  # one set a class
+    _, info = env.reset(seed=0)
+    assert list(info["action_mask"][:5]) == [1, 1, 1, 1, 0]
+    with pytest.raises(gym.error.InvalidAction, match="one of the 4 candidate sets, got 4"):
+        env.step(4)
+
+
+def test_steps_outside_an_episode_are_refused():
+    env = make(max_steps=1)
+    with pytest.raises(gym.error.ResetNeeded, match="before the first step"):
+        env.step(0)
+    env.reset(seed=0)
+    env.step(0)
+    with pytest.raises(gym.error.ResetNeeded, match="after the episode's end"):
+        env.step(0)
+
+
+def test_bad_settings_get_one_sentence():
+    with pytest.raises(ValueError, match=r"reward: expected one of .*'accuracy_gain'.*got 'fame'"):
+        make(reward="fame")
+    with pytest.raises(ValueError, match="colour: expected a field"):
+        make(colour=1)
+    with pytest.raises(ValueError, match="preset: expected one of"):
+        ActiveExplorationEnv(preset="x")
+    with pytest.raises(ValueError, match=r"options: expected only 'pretrained_path', got \['x'\]"):
+        make().reset(options={"x": 1})

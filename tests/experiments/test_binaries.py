@@ -1,0 +1,161 @@
+"""The binaries as users run them: in processes of their own."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+
+TINY = [
+    "--known_classes=2", "--novel_classes=2", "--initial_per_class=4", "--pool_per_class=6",
+    "--num_candidate_sets=6", "--set_size=3", "--pretrain_iterations=20",
+    "--update_iterations=10", "--batch_size=8", "--steps=2",
+]  # fmt: skip
+
+
+def run(binary, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", f"emoc_tf.experiments.{binary}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def compare(folder, *arguments):
+    return run("compare", *TINY, f"--output_dir={folder}", *arguments)
+
+
+def contents(folder):
+    names = ("steps.csv", "recalls.csv", "config.json")
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for name in names
+        for file in sorted(folder.glob(f"*/*/{name}"))
+    }
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grid")
+    result = compare(folder, "--agents=random,emoc:references=8", "--seeds=0,1")
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_compare_leaves_records_figure_and_table(grid):
+    folder, result = grid
+    assert sorted(contents(folder)) == [
+        f"{agent}/{seed}/{name}"
+        for agent in ("emoc__references=8", "random")
+        for seed in (0, 1)
+        for name in ("config.json", "recalls.csv", "steps.csv")
+    ]
+    for name in ("curves.png", "curves.svg", "table.csv"):
+        assert (folder / name).stat().st_size > 100
+    assert "random  seed 1  step 2/2  accuracy 0." in result.stdout
+    assert "4 runs into" in result.stdout
+    assert "emoc:references=8" in result.stdout.replace("\n", "")
+    assert result.stderr == ""
+    with open(folder / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["agent"], row["runs"]) for row in rows} == {
+        ("random", "2"), ("emoc:references=8", "2"),
+    }  # fmt: skip
+
+
+def test_policies_of_a_seed_are_paired(grid):
+    folder, _ = grid
+    for seed in (0, 1):
+        first_rows = {
+            (folder / agent / str(seed) / "steps.csv").read_text().splitlines()[1]
+            for agent in ("random", "emoc__references=8")
+        }
+        assert len(first_rows) == 1
+        assert (folder / "shared" / str(seed) / "pretrained.npz").exists()
+    assert (folder / "random/0/steps.csv").read_text() != (
+        folder / "random/1/steps.csv"
+    ).read_text()
+
+
+def test_equal_seeds_give_equal_bytes_in_another_process(grid, tmp_path):
+    """Also for `explore`, which runs one policy alone and pretrains itself."""
+    folder, _ = grid
+    result = run(
+        "explore", *TINY, "--agent=emoc:references=8", "--seed=1", f"--output_dir={tmp_path}"
+    )
+    assert result.returncode == 0, result.stderr
+    for name, content in contents(tmp_path).items():
+        assert content == (folder / name).read_bytes(), name
+    assert "step 2/2" in result.stdout
+
+
+def test_finished_runs_are_kept_and_unfinished_ones_started_over(grid):
+    folder, _ = grid
+    before = contents(folder)
+    steps = folder / "random" / "1" / "steps.csv"
+    lines = steps.read_text().splitlines(keepends=True)
+    steps.write_text("".join(lines[:-1]))
+    stamp = (folder / "random" / "0" / "steps.csv").stat().st_mtime_ns
+    result = compare(folder, "--agents=random,emoc:references=8", "--seeds=0,1")
+    assert result.returncode == 0, result.stderr
+    assert "3 finished, 1 to do" in result.stdout
+    assert contents(folder) == before
+    assert (folder / "random" / "0" / "steps.csv").stat().st_mtime_ns == stamp
+
+
+def test_report_needs_the_run_folders_alone(grid, tmp_path):
+    folder, _ = grid
+    for file in ("curves.png", "table.csv"):
+        (folder / file).unlink()
+    result = run("report", folder)
+    assert result.returncode == 0, result.stderr
+    assert (folder / "curves.png").exists()
+    assert (folder / "table.csv").exists()
+    nothing = run("report", tmp_path)
+    assert nothing.returncode == 1
+    assert "error: output_dir: expected run folders" in nothing.stderr
+
+
+def test_another_configuration_is_refused_before_any_work(grid):
+    folder, _ = grid
+    before = contents(folder)
+    result = compare(folder, "--agents=random,min", "--momentum=0.5")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: output_dir: expected a folder without runs of another")
+    assert "momentum=0.9 there, 0.5 here" in result.stderr
+    assert contents(folder) == before
+    assert not (folder / "min").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--agents=random,best"], "error: agent: expected one of ['random', "),
+        (["--agents=random,random"], "error: agents: expected distinct ones"),
+        (["--seeds=0,x"], "error: seeds: expected integers of at least 0, got ['0', 'x']"),
+        (["--preset=best"], "error: preset: expected one of ['demo', 'paper'], got 'best'"),
+        (["--dataset=no_such_set"], "error: dataset: expected 'digits' or the name"),
+        (["--dataset=cifar10", "--data_dir=/nowhere"], "error: dataset 'cifar10' is not prepared"),
+        (["--set_size=7"], "error: set_size: expected at most 6 (pool_per_class"),
+        (["--known_classes=9"], "error: known_classes + novel_classes: expected at most 10"),
+        (["--steps=0"], "error: max_steps: expected above 0, or none, got 0"),
+        (["--reward=fame"], "error: reward: expected one of"),
+        (["left over"], "error: arguments: expected flags only, got ['left over']"),
+    ],
+)
+def test_bad_flags_get_one_sentence_before_any_work(tmp_path, arguments, message):
+    result = compare(tmp_path / "out", *arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith(message)
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("binary", ["explore", "compare", "report"])
+def test_help_reads_well(binary):
+    result = run(binary, "--help")
+    assert "Example: python -m emoc_tf.experiments" in result.stdout
+    if binary != "report":
+        for flag in ("--preset", "--steps", "--output_dir", "--data_dir", "--old_fraction"):
+            assert flag in result.stdout

@@ -1,0 +1,78 @@
+import importlib
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def test_the_wheels_only_top_level_name_is_emoc_tf(tmp_path):
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "demo_results")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+         "--wheel-dir", tmp_path, source],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {re.sub(r"-[\d.]+\.dist-info", "", name.split("/")[0]) for name in names} == {"emoc_tf"}
+    for expected in ("py.typed", "agents/__init__.py", "envs/__init__.py", "scoring/scorer.py"):
+        assert f"emoc_tf/{expected}" in names
+    sources = {
+        str(file.relative_to(ROOT))
+        for part in ("agents", "envs")
+        for file in (ROOT / part).glob("*.py")
+    }
+    assert {f"emoc_tf/{name}" for name in sources} <= set(names)
+
+
+def test_agents_and_envs_never_become_top_level_modules(tmp_path):
+    code = (
+        "import sys, gymnasium, emoc_tf, emoc_tf.agents, emoc_tf.envs, emoc_tf.scoring\n"
+        "gymnasium.make('emoc_tf/Digits-v0')\n"
+        "assert not {'agents', 'envs'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["emoc_tf", "emoc_tf.agents", "emoc_tf.envs", "emoc_tf.scoring"])
+def test_public_names_exist_and_are_documented(name):
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for public in module.__all__:
+        thing = getattr(module, public)
+        assert not callable(thing) or thing.__doc__, public
+
+
+def test_agents_and_envs_do_not_know_each_other():
+    for folder, other in (("agents", "emoc_tf.envs"), ("envs", "emoc_tf.agents")):
+        for file in (ROOT / folder).glob("*.py"):
+            assert f"from {other}" not in file.read_text(), file
+    for file in (ROOT / "emoc_tf").glob("*.py"):
+        assert not re.search(r"(from|import) emoc_tf\.(envs|agents|experiments)", file.read_text())
+
+
+def test_the_readmes_script_runs(tmp_path):
+    (script,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+        if "gym.make" in block
+    ]
+    script = script.replace('"emoc_tf/Digits-v0"', '"emoc_tf/Digits-v0", max_steps=2')
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+
+
+def test_ruff_is_content():
+    ruff = [sys.executable, "-m", "ruff"]
+    for arguments in (["check", "."], ["format", "--check", "."]):
+        result = subprocess.run(
+            [*ruff, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stdout

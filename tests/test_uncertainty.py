@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from emoc_tf import uncertainty
+
+POSTERIOR = np.array([[0.7, 0.2, 0.1], [0.1, 0.45, 0.45], [1.0, 0.0, 0.0]])
+
+
+def test_measures_on_hand_made_posteriors():
+    np.testing.assert_allclose(uncertainty.max_score(POSTERIOR), [0.7, 0.45, 1])
+    np.testing.assert_allclose(uncertainty.min_score(POSTERIOR), [0.1, 0.1, 0])
+    np.testing.assert_allclose(uncertainty.margin(POSTERIOR), [0.5, 0, 1])
+    by_hand = -(0.7 * np.log(0.7) + 0.2 * np.log(0.2) + 0.1 * np.log(0.1)) / np.log(3)
+    np.testing.assert_allclose(uncertainty.entropy(POSTERIOR)[[0, 2]], [by_hand, 0], atol=1e-15)
+    assert uncertainty.entropy(np.full((1, 5), 0.2))[0] == pytest.approx(1)
+
+
+def test_one_class():
+    ones = np.ones((3, 1))
+    assert list(uncertainty.margin(ones)) == [1, 1, 1]
+    assert list(uncertainty.entropy(ones)) == [0, 0, 0]
+
+
+def test_set_means_leave_padding_out():
+    sets = np.array([[0, 2, -1], [1, 1, 2], [-1, -1, -1]])
+    np.testing.assert_allclose(uncertainty.set_means(np.array([1.0, 2, 4]), sets), [2.5, 8 / 3, 0])
