@@ -1,6 +1,7 @@
 """Run records: one folder a run, written line by line, read back for figures and tables."""
 
 import csv
+import functools
 import json
 import os
 import platform
@@ -185,8 +186,9 @@ def read_runs(output_dir: str | Path) -> list[RunRecord]:
     return sorted(map(read_run, folders), key=lambda run: (run.agent, run.seed))
 
 
+@functools.cache
 def environment() -> dict[str, Any]:
-    """Returns what the bits of a run depend on besides its configuration."""
+    """Returns what the bits of a run depend on besides its configuration, as of the first call."""
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
         "versions": {

@@ -25,7 +25,7 @@ _COLUMNS = (
     ("accuracy_area", "accuracy\narea", 3, True),
     ("final_discovered", "classes\nfound", 1, True),
     ("discovery_area", "classes\narea", 2, True),
-    ("selection_seconds", "s per\nselection", 2, False),
+    ("selection_seconds", "s per\nchoice", 2, False),
     ("update_seconds", "s per\nupdate", 2, False),
 )
 
@@ -73,7 +73,7 @@ def _check_comparable(runs: Sequence[RunRecord], console: Console) -> None:
 def _table(summaries: Sequence[PolicySummary]) -> Table:
     """Returns the table to print; it fits 80 characters where the policies' names are short."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("\npolicy", overflow="fold")
+    table.add_column("\npolicy", overflow="fold", min_width=13)
     table.add_column("\nruns", justify="right")
     for _, heading, _, _ in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
