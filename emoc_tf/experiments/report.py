@@ -72,7 +72,7 @@ def _check_comparable(runs: Sequence[RunRecord], console: Console) -> None:
 
 def _table(summaries: Sequence[PolicySummary]) -> Table:
     """Returns the table to print; it fits 80 characters where the policies' names are short."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
     table.add_column("\npolicy", overflow="fold", min_width=13)
     table.add_column("\nruns", justify="right")
     for _, heading, _, _ in _COLUMNS:
