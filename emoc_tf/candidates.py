@@ -86,7 +86,9 @@ def sample(
     members = [np.sort(indices[groups == group]) for group in np.unique(groups)]
     members = [group for group in members if len(group) >= set_size]
     if sum(math.comb(len(group), set_size) for group in members) <= num_sets:
-        drawn = [each for group in members for each in itertools.combinations(group, set_size)]
+        drawn = [
+            np.array(each) for group in members for each in itertools.combinations(group, set_size)
+        ]
     else:
         choices = rng.integers(len(members), size=num_sets)
         drawn = [np.sort(rng.choice(members[c], set_size, replace=False)) for c in choices]

@@ -29,7 +29,7 @@ def write_text(path: Path, content: str) -> None:
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes named arrays atomically as `.npz`."""
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     write_bytes(path, buffer.getvalue())
 
 

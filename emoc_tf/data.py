@@ -129,13 +129,13 @@ def _load_tfds(dataset: str, data_dir: str | None) -> tuple[ImageData, ImageData
             f"with {splits}"
         )
     class_names = tuple(features["label"].names)
-    parts = builder.as_dataset(
+    train_part, test_part = builder.as_dataset(
         split=["train", test],
         batch_size=-1,
         shuffle_files=False,
         decoders=tfds.decode.PartialDecoding({"image": True, "label": True}),
     )
-    return tuple(_image_data(part, class_names) for part in parts)
+    return _image_data(train_part, class_names), _image_data(test_part, class_names)
 
 
 def _image_data(part: dict[str, Any], names: tuple[str, ...]) -> ImageData:

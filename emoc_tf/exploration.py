@@ -273,7 +273,8 @@ def _check_data(data: tuple[ImageData, ImageData]) -> tuple[ImageData, ImageData
             f"data: expected (training, test) as two ImageData, got "
             f"{[type(part).__name__ for part in data]}"
         )
-    return tuple(data)
+    train, test = data
+    return train, test
 
 
 def _in_batches(function, images: np.ndarray) -> np.ndarray:

@@ -76,8 +76,10 @@ class ActiveExplorationEnv(gym.Env):
         return self.exploration.state
 
     @property
-    def outcome(self) -> StepOutcome | None:
+    def outcome(self) -> StepOutcome:
         """What the last step, or the reset, led to."""
+        if self._outcome is None:
+            raise gym.error.ResetNeeded("outcome: expected a call of reset before it is asked for")
         return self._outcome
 
     def action_masks(self) -> np.ndarray:

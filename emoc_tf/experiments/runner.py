@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import gymnasium as gym
 from absl import app, logging
 from rich.console import Console
 from rich.progress import (
@@ -99,7 +98,7 @@ def run_grid(
 
 
 def run_episode(
-    env: gym.Env,
+    env: ActiveExplorationEnv,
     agent: agents.Agent,
     seed: int,
     folder: RunFolder,
@@ -109,34 +108,31 @@ def run_episode(
     """Runs one policy with one seed to the episode's end and writes its records.
 
     Args:
-        env: An `ActiveExplorationEnv`, wrapped or not.
+        env: The environment.
         agent: The policy.
         seed: Seed of the environment.
         folder: Where the records go.
         pretrained_path: Pretrained weights, shared by the policies of a seed.
         show: Called with the outcome and the seconds of each step.
     """
-    core = env.unwrapped
+
+    def record(outcome: StepOutcome, reward: float | None, start: float, **timings: float) -> None:
+        seconds = time.perf_counter() - start
+        timings |= {**env.exploration.timings, "step_seconds": seconds}
+        folder.write_step(outcome, reward, timings)
+        show(outcome, seconds)
+
     start = time.perf_counter()
     observation, _ = env.reset(seed=seed, options={"pretrained_path": pretrained_path})
-    seconds = time.perf_counter() - start
-    folder.start(core.exploration.episode.classes)
-    folder.write_step(core.outcome, None, {**core.exploration.timings, "step_seconds": seconds})
-    show(core.outcome, seconds)
-    over = core.exploration.finished
+    folder.start(env.exploration.episode.classes)
+    record(env.outcome, None, start)
+    over = env.exploration.finished
     while not over:
         start = time.perf_counter()
-        action = agent.act(observation, core.state)
-        chosen = time.perf_counter()
+        action = agent.act(observation, env.state)
+        selection_seconds = time.perf_counter() - start
         observation, reward, terminated, truncated, _ = env.step(action)
-        seconds = time.perf_counter() - start
-        timings = {
-            "selection_seconds": chosen - start,
-            **core.exploration.timings,
-            "step_seconds": seconds,
-        }
-        folder.write_step(core.outcome, reward, timings)
-        show(core.outcome, seconds)
+        record(env.outcome, reward, start, selection_seconds=selection_seconds)
         over = terminated or truncated
 
 
