@@ -42,9 +42,9 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "emoc-explore=emoc_tf.experiments.explore:run",
-            "emoc-compare=emoc_tf.experiments.compare:run",
-            "emoc-report=emoc_tf.experiments.report:run",
+            "emoc-explore=emoc_tf.experiments:run_explore",
+            "emoc-compare=emoc_tf.experiments:run_compare",
+            "emoc-report=emoc_tf.experiments:run_report",
         ]
     },
 )

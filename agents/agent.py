@@ -20,9 +20,9 @@ class Agent(abc.ABC):
     """
 
     def __init__(self, seed: int = 0) -> None:
-        if type(seed) is not int or seed < 0:
+        if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
             raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
-        self._seed = seed
+        self._seed = int(seed)
 
     @abc.abstractmethod
     def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:

@@ -1,8 +1,8 @@
 """EMOC: the candidate set whose label is expected to change the model's outputs most."""
 
 import numpy as np
-from emoc_tf.agents.agent import ScoringAgent
 
+from emoc_tf.agents.agent import ScoringAgent
 from emoc_tf.scoring import EMOCScorer
 from emoc_tf.state import ExplorationState
 

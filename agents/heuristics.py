@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 import numpy as np
-from emoc_tf.agents.agent import Agent, ScoringAgent
 
 from emoc_tf import uncertainty
+from emoc_tf.agents.agent import Agent, ScoringAgent
 from emoc_tf.state import ExplorationState
 
 

@@ -4,8 +4,6 @@ The samplers differ only in their groups: true classes (`single_class`, the pape
 clusters of the network's features (`cluster`), or all images in one (`uniform`).
 """
 
-import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -70,7 +68,7 @@ def sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws candidate sets: a group uniformly among those with K images left, then K of them.
 
-    Where no more than M different sets exist at all, each of them is there once.
+    Sets are drawn independently, so that near a group's end some may be alike.
 
     Args:
         rng: The generator to draw from.
@@ -80,19 +78,13 @@ def sample(
         set_size: K.
 
     Returns:
-        sets (M, K) int64 pool indices, ascending in each set, real sets first, −1 as padding;
-        and mask (M,) bool, which sets are real. All False when no group has K images.
+        sets (M, K) int64 pool indices, ascending in each set; and mask (M,) bool, which sets are
+        real. If no group has K images, all sets are −1 and all of the mask is False.
     """
     members = [np.sort(indices[groups == group]) for group in np.unique(groups)]
     members = [group for group in members if len(group) >= set_size]
-    if sum(math.comb(len(group), set_size) for group in members) <= num_sets:
-        drawn = [
-            np.array(each) for group in members for each in itertools.combinations(group, set_size)
-        ]
-    else:
-        choices = rng.integers(len(members), size=num_sets)
-        drawn = [np.sort(rng.choice(members[c], set_size, replace=False)) for c in choices]
-    sets = np.full((num_sets, set_size), PADDING, np.int64)
-    if drawn:
-        sets[: len(drawn)] = drawn
-    return sets, np.arange(num_sets) < len(drawn)
+    if not members:
+        return np.full((num_sets, set_size), PADDING, np.int64), np.zeros(num_sets, bool)
+    choices = rng.integers(len(members), size=num_sets)
+    drawn = [np.sort(rng.choice(members[choice], set_size, replace=False)) for choice in choices]
+    return np.stack(drawn).astype(np.int64), np.ones(num_sets, bool)

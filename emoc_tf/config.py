@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import os
 import types
 import typing
 from dataclasses import dataclass
 from typing import Any, Self
+
+import numpy as np
 
 
 def _field(default: Any, text: str) -> Any:
@@ -70,7 +73,8 @@ class ExplorationConfig:
         self._check("set_size", self.set_size <= available, f"at most {available} ({where})")
 
     def _check_type(self, field: dataclasses.Field) -> None:
-        value = getattr(self, field.name)
+        value = _plain(getattr(self, field.name))
+        object.__setattr__(self, field.name, value)
         kinds = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else ()
         kinds = kinds or (field.type,)
         if float in kinds and type(value) is int:
@@ -132,6 +136,13 @@ class ExplorationConfig:
         if name not in PRESETS:
             raise ValueError(f"preset: expected one of {sorted(PRESETS)}, got {name!r}")
         return cls().replace(**{**PRESETS[name], **changes})
+
+
+def _plain(value: Any) -> Any:
+    """Returns NumPy scalars and paths as the JSON values they stand for."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 # Section 4 of the paper; BUILD_NOTES.md tells which of these the paper leaves open.

@@ -1,6 +1,7 @@
 """Named image-classification data sets as NumPy arrays."""
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,14 @@ class ImageData:
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        images, labels = np.asarray(self.images), np.asarray(self.labels)
+        try:
+            images, labels = np.asarray(self.images), np.asarray(self.labels)
+        except ValueError:
+            raise ValueError("images: expected images of one shape, got several") from None
+        if isinstance(self.class_names, str) or not all(
+            isinstance(name, str) for name in _sequence(self.class_names)
+        ):
+            raise ValueError(f"class_names: expected a sequence of names, got {self.class_names!r}")
         if images.ndim != 4 or 0 in images.shape:
             raise ValueError(
                 f"images: expected a non-empty array (n, H, W, channels), got shape {images.shape}"
@@ -50,6 +58,10 @@ class ImageData:
         object.__setattr__(self, "images", read_only(images))
         object.__setattr__(self, "labels", read_only(labels.astype(np.int64)))
         object.__setattr__(self, "class_names", tuple(self.class_names))
+
+
+def _sequence(value: Any) -> tuple:
+    return tuple(value) if isinstance(value, Iterable) else (value,)
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
@@ -100,7 +112,7 @@ def _load_tfds(dataset: str, data_dir: str | None) -> tuple[ImageData, ImageData
 
     try:
         builder = tfds.builder(dataset, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError:
+    except (ValueError, AssertionError, tfds.core.DatasetNotFoundError):
         raise ValueError(
             f"dataset: expected 'digits' or the name of a tensorflow-datasets data set, "
             f"got {dataset!r}"

@@ -72,7 +72,11 @@ def eligible_classes(config: ExplorationConfig, train: ImageData, test: ImageDat
 
 
 def draw_episode(
-    config: ExplorationConfig, train: ImageData, test: ImageData, root: int
+    config: ExplorationConfig,
+    train: ImageData,
+    test: ImageData,
+    root: int,
+    known_ids: tuple[int, ...] | None = None,
 ) -> Episode:
     """Draws classes and images, and brings uint8 images to pixels minus the initial mean image.
 
@@ -81,10 +85,15 @@ def draw_episode(
         train: Where initial and pool images come from.
         test: Where the test images come from.
         root: The episode's root.
+        known_ids: Class ids known at the start; None draws them.
     """
     eligible = eligible_classes(config, train, test)
     wanted = config.known_classes + config.novel_classes
-    classes = streams.generator(root, 0, "classes").choice(eligible, wanted, replace=False)
+    given = np.array(known_ids or (), np.int64)
+    drawn = streams.generator(root, 0, "classes").choice(
+        np.setdiff1d(eligible, given), wanted - len(given), replace=False
+    )
+    classes = np.concatenate([given, drawn])
     rng = streams.generator(root, 0, "images")
     initial, waiting = [], []
     for position, class_id in enumerate(classes):

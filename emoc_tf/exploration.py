@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -20,8 +20,6 @@ from emoc_tf.oracle import LabelOracle, Oracle, ask
 from emoc_tf.pool import Pool
 from emoc_tf.state import ExplorationState
 
-FORWARD_BATCH = 256
-
 
 class Exploration:
     """Owns pool, model, learner, oracle and evaluation of one episode at a time.
@@ -32,11 +30,13 @@ class Exploration:
     Args:
         config: The settings.
         data: Training and test part; None loads `config.dataset`.
-        model: A functional or Sequential model that ends in a linear Dense layer with
+        model: A functional or Sequential float32 model that ends in a linear Dense layer with
             `config.known_classes` units, which becomes the growing head. Each episode starts
             from a copy of it as it is now, so it is never changed. None builds
             `config.network`. ω is what its own regularisers say, not `config.weight_decay`.
         oracle: Who answers queries; None: the labels of `data`.
+        model_classes: Class id of each output of `model`, for a model that is trained already.
+            None draws the known classes at random, as suits an untrained one.
 
     Attributes:
         config: As given.
@@ -59,25 +59,45 @@ class Exploration:
         data: tuple[ImageData, ImageData] | None = None,
         model: keras.Model | None = None,
         oracle: Oracle | None = None,
+        model_classes: Sequence[int] | None = None,
     ) -> None:
         for name, choices in (("sampler", candidates.SAMPLERS), ("network", networks.NETWORKS)):
             if getattr(config, name) not in choices:
                 raise ValueError(
                     f"{name}: expected one of {sorted(choices)}, got {getattr(config, name)!r}"
                 )
+        if oracle is not None and not callable(getattr(oracle, "label", None)):
+            raise ValueError(
+                f"oracle: expected an object with label(indices, images), got {oracle!r}"
+            )
         if model is not None:
             networks.check_model(model)
         self.config = config
-        self._train, self._test = (
-            _check_data(data) if data else load(config.dataset, config.data_dir)
-        )
-        eligible_classes(config, self._train, self._test)
-        if model is not None:
-            networks.check_shapes(model, self._train.images.shape[1:], config.known_classes)
+        if data is None:
+            self._train, self._test = load(config.dataset, config.data_dir)
+        else:
+            self._train, self._test = _check_data(data)
+        eligible = eligible_classes(config, self._train, self._test)
         self.class_names = self._train.class_names
-        self._initial_model = None if model is None else networks.copy(model)
+        self._initial_model = self._check_own_model(model)
+        self._model_classes = _check_classes(model_classes, model, config, eligible)
         self._given_oracle = oracle
+        self._running = False
         self.timings: dict[str, float] = {}
+
+    def _check_own_model(self, model: keras.Model | None) -> keras.Model | None:
+        """Returns a copy that computes what the model computes."""
+        if model is None:
+            return None
+        images = self._train.images[:1].astype(np.float32)
+        networks.check_shapes(model, images.shape[1:], self.config.known_classes)
+        copy = networks.copy(model)
+        if not np.allclose(copy(images), model(images), rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise ValueError(
+                "model: expected layers that keras.models.clone_model and get_weights copy whole, "
+                "got a copy with other outputs"
+            )
+        return copy
 
     def reset(self, root: int, pretrained_path: str | Path | None = None) -> StepOutcome:
         """Starts an episode: draws classes and images, builds and pretrains the model.
@@ -92,13 +112,16 @@ class Exploration:
             FloatingPointError: Training diverged.
         """
         config = self.config
-        self._root, self._step, self.timings = root, 0, {}
-        self.episode = draw_episode(config, self._train, self._test, root)
+        self._root, self._step, self.timings, self._running = root, 0, {}, False
+        self.episode = draw_episode(
+            config, self._train, self._test, root, known_ids=self._model_classes
+        )
         self._known_classes = list(self.episode.classes[: config.known_classes])
         self._pool = Pool(self.episode.images)
         initial = np.arange(self.episode.num_initial)
         self._pool.label(initial, self._columns(self.episode.true_labels[initial]))
-        self._oracle = self._given_oracle or LabelOracle(self.episode.true_labels)
+        given = self._given_oracle
+        self._oracle = LabelOracle(self.episode.true_labels) if given is None else given
         self._learner = Learner(
             self._new_model(),
             self._pool.images,
@@ -119,9 +142,16 @@ class Exploration:
             choice: Index of a set whose `state.candidate_mask` is True.
 
         Raises:
-            ValueError: The set does not exist; nothing has changed then.
+            RuntimeError: There is no episode, or its last step did not come to its end.
+            ValueError: The set does not exist, or the oracle's answer is none; nothing has
+                changed then.
             FloatingPointError: Training diverged.
         """
+        if not self._running:
+            raise RuntimeError(
+                "advance: expected a call of reset first, since there is no episode or its last "
+                "step was broken off"
+            )
         mask = self.state.candidate_mask
         if not (0 <= choice < len(mask) and mask[choice]):
             raise ValueError(
@@ -130,7 +160,9 @@ class Exploration:
             )
         indices = self.state.candidates[choice]
         raw_images = self.episode.raw_images[indices]
-        classes = ask(self._oracle, indices, raw_images, len(self.class_names))
+        classes = ask(self._oracle, indices, raw_images, self.episode.classes)
+        # What breaks off from here on leaves pool, model and state at odds.
+        self._running = False
         self._step, self.timings = self._step + 1, {}
         with self._timed("training_seconds"):
             self._discover(classes)
@@ -154,7 +186,9 @@ class Exploration:
 
     def _new_model(self) -> keras.Model:
         if self._initial_model is not None:
-            return networks.copy(self._initial_model)
+            model = networks.copy(self._initial_model)
+            networks.seed_layers(model, streams.generator(self._root, 0, "random layers"))
+            return model
         return networks.build(
             self.config.network,
             self._pool.images.shape[1:],
@@ -194,8 +228,8 @@ class Exploration:
         initial = self._pool.labelled
         for array in (self._pool.images[initial], self._pool.labels[initial]):
             digest.update(array.tobytes())
-        for weight in self._model.get_weights():
-            digest.update(weight.tobytes())
+        for variable in self._model.variables:
+            digest.update(variable.numpy().tobytes())
         return digest.hexdigest()
 
     def _discover(self, classes: np.ndarray) -> None:
@@ -214,7 +248,7 @@ class Exploration:
         with self._timed("evaluation_seconds"):
             outcome = evaluate(
                 self.episode,
-                _in_batches(self._forward, self.episode.test_images),
+                networks.in_batches(self._forward, self.episode.test_images),
                 self._known_classes,
                 step=self._step,
                 labelled=len(self._pool.labelled),
@@ -222,7 +256,7 @@ class Exploration:
                 queried_class=queried_class,
             )
         with self._timed("prediction_seconds"):
-            logits = _in_batches(self._forward, self._pool.images)
+            logits = networks.in_batches(self._forward, self._pool.images)
             probabilities = tf.nn.softmax(logits).numpy()
         with self._timed("candidate_seconds"):
             sets, mask = self._sample_candidates()
@@ -235,6 +269,7 @@ class Exploration:
             known_classes=tuple(self._known_classes),
             step=self._step,
         )
+        self._running = True
         return outcome
 
     def _sample_candidates(self) -> tuple[np.ndarray, np.ndarray]:
@@ -258,7 +293,7 @@ class Exploration:
     def _features(self, indices: np.ndarray) -> np.ndarray:
         """Returns the (k, d) inputs of the model's head for pool images."""
         extractor = networks.compile_forward(networks.feature_extractor(self._model))
-        return _in_batches(extractor, self._pool.images[indices])
+        return networks.in_batches(extractor, self._pool.images[indices])
 
     @contextlib.contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -268,19 +303,33 @@ class Exploration:
 
 
 def _check_data(data: tuple[ImageData, ImageData]) -> tuple[ImageData, ImageData]:
-    if len(data) != 2 or not all(isinstance(part, ImageData) for part in data):
+    parts = data if isinstance(data, tuple | list) else (data,)
+    if len(parts) != 2 or not all(isinstance(part, ImageData) for part in parts):
         raise ValueError(
             f"data: expected (training, test) as two ImageData, got "
-            f"{[type(part).__name__ for part in data]}"
+            f"{[type(part).__name__ for part in parts]}"
         )
-    train, test = data
+    train, test = parts
     return train, test
 
 
-def _in_batches(function, images: np.ndarray) -> np.ndarray:
-    return np.concatenate(
-        [
-            function(tf.constant(images[start : start + FORWARD_BATCH])).numpy()
-            for start in range(0, len(images), FORWARD_BATCH)
-        ]
-    )
+def _check_classes(
+    model_classes: Sequence[int] | None,
+    model: keras.Model | None,
+    config: ExplorationConfig,
+    eligible: np.ndarray,
+) -> tuple[int, ...] | None:
+    if model_classes is None:
+        return None
+    classes = tuple(int(class_id) for class_id in model_classes)
+    if model is None or len(set(classes)) != len(classes) or len(classes) != config.known_classes:
+        raise ValueError(
+            f"model_classes: expected {config.known_classes} different class ids, one for each "
+            f"output of a model handed in, got {classes}"
+        )
+    if not np.isin(classes, eligible).all():
+        raise ValueError(
+            f"model_classes: expected classes with enough images, {eligible.tolist()}, "
+            f"got {classes}"
+        )
+    return classes

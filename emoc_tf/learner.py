@@ -97,16 +97,24 @@ class Learner:
                 )
 
     def get_arrays(self) -> dict[str, np.ndarray]:
-        """Returns the weights and momentum by name."""
-        weights = {f"weight_{i}": w for i, w in enumerate(self.model.get_weights())}
-        return weights | {f"velocity_{i}": v.numpy() for i, v in enumerate(self.velocities)}
+        """Returns weights, states of random layers and momentum by name."""
+        variables = {f"variable_{i}": v.numpy() for i, v in enumerate(self.model.variables)}
+        return variables | {f"velocity_{i}": v.numpy() for i, v in enumerate(self.velocities)}
 
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        """Takes over what `get_arrays` of a learner with the same network returned."""
-        count = len(self.model.get_weights())
-        self.model.set_weights([arrays[f"weight_{i}"] for i in range(count)])
-        for i, velocity in enumerate(self.velocities):
-            velocity.assign(arrays[f"velocity_{i}"])
+        """Takes over what `get_arrays` of a learner with the same network returned.
+
+        Raises:
+            ValueError: An array is missing or has another shape; nothing has changed then.
+        """
+        targets = {f"variable_{i}": v for i, v in enumerate(self.model.variables)}
+        targets |= {f"velocity_{i}": v for i, v in enumerate(self.velocities)}
+        for name, variable in targets.items():
+            found = arrays[name].shape if name in arrays else None
+            if found != tuple(variable.shape):
+                raise ValueError(f"{name}: expected shape {tuple(variable.shape)}, got {found}")
+        for name, variable in targets.items():
+            variable.assign(arrays[name])
 
     def _slice(self, batches: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         loss = tf.zeros(())

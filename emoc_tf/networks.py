@@ -14,6 +14,7 @@ if keras.backend.backend() != "tensorflow":
 
 # Kernel of a new unit: its logit starts near 0, whatever the old logits are.
 NEW_UNIT_STDDEV = 1e-3
+FORWARD_BATCH = 256
 
 
 def _regularizer(weight_decay: float) -> keras.Regularizer | None:
@@ -103,8 +104,8 @@ def build(
 
 
 def functional(model: keras.Model) -> keras.Model:
-    """Returns `model` as a functional model on the same layers (it is one, unless Sequential)."""
-    if isinstance(model, keras.Sequential):
+    """Returns a functional model on the same layers that takes one tensor, not a list or dict."""
+    if isinstance(model, keras.Sequential) or isinstance(model.input, dict | list | tuple):
         return keras.Model(model.inputs[0], model.outputs[0])
     return model
 
@@ -114,7 +115,8 @@ def check_model(model: keras.Model) -> keras.layers.Dense:
 
     Raises:
         ValueError: The model is not a built functional or Sequential one with one input and one
-            output, or does not end in a linear Dense layer.
+            output, does not end in a linear Dense layer, mixes precisions, or has a regulariser
+            of activities (ω is a function of the weights alone).
     """
     mend = "functional or Sequential, with one input, ending in keras.layers.Dense(C)"
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
@@ -125,29 +127,54 @@ def check_model(model: keras.Model) -> keras.layers.Dense:
             f"{len(model.outputs)}"
         )
     head = model.layers[-1]
-    name = getattr(head, "name", "?")
     if not isinstance(head, keras.layers.Dense) or len(model.outputs[0].shape) != 2:
         raise ValueError(
             f"model: expected one that ends in a linear Dense layer with output (batch, C), got "
-            f"last layer {name!r} of type {type(head).__name__}"
+            f"last layer {head.name!r} of type {type(head).__name__}"
             + (" (drop the softmax: scores and loss take logits)" if _is_softmax(head) else "")
         )
     if head.activation is not keras.activations.linear:
         raise ValueError(
-            f"model: expected one that ends in a linear Dense layer, got layer {name!r} with "
+            f"model: expected one that ends in a linear Dense layer, got layer {head.name!r} with "
             f"activation {keras.activations.serialize(head.activation)!r}; give it "
             f"activation=None, since scores and loss take logits"
+        )
+    for layer in flat_layers(model):
+        if getattr(layer, "activity_regularizer", None) is not None:
+            raise ValueError(
+                f"model: expected regularisers of weights only, got layer {layer.name!r} with an "
+                f"activity_regularizer"
+            )
+        if layer.variables and layer.dtype_policy.name != head.dtype_policy.name:
+            raise ValueError(
+                f"model: expected one precision, got layer {layer.name!r} in "
+                f"{layer.dtype_policy.name} and {head.name!r} in {head.dtype_policy.name}"
+            )
+    if head.dtype_policy.name not in ("float32", "float64"):
+        raise ValueError(
+            f"model: expected layers in float32 or float64, got {head.dtype_policy.name}"
         )
     return head
 
 
+def flat_layers(model: keras.Model) -> list[keras.Layer]:
+    """Returns the layers of a model, those of nested models in their place."""
+    nested = [
+        flat_layers(layer) if isinstance(layer, keras.Model) else [layer] for layer in model.layers
+    ]
+    return [layer for layers in nested for layer in layers]
+
+
 def check_shapes(model: keras.Model, image_shape: tuple[int, ...], num_classes: int) -> None:
-    """Checks that a model eats images of a shape and has an output for each known class.
+    """Checks that a float32 model eats images of a shape and has an output a known class.
 
     Raises:
         ValueError: It does not.
     """
     shape = model.input_shape[1:]
+    head = check_model(model)
+    if head.dtype_policy.name != "float32":
+        raise ValueError(f"model: expected layers in float32, got {head.dtype_policy.name}")
     fits = len(shape) == len(image_shape) and all(
         have in (None, want) for have, want in zip(shape, image_shape, strict=True)
     )
@@ -163,15 +190,47 @@ def check_shapes(model: keras.Model, image_shape: tuple[int, ...], num_classes: 
 def copy(model: keras.Model) -> keras.Model:
     """Returns a model of its own with the same layers and weights."""
     duplicate = keras.models.clone_model(model)
-    duplicate.set_weights(model.get_weights())
+    take_weights(duplicate, model)
     return duplicate
+
+
+def take_weights(target: keras.Model, source: keras.Model) -> None:
+    """Copies all weights between models of the same architecture."""
+    target.set_weights(source.get_weights())
+    for layer in flat_layers(target):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with what it made of its weights
+
+
+def seed_layers(model: keras.Model, rng: np.random.Generator) -> None:
+    """Draws anew the state of all generators of random numbers in a model's layers (dropout)."""
+    weights = {id(variable) for variable in model.weights}
+    for variable in model.variables:
+        if id(variable) not in weights and "seed_generator_state" in variable.path:
+            variable.assign(rng.integers(2**31, size=variable.shape))
 
 
 def compile_forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a compiled function of images (n, ...), n > 0, in inference mode; traced once."""
     image = model.inputs[0]
+    model = functional(model)
     forward = tf.function(lambda images: model(images, training=False))
     return forward.get_concrete_function(tf.TensorSpec(image.shape, image.dtype))
+
+
+def in_batches(
+    function: Callable[[tf.Tensor], tf.Tensor], images: np.ndarray, dtype: str = "float32"
+) -> np.ndarray:
+    """Returns the outputs of `function` for all images, 256 at a time.
+
+    The batch size is a constant: another one gives other bits.
+    """
+    return np.concatenate(
+        [
+            function(tf.constant(images[start : start + FORWARD_BATCH], dtype)).numpy()
+            for start in range(0, len(images), FORWARD_BATCH)
+        ]
+    )
 
 
 def _is_softmax(layer: keras.Layer) -> bool:

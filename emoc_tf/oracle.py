@@ -36,11 +36,13 @@ class LabelOracle:
         return self._labels[indices]
 
 
-def ask(oracle: Oracle, indices: np.ndarray, images: np.ndarray, num_classes: int) -> np.ndarray:
+def ask(
+    oracle: Oracle, indices: np.ndarray, images: np.ndarray, classes: tuple[int, ...]
+) -> np.ndarray:
     """Asks the oracle and checks its answer.
 
     Raises:
-        ValueError: The answer is not (k,) integer class ids in [0, num_classes).
+        ValueError: The answer is not (k,) integers among `classes`, the class ids of the episode.
     """
     answer = np.asarray(oracle.label(indices, images))
     if answer.shape != indices.shape or answer.dtype.kind not in "iu":
@@ -48,9 +50,8 @@ def ask(oracle: Oracle, indices: np.ndarray, images: np.ndarray, num_classes: in
             f"oracle: expected {indices.shape} integer class ids, got {answer.dtype} of shape "
             f"{answer.shape}"
         )
-    if answer.min() < 0 or answer.max() >= num_classes:
+    if not np.isin(answer, classes).all():
         raise ValueError(
-            f"oracle: expected class ids in [0, {num_classes}), got values in "
-            f"[{answer.min()}, {answer.max()}]"
+            f"oracle: expected class ids of the episode, {sorted(classes)}, got {answer.tolist()}"
         )
     return answer.astype(np.int64)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,12 +22,19 @@ _STYLES: dict[str, tuple[str, str, str]] = {
     "emoc": ("#D55E00", "D", "-"),
     "emoc-expected": ("#CC79A7", "X", "-"),
 }
-_OTHERS = [
-    ("#0072B2", "h", "-"),
-    ("#8C6D31", "p", "--"),
-    ("#5E3C99", "*", "-."),
-    ("#666666", "d", ":"),
-]
+# Variants and policies of one's own: 4 colours × 5 markers × 3 dashes that go round separately.
+_COLOURS, _MARKERS, _DASHES = (
+    ("#0072B2", "#8C6D31", "#5E3C99", "#666666"),
+    "hp*d<",
+    ("-", "--", "-."),
+)
+
+
+def _style(agent: str, others: list[str]) -> tuple[str, str, str]:
+    if agent in _STYLES:
+        return _STYLES[agent]
+    i = others.index(agent)
+    return _COLOURS[i % 4], _MARKERS[i % 5], _DASHES[i % 3]
 
 
 def learning_curves(runs: Sequence[RunRecord]) -> Figure:
@@ -40,10 +48,9 @@ def learning_curves(runs: Sequence[RunRecord]) -> Figure:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     agents = [agent for agent in _STYLES if any(run.agent == agent for run in runs)]
-    agents += sorted({run.agent for run in runs} - set(agents))
-    styles = dict(_STYLES)
-    others = (agent for agent in agents if agent not in _STYLES)
-    styles.update((agent, _OTHERS[i % len(_OTHERS)]) for i, agent in enumerate(others))
+    others = sorted({run.agent for run in runs} - set(agents))
+    agents += others
+    styles = {agent: _style(agent, others) for agent in agents}
     for agent in agents:
         group = [run for run in runs if run.agent == agent]
         _curve(left, group, "test_accuracy", styles[agent])
@@ -60,7 +67,7 @@ def learning_curves(runs: Sequence[RunRecord]) -> Figure:
         handles,
         labels,
         loc="outside lower center",
-        ncols=min(len(labels), 7),
+        ncols=max(1, min(len(labels), 90 // (7 + max(map(len, labels))))),
         frameon=False,
         title=f"mean and standard error of {len(seeds)} initialisation{'s' * (len(seeds) > 1)}",
         title_fontsize="small",
@@ -94,7 +101,8 @@ def save(figure: Figure, path: Path) -> list[Path]:
     """Writes a figure as PNG and SVG beside each other and returns the two paths."""
     paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
     for target in paths:
-        # No date, so that equal records give equal files.
+        # No date and no random names, so that equal records give equal files.
         metadata = {"Date": None} if target.suffix == ".svg" else None
-        figure.savefig(target, dpi=160, metadata=metadata)
+        with matplotlib.rc_context({"svg.hashsalt": "emoc_tf"}):
+            figure.savefig(target, dpi=160, metadata=metadata)
     return paths

@@ -52,25 +52,17 @@ class RunFolder:
         self._agent, self._seed, self._config = agent, seed, config
 
     def check(self) -> None:
-        """Checks that the folder is empty or holds records of this very run.
+        """Checks that the folder is empty or holds records of this policy and seed.
 
         Raises:
-            ValueError: It holds another configuration's records.
+            ValueError: It holds something else.
         """
         if (self.path / CONFIG).exists():
             found = _read_config(self.path)
-            expected = _configuration(self._config)
-            differing = [
-                f"{name}={found['configuration'].get(name)!r} there, {expected[name]!r} here"
-                for name in expected
-                if found["configuration"].get(name) != expected[name]
-            ]
             if (found["agent"], found["seed"]) != (self._agent, self._seed):
-                differing.append(f"agent {found['agent']!r} with seed {found['seed']!r} there")
-            if differing:
                 raise ValueError(
-                    f"output_dir: expected a folder without runs of another configuration, got "
-                    f"{self.path} ({'; '.join(differing)})"
+                    f"output_dir: expected a run of {self._agent!r} with seed {self._seed} in "
+                    f"{self.path}, got one of {found['agent']!r} with seed {found['seed']}"
                 )
         elif self.path.exists() and any(self.path.iterdir()):
             raise ValueError(
@@ -111,10 +103,11 @@ class RunFolder:
             timings: Seconds by column of `timings.csv`; missing ones stay empty.
         """
         row = {**vars(outcome), "reward": reward}
-        self._append(STEPS, [row[name] for name in STEP_COLUMNS])
-        self._append(RECALLS, [outcome.step, *outcome.class_recall.tolist()])
         rounded = {name: round(seconds, 4) for name, seconds in timings.items()}
+        self._append(RECALLS, [outcome.step, *outcome.class_recall.tolist()])
         self._append(TIMINGS, [{"step": outcome.step, **rounded}.get(n) for n in TIMING_COLUMNS])
+        # Last: a step is complete once its row in steps.csv is.
+        self._append(STEPS, [row[name] for name in STEP_COLUMNS])
         with self._board.as_default(step=outcome.step):
             for name in ("test_accuracy", "known_accuracy", "novel_accuracy", "discovered_classes"):
                 if row[name] is not None:
@@ -123,10 +116,59 @@ class RunFolder:
                 tf.summary.scalar(f"timings/{name}", seconds)
         self._board.flush()
 
+    def close(self) -> None:
+        """Closes TensorBoard's file; the records are on disk already."""
+        self._board.close()
+
     def _append(self, name: str, values: list[Any]) -> None:
         line = ",".join("" if value is None else repr(value) for value in values)
         with open(self.path / name, "a", encoding="utf-8", newline="") as file:
             file.write(line + "\n")
+
+
+def make_output_dir(output_dir: str | Path) -> None:
+    """Makes the output folder and tries whether it can be written.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    folder = Path(output_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_text(folder / ".writable", "")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise ValueError(
+            f"output_dir: expected a folder that can be written, got {output_dir} ({error})"
+        ) from None
+
+
+def check_output_dir(output_dir: str | Path, config: ExplorationConfig) -> None:
+    """Checks that all runs in a folder, if there are any, are of one configuration.
+
+    Raises:
+        ValueError: The folder holds another configuration's runs, or is a file.
+    """
+    folder = Path(output_dir)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output_dir: expected a folder, got the file {output_dir}")
+    expected = _configuration(config)
+    for run in _run_folders(folder):
+        found = _read_config(run)["configuration"]
+        differing = [
+            f"{name}={found.get(name)!r} there, {expected[name]!r} here"
+            for name in expected
+            if found.get(name) != expected[name]
+        ]
+        if differing:
+            raise ValueError(
+                f"output_dir: expected a folder without runs of another configuration, got {run} "
+                f"({'; '.join(differing)})"
+            )
+
+
+def _run_folders(output_dir: Path) -> list[Path]:
+    return sorted(file.parent for file in output_dir.glob(f"*/*/{CONFIG}"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +195,8 @@ class RunRecord:
     def finished(self) -> bool:
         """Whether there is a row for each step of the episode."""
         wanted = ExplorationConfig().replace(**self.configuration).num_steps
-        return np.array_equal(self.steps["step"], np.arange(wanted + 1))
+        rows = np.arange(wanted + 1)
+        return all(np.array_equal(part["step"], rows) for part in (self.steps, self.timings))
 
 
 def read_run(path: str | Path) -> RunRecord:
@@ -180,7 +223,7 @@ def read_runs(output_dir: str | Path) -> list[RunRecord]:
     Raises:
         ValueError: There is none, or a file is not what `RunFolder` writes.
     """
-    folders = [file.parent for file in Path(output_dir).glob(f"*/*/{CONFIG}")]
+    folders = _run_folders(Path(output_dir))
     if not folders:
         raise ValueError(f"output_dir: expected run folders <agent>/<seed>/ in {output_dir}")
     return sorted(map(read_run, folders), key=lambda run: (run.agent, run.seed))
@@ -221,15 +264,14 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_columns(path: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
-    rows = []
-    if path.exists():
-        with open(path, encoding="utf-8", newline="") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-        if tuple(header) != columns:
-            raise ValueError(f"{path}: expected columns {list(columns)}, got {header}")
-    if any(len(row) != len(columns) for row in rows[:-1]):
+    # A last line that was cut short, by however little, lacks its newline and is no record.
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    table = list(csv.reader(line for line in lines if line.endswith("\n")))
+    if table and tuple(table[0]) != columns:
+        raise ValueError(f"{path}: expected columns {list(columns)}, got {table[0]}")
+    rows = table[1:]
+    if any(len(row) != len(columns) for row in rows):
         raise ValueError(f"{path}: expected {len(columns)} values a row")
-    rows = [row for row in rows if len(row) == len(columns)]  # a last line may be cut short
     values = np.array([[float(cell or "nan") for cell in row] for row in rows], np.float64)
     return dict(zip(columns, values.reshape(-1, len(columns)).T, strict=True))
 

@@ -24,8 +24,3 @@ def generator(root: int, step: int, purpose: str) -> np.random.Generator:
 def device_seed(root: int, step: int, purpose: str) -> np.ndarray:
     """Returns the (2,) int32 seed for `tf.random.stateless_*` of one purpose at one step."""
     return generator(root, step, purpose).integers(2**31 - 1, size=2, dtype=np.int32)
-
-
-def initializer_seed(root: int, purpose: str) -> int:
-    """Returns an integer seed for a Keras initializer."""
-    return int(generator(root, 0, purpose).integers(2**31 - 1))

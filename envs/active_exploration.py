@@ -1,16 +1,17 @@
 """The active-exploration loop as a Gymnasium environment."""
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import keras
 import numpy as np
-from emoc_tf.envs.observation import observation_space, observe
-from emoc_tf.envs.rewards import REWARDS, Reward
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import ImageData
+from emoc_tf.envs.observation import observation_space, observe
+from emoc_tf.envs.rewards import REWARDS, Reward
 from emoc_tf.evaluation import StepOutcome
 from emoc_tf.exploration import Exploration
 from emoc_tf.oracle import Oracle
@@ -23,9 +24,9 @@ class ActiveExplorationEnv(gym.Env):
     An episode terminates when no candidate set can be formed and is truncated after
     `config.max_steps` steps. The observation describes each set in a few numbers (see
     `emoc_tf.envs.observation.observe`); agents that need the model and the pool take them from
-    `env.unwrapped.state`. `info` holds the fields of `StepOutcome` that are not None,
-    `known_classes` as their number, and `action_mask` (M,) int8. Sets are padded to M; choosing a
-    masked one raises `gymnasium.error.InvalidAction` and changes nothing.
+    `env.unwrapped.state`. `info` holds the fields of `StepOutcome` that are not None, and
+    `action_mask` (M,) int8. Choosing a masked set raises `gymnasium.error.InvalidAction` and
+    changes nothing.
 
     Args:
         config: The settings; None takes the defaults, or those of `preset`.
@@ -33,6 +34,7 @@ class ActiveExplorationEnv(gym.Env):
         data: Training and test part of one's own; see `Exploration`.
         model: A model of one's own; see `Exploration`.
         oracle: Who answers queries; see `Exploration`.
+        model_classes: Class id of each output of `model`; see `Exploration`.
         reward: The field of the configuration, or a function of the outcomes before and after a
             step in its place.
         **overrides: Fields of the configuration to change.
@@ -52,10 +54,16 @@ class ActiveExplorationEnv(gym.Env):
         data: tuple[ImageData, ImageData] | None = None,
         model: keras.Model | None = None,
         oracle: Oracle | None = None,
+        model_classes: Sequence[int] | None = None,
         reward: str | Reward | None = None,
         **overrides: Any,
     ) -> None:
-        config = ExplorationConfig.preset(preset) if config is None else config
+        if config is None:
+            config = ExplorationConfig.preset(preset)
+        if not isinstance(config, ExplorationConfig):
+            raise ValueError(f"config: expected an ExplorationConfig or None, got {config!r}")
+        if not (reward is None or isinstance(reward, str) or callable(reward)):
+            raise ValueError(f"reward: expected a name or a function, got {reward!r}")
         if isinstance(reward, str):
             overrides["reward"], reward = reward, None
         self.config = config.replace(**overrides)
@@ -64,7 +72,7 @@ class ActiveExplorationEnv(gym.Env):
                 f"reward: expected one of {sorted(REWARDS)}, got {self.config.reward!r}"
             )
         self._reward = reward or REWARDS[self.config.reward]
-        self.exploration = Exploration(self.config, data, model, oracle)
+        self.exploration = Exploration(self.config, data, model, oracle, model_classes)
         self.observation_space = observation_space(self.config)
         self.action_space = gym.spaces.Discrete(self.config.num_candidate_sets)
         self._outcome: StepOutcome | None = None
@@ -72,7 +80,13 @@ class ActiveExplorationEnv(gym.Env):
 
     @property
     def state(self) -> ExplorationState:
-        """The current model, pool and candidate sets, read-only."""
+        """The current model, pool and candidate sets, read-only.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No episode has been started.
+        """
+        if self._outcome is None:
+            raise gym.error.ResetNeeded("state: expected a call of reset before it is asked for")
         return self.exploration.state
 
     @property

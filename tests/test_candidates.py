@@ -68,17 +68,25 @@ def test_groups_with_fewer_than_k_images_form_no_set():
     assert sets.min() >= 12
 
 
-def test_where_fewer_than_m_sets_exist_each_is_there_once():
-    indices, rng = np.array([3, 8, 5, 9, 1, 7]), np.random.default_rng(0)
-    sets, mask = sample(rng, indices, np.array([0, 0, 0, 0, 1, 1]), 6, 3)
-    assert list(mask) == [True] * 4 + [False] * 2
-    assert sorted(map(tuple, sets[:4])) == [(3, 5, 8), (3, 5, 9), (3, 8, 9), (5, 8, 9)]
-    assert (sets[4:] == -1).all()
-    sets, mask = sample(rng, indices, np.arange(6), 6, 3)
-    assert not mask.any()
-    assert (sets == -1).all()
-    sets, mask = sample(rng, indices[:0], np.empty(0), 6, 3)
-    assert not mask.any()
+def test_where_no_group_is_large_enough_all_is_masked():
+    rng = np.random.default_rng(0)
+    for indices, groups in ((np.arange(6), np.arange(6)), (np.arange(0), np.empty(0))):
+        sets, mask = sample(rng, indices, groups, 6, 3)
+        assert sets.shape == (6, 3)
+        assert not mask.any()
+        assert (sets == -1).all()
+
+
+def test_the_place_of_a_set_tells_nothing_about_its_class():
+    """Also where few sets exist: class ids must not be read off the order of the sets."""
+    groups = np.repeat(np.arange(8), 3)
+    orders = set()
+    for seed in range(20):
+        sets, mask = sample(np.random.default_rng(seed), np.arange(24), groups, 30, 3)
+        assert mask.all()
+        orders.add(tuple(sets[:, 0] // 3))
+        assert list(sets[:, 0]) != sorted(sets[:, 0])
+    assert len(orders) == 20
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))

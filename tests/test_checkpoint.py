@@ -30,6 +30,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_broken_files_are_named_and_nothing_is_executed(tmp_path):
     path = tmp_path / "broken.npz"
+    checkpoint.write_arrays(path, {"a": np.arange(1000)})
+    whole = path.read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 5):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"broken.npz: expected a .npz file"):
+            checkpoint.read_arrays(path)
     path.write_bytes(b"PK not really")
     with pytest.raises(ValueError, match=r"broken.npz: expected a .npz file"):
         checkpoint.read_arrays(path)

@@ -1,5 +1,7 @@
 import json
+import pathlib
 
+import numpy as np
 import pytest
 
 from emoc_tf import ExplorationConfig
@@ -66,3 +68,11 @@ def test_bad_values_get_one_sentence(changes, message):
 def test_unknown_preset():
     with pytest.raises(ValueError, match=r"preset: expected one of \['demo', 'paper'\], got 'x'"):
         ExplorationConfig.preset("x")
+
+
+def test_numbers_of_numpy_and_paths_are_taken():
+    config = ExplorationConfig(
+        known_classes=np.int64(3), momentum=np.float32(0.5), data_dir=pathlib.Path("folder")
+    )
+    assert config == ExplorationConfig(known_classes=3, momentum=0.5, data_dir="folder")
+    assert ExplorationConfig.from_json(config.to_json()) == config

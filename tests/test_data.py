@@ -48,9 +48,10 @@ def test_missing_data_say_which_where_and_how(tmp_path):
         assert part in str(error.value)
 
 
-def test_unknown_data_set():
-    with pytest.raises(ValueError, match=r"dataset: expected 'digits' or .*got 'no_such_set'"):
-        load("no_such_set")
+@pytest.mark.parametrize("name", ["no_such_set", "foo bar", "", "cifar10:9.9.9", "cifar10/x"])
+def test_unknown_data_set(name, tmp_path):
+    with pytest.raises(ValueError, match=f"dataset: expected 'digits' or .*got '{name}'"):
+        load(name, str(tmp_path))
 
 
 def test_arrays_are_read_only():
@@ -84,3 +85,14 @@ NAN[1, 2, 2] = np.nan
 def test_bad_arrays_get_one_sentence(images, labels, message):
     with pytest.raises(ValueError, match=message):
         ImageData(images, np.array(labels), ("a", "b"))
+
+
+@pytest.mark.parametrize("names", ["ab", 2, [1, 2]])
+def test_class_names_are_names(names):
+    with pytest.raises(ValueError, match="class_names: expected a sequence of names, got"):
+        ImageData(IMAGES, np.array([0, 1, 0]), names)
+
+
+def test_images_of_several_sizes():
+    with pytest.raises(ValueError, match="images: expected images of one shape, got several"):
+        ImageData([np.zeros((4, 4, 1)), np.zeros((5, 4, 1))], np.array([0, 1]), ("a", "b"))

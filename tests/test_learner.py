@@ -78,6 +78,19 @@ def test_old_and_novel_images_are_mixed_at_the_stated_rates(old_fraction):
         assert np.abs(counts[members] - expected).max() <= 5 * np.sqrt(expected)
 
 
+def test_training_itself_mixes_at_the_stated_rates(monkeypatch):
+    """λ = 0.9 of what `train` draws is old, not novel: counted on its way into training."""
+    learner, _, labels = make_learner(old_fraction=0.9, batch_size=64)
+    drawn, train_slice = [], learner._train_slice
+    learner._train_slice = lambda batches, columns: (
+        drawn.append(batches.numpy()) or train_slice(batches, columns)
+    )
+    learner.train(70, SEED, labels, np.arange(10), np.array([10, 11]))
+    indices = np.concatenate([batches.ravel() for batches in drawn])
+    assert len(indices) == 70 * 64
+    assert (indices >= 10).mean() == pytest.approx(0.1, abs=5 * np.sqrt(0.09 / len(indices)))
+
+
 def test_training_uses_the_old_images_alone_without_a_novel_set():
     learner, _, labels = make_learner(old_fraction=0.0)
     hidden = np.where(np.arange(12) < 6, labels, -1)  # label −1 would give a NaN loss

@@ -79,6 +79,20 @@ def bad_models():
             "expected one input and one output, got 1 and 2",
         ),
         "not built": (keras.Sequential([layers.Dense(3)]), "expected a built keras.Model"),
+        "activity regulariser": (
+            keras.Model(
+                image, layers.Dense(2)(layers.Dense(3, name="h", activity_regularizer="l2")(image))
+            ),
+            "regularisers of weights only, got layer 'h' with an activity_regularizer",
+        ),
+        "mixed precision": (
+            keras.Model(image, layers.Dense(2)(layers.Dense(3, name="h", dtype="float64")(image))),
+            "expected one precision, got layer 'h' in float64",
+        ),
+        "half precision": (
+            keras.Model(image, layers.Dense(2, dtype="float16")(image)),
+            "expected layers in float32 or float64, got float16",
+        ),
         "no model": (len, "expected a built keras.Model"),
     }
 
@@ -88,3 +102,16 @@ def test_models_that_cannot_grow_are_refused(case):
     model, message = bad_models()[case]
     with pytest.raises(ValueError, match=f"model: .*{message}"):
         networks.check_model(model)
+
+
+def test_copies_compute_the_same_with_weights_of_their_own():
+    image = keras.Input((4,))
+    normalization = keras.layers.Normalization()
+    normalization.adapt(models.images(50, (4,)) * 7 + 3)
+    nested = keras.Model(image, normalization(image))
+    model = keras.Model(image, keras.layers.Dense(2)(nested(image)))
+    duplicate = networks.copy(model)
+    x = models.images(3, (4,))
+    np.testing.assert_array_equal(duplicate(x), model(x))
+    duplicate.set_weights([w + 1 for w in duplicate.get_weights()])
+    assert not np.allclose(duplicate(x), model(x))

@@ -6,7 +6,11 @@ import subprocess
 import sys
 import zipfile
 
+import keras
+import numpy as np
 import pytest
+
+from tests import fakes
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -67,6 +71,33 @@ def test_the_readmes_script_runs(tmp_path):
     ]
     script = script.replace('"emoc_tf/Digits-v0"', '"emoc_tf/Digits-v0", max_steps=2')
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+
+
+def test_the_readmes_other_scripts_run():
+    """Your images, your model; scores alone; a policy of your own."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    own, scores, policy = (
+        next(block for block in blocks if mark in block)
+        for mark in ("ImageData(images", "EMOCScorer(model)", "class EntropyAgent")
+    )
+    rng = np.random.default_rng(0)
+    model = keras.Sequential(
+        [keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    names = {
+        "images": rng.integers(256, size=(400, 6, 6, 1), dtype=np.uint8),
+        "labels": np.arange(400) % 5,
+        "test_images": rng.integers(256, size=(20, 6, 6, 1), dtype=np.uint8),
+        "test_labels": np.arange(20) % 5,
+        "class_names": list("abcde"),
+        "model": model,
+        "reference_images": rng.normal(size=(4, 6, 6, 1)),
+        "candidate_images": rng.normal(size=(7, 6, 6, 1)),
+    }
+    exec(own + scores + policy, names)
+    assert names["scores"].shape == (7,)
+    state = fakes.make_state()
+    assert state.candidate_mask[names["EntropyAgent"](seed=0).act({}, state)]
 
 
 def test_ruff_is_content():

@@ -38,7 +38,7 @@ def test_nobody_else_can_write():
 
 def test_the_oracle_answers_with_class_ids():
     images, indices = np.zeros((2, 2, 2, 1)), np.array([2, 0])
-    assert list(ask(LabelOracle(np.array([7, 8, 9])), indices, images, 10)) == [9, 7]
+    assert list(ask(LabelOracle(np.array([7, 8, 9])), indices, images, (7, 9))) == [9, 7]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_oracle_answers_with_class_ids():
     [
         ([1], r"oracle: expected \(2,\) integer class ids, got int64 of shape \(1,\)"),
         ([1.0, 2.0], r"oracle: expected \(2,\) integer class ids, got float64"),
-        ([1, 10], r"oracle: expected class ids in \[0, 10\), got values in \[1, 10\]"),
+        ([1, 10], r"oracle: expected class ids of the episode, \[1, 5, 7\], got \[1, 10\]"),
     ],
 )
 def test_bad_answers_get_one_sentence(answer, message):
@@ -55,4 +55,4 @@ def test_bad_answers_get_one_sentence(answer, message):
             return np.array(answer)
 
     with pytest.raises(ValueError, match=message):
-        ask(Answering(), np.array([2, 0]), np.zeros((2, 2, 2, 1)), 10)
+        ask(Answering(), np.array([2, 0]), np.zeros((2, 2, 2, 1)), (5, 1, 7))

@@ -6,7 +6,13 @@ import pytest
 
 from emoc_tf import ExplorationConfig, plots, results, statistics
 from emoc_tf.evaluation import StepOutcome
-from emoc_tf.results import RunFolder, read_run, read_runs
+from emoc_tf.results import (
+    RunFolder,
+    check_output_dir,
+    make_output_dir,
+    read_run,
+    read_runs,
+)
 
 CONFIG = ExplorationConfig(data_dir="not recorded", max_steps=2)
 
@@ -47,30 +53,40 @@ def test_what_is_written_is_read_back(tmp_path):
     assert list((folder.path / "tensorboard").iterdir())
 
 
-def test_unfinished_runs_are_known_as_such(tmp_path):
-    folder = write(tmp_path, rows=2)
+@pytest.mark.parametrize("name", ["steps.csv", "timings.csv"])
+@pytest.mark.parametrize("cut", [1, 3, 30, 1000])
+def test_unfinished_runs_are_known_as_such(tmp_path, name, cut):
+    """However little of the last line is missing: a number cut short is another number."""
+    assert not write(tmp_path, rows=2).finished
+    folder = write(tmp_path, rows=3)  # started over
+    assert folder.finished
+    records = folder.path / name
+    records.write_text(records.read_text()[:-cut])
     assert not folder.finished
-    assert write(tmp_path, rows=3).finished  # started over
-    steps = folder.path / "steps.csv"
-    steps.write_text(steps.read_text()[:-30])  # the last line cut short
-    assert not folder.finished
-    assert len(read_run(folder.path).steps["step"]) == 2
 
 
 @pytest.mark.parametrize(
-    ("agent", "seed", "config", "message"),
+    ("config", "message"),
     [
-        ("random", 0, CONFIG.replace(momentum=0.8), "momentum=0.9 there, 0.8 here"),
-        ("random", 0, CONFIG.replace(max_steps=3), "max_steps=2 there, 3 here"),
+        (CONFIG.replace(momentum=0.8), "momentum=0.9 there, 0.8 here"),
+        (CONFIG.replace(max_steps=3), "max_steps=2 there, 3 here"),
     ],
 )
-def test_another_configurations_folder_is_refused(tmp_path, agent, seed, config, message):
-    folder = write(tmp_path)
-    before = {file: file.read_bytes() for file in folder.path.glob("*.*")}
+def test_a_folder_with_runs_of_another_configuration_is_refused(tmp_path, config, message):
+    write(tmp_path)
     with pytest.raises(ValueError, match=f"output_dir: .*{message}"):
-        RunFolder(tmp_path, agent, seed, config).check()
-    assert before == {file: file.read_bytes() for file in folder.path.glob("*.*")}
-    RunFolder(tmp_path, agent, seed, CONFIG.replace(data_dir="elsewhere")).check()
+        check_output_dir(tmp_path, config)
+    check_output_dir(tmp_path, CONFIG.replace(data_dir="elsewhere"))
+    check_output_dir(tmp_path / "new", config)
+
+
+def test_output_folders_are_tried_before_long_work(tmp_path):
+    (tmp_path / "file").touch()
+    for call in (lambda p: check_output_dir(p, CONFIG), make_output_dir):
+        with pytest.raises(ValueError, match="output_dir: expected a folder"):
+            call(tmp_path / "file")
+    make_output_dir(tmp_path / "a" / "b")
+    assert not list((tmp_path / "a" / "b").iterdir())
 
 
 def test_folders_with_other_files_are_refused(tmp_path):
@@ -142,8 +158,20 @@ def test_figures_show_every_policy(tmp_path):
     styles = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in left.lines}
     assert len(styles) == 3
     first = plots.save(figure, tmp_path / "curves")
+    again = plots.save(plots.learning_curves(read_runs(tmp_path)), tmp_path / "again")
+    for one, other in zip(first, again, strict=True):
+        assert one.read_bytes() == other.read_bytes()
     assert [path.suffix for path in first] == [".png", ".svg"]
     assert all(path.stat().st_size > 5000 for path in first)
+
+
+def test_many_variants_stay_apart(tmp_path):
+    for number in range(12):
+        write(tmp_path, f"emoc:references={number + 1}")
+    lines = plots.learning_curves(read_runs(tmp_path)).axes[0].lines
+    assert (
+        len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == 12
+    )
 
 
 def test_the_environment_is_told():

@@ -1,6 +1,7 @@
 """Binaries: `explore` (one run), `compare` (policies × seeds), `report` (figure and table)."""
 
 import os
+import runpy
 import sys
 
 
@@ -26,3 +27,23 @@ def _import_tensorflow_quietly() -> None:
 
 
 _import_tensorflow_quietly()
+
+
+def _run(name: str) -> None:
+    # As `python -m` does it: absl looks for help text and flags in the main module.
+    runpy.run_module(f"emoc_tf.experiments.{name}", run_name="__main__", alter_sys=True)
+
+
+def run_explore() -> None:
+    """Entry point of `emoc-explore`."""
+    _run("explore")
+
+
+def run_compare() -> None:
+    """Entry point of `emoc-compare`."""
+    _run("compare")
+
+
+def run_report() -> None:
+    """Entry point of `emoc-report`."""
+    _run("report")

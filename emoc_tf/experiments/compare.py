@@ -37,10 +37,5 @@ def main(argv: list[str]) -> None:
     report.write_report(OUTPUT_DIR.value, console)
 
 
-def run() -> None:
-    """Entry point of the console script."""
-    runner.run_binary(main)
-
-
 if __name__ == "__main__":
-    run()
+    runner.run_binary(main)

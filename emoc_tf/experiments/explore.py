@@ -27,10 +27,5 @@ def main(argv: list[str]) -> None:
     runner.run_grid(config, [AGENT.value], [SEED.value], OUTPUT_DIR.value, Console())
 
 
-def run() -> None:
-    """Entry point of the console script."""
-    runner.run_binary(main)
-
-
 if __name__ == "__main__":
-    run()
+    runner.run_binary(main)

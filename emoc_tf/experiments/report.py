@@ -1,6 +1,6 @@
 """Draws the figure and prints the table of a comparison, from its run folders alone.
 
-Writes curves.png, curves.svg and table.csv into the output folder.
+Takes one argument, the output folder, and writes curves.png, curves.svg and table.csv into it.
 
 Example: python -m emoc_tf.experiments.report out
 """
@@ -102,10 +102,5 @@ def main(argv: list[str]) -> None:
     write_report(argv[1], Console())
 
 
-def run() -> None:
-    """Entry point of the console script."""
-    runner.run_binary(main)
-
-
 if __name__ == "__main__":
-    run()
+    runner.run_binary(main)

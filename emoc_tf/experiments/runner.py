@@ -20,7 +20,7 @@ from emoc_tf import agents
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.evaluation import StepOutcome
-from emoc_tf.results import RunFolder
+from emoc_tf.results import RunFolder, check_output_dir, make_output_dir
 
 
 def run_binary(main: Callable[[list[str]], None]) -> None:
@@ -30,7 +30,7 @@ def run_binary(main: Callable[[list[str]], None]) -> None:
     def guarded(argv: list[str]) -> None:
         try:
             main(argv)
-        except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        except (ValueError, OSError, FloatingPointError) as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             sys.exit("interrupted: finished runs are kept; the same command goes on with the rest")
@@ -68,6 +68,7 @@ def run_grid(
     folders = {
         key: RunFolder(output_dir, name, seed, config) for key in policies for name, seed in [key]
     }
+    check_output_dir(output_dir, config)
     for folder in folders.values():
         folder.check()
     waiting = [key for key, folder in folders.items() if not folder.finished]
@@ -78,6 +79,7 @@ def run_grid(
     if not waiting:
         return
     env = ActiveExplorationEnv(config)
+    make_output_dir(output_dir)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
@@ -134,6 +136,7 @@ def run_episode(
         observation, reward, terminated, truncated, _ = env.step(action)
         record(env.outcome, reward, start, selection_seconds=selection_seconds)
         over = terminated or truncated
+    folder.close()
 
 
 def _line(

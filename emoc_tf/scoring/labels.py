@@ -13,6 +13,46 @@ def check_output(output: str) -> None:
         raise ValueError(f"output: expected one of {list(OUTPUTS)}, got {output!r}")
 
 
+def check_regularizer(regularizer: bool) -> None:
+    """Raises `ValueError` unless `regularizer` is a bool."""
+    if not isinstance(regularizer, bool):
+        raise ValueError(f"regularizer: expected True or False, got {regularizer!r}")
+
+
+def check_label_mode(labels: str | np.ndarray, num_sets: int) -> None:
+    """Raises `ValueError` if `labels` is text but none of `LABEL_MODES`."""
+    if isinstance(labels, str) and labels not in LABEL_MODES:
+        raise ValueError(
+            f"labels: expected one of {list(LABEL_MODES)} or {num_sets} integers, got {labels!r}"
+        )
+
+
+def check_images(images: np.ndarray, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Returns images as an array (n, ...), n > 0, of the shape that a model eats.
+
+    Args:
+        images: What was given.
+        name: The argument's name, for the message.
+        shape: The model's input shape without the batch axis, None where any size will do.
+
+    Raises:
+        ValueError: Another shape or dtype, or no image.
+    """
+    images = np.asarray(images)
+    have = images.shape[1:]
+    fits = len(have) == len(shape) and all(
+        want in (None, size) for want, size in zip(shape, have, strict=True)
+    )
+    if not fits or not len(images):
+        raise ValueError(
+            f"{name}: expected a non-empty array (n, {', '.join(map(str, shape))}), got shape "
+            f"{images.shape}"
+        )
+    if images.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected numbers, got dtype {images.dtype}")
+    return images
+
+
 def check_labels(labels: np.ndarray, count: int, num_classes: int) -> np.ndarray:
     """Returns labels as (count,) int64 columns of the model's output.
 

@@ -252,10 +252,11 @@ def _convolution_rows(
         rates=[1, *layer.dilation_rate, 1],
         padding=layer.padding.upper(),
     )  # [B, H', W', F], ordered as the kernel is
-    positions = patches.shape[1] * patches.shape[2]
+    shape = tf.shape(patches)
+    positions = shape[1] * shape[2]
     rows, units = deltas.shape[1], deltas.shape[-1]
-    patches = tf.reshape(patches, [-1, 1, positions, patches.shape[-1]])
-    deltas = tf.reshape(deltas, [-1, rows, positions, units])
+    patches = tf.reshape(patches, [shape[0], 1, positions, patches.shape[-1]])
+    deltas = tf.reshape(deltas, [shape[0], rows, positions, units])
     kernel_rows = tf.matmul(patches, deltas, transpose_a=True)  # [B, R, F, O]
     flat = tf.reshape(kernel_rows, [-1, rows, kernel_rows.shape[2] * units])
     return tf.concat([flat, tf.reduce_sum(deltas, 2)], -1) if layer.use_bias else flat

@@ -10,9 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from emoc_tf.networks import check_model, take_weights
 from emoc_tf.scoring.labels import (
+    check_images,
+    check_label_mode,
     check_labels,
     check_output,
+    check_regularizer,
     check_sets,
     most_likely_set_labels,
     sum_over_sets,
@@ -21,8 +25,9 @@ from emoc_tf.scoring.labels import (
 
 def rebuild(model: keras.Model, dtype: str = "float64") -> keras.Model:
     """Returns a copy of the model that computes in `dtype`, with the weights copied."""
+    check_model(model)
     copy = _clone(model, dtype)
-    copy.set_weights(model.get_weights())
+    take_weights(copy, model)
     return copy
 
 
@@ -150,6 +155,21 @@ def _pair_scores(
     return total / len(reference)
 
 
+def _check(
+    model: keras.Model,
+    reference: np.ndarray,
+    images: np.ndarray,
+    output: str,
+    regularizer: bool,
+    name: str = "candidates",
+) -> tuple[np.ndarray, np.ndarray]:
+    check_model(model)
+    check_output(output)
+    check_regularizer(regularizer)
+    shape = model.inputs[0].shape[1:]
+    return check_images(reference, "reference", shape), check_images(images, name, shape)
+
+
 def scores(
     model: keras.Model,
     reference: np.ndarray,
@@ -171,7 +191,7 @@ def scores(
     Returns:
         (n,) scores, at least 0.
     """
-    check_output(output)
+    reference, candidates = _check(model, reference, candidates, output, regularizer)
     model = rebuild(model)
     logits = outputs(model, candidates)
     labels = logits.argmax(1) if labels is None else check_labels(labels, *logits.shape)
@@ -187,7 +207,7 @@ def expected_scores(
     regularizer: bool = True,
 ) -> np.ndarray:
     """Eq. 2: Σ_y p(y|x') s(x',y), (n,); arguments as in `scores`."""
-    check_output(output)
+    reference, candidates = _check(model, reference, candidates, output, regularizer)
     model = rebuild(model)
     posterior = outputs(model, candidates, "softmax")
     pairs = [(image, label) for image in candidates for label in range(posterior.shape[1])]
@@ -217,7 +237,9 @@ def set_scores(
         output: As in `scores`.
         regularizer: As in `scores`.
     """
+    reference, images = _check(model, reference, images, output, regularizer, "images")
     sets = check_sets(sets, len(images))
+    check_label_mode(labels, len(sets))
     if isinstance(labels, str) and labels == "expected":
         per_image = expected_scores(model, reference, images, output, regularizer)
         return sum_over_sets(per_image, sets)
@@ -228,6 +250,8 @@ def set_scores(
         set_labels = most_likely_set_labels(logits, sets)
     else:
         set_labels = check_labels(labels, len(sets), model.output_shape[-1])
+    if not (sets >= 0).any():
+        return np.zeros(len(sets))
     pairs = [
         (images[index], label)
         for row, label in zip(sets, set_labels, strict=True)

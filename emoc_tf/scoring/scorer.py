@@ -3,19 +3,21 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.special import softmax
 
-from emoc_tf.networks import compile_forward
+from emoc_tf.networks import compile_forward, in_batches
 from emoc_tf.scoring.labels import (
-    LABEL_MODES,
+    check_images,
+    check_label_mode,
     check_labels,
     check_output,
+    check_regularizer,
     check_sets,
     most_likely_set_labels,
     sum_over_sets,
 )
 from emoc_tf.scoring.layers import GradientFactors, Gradients
 
-FORWARD_BATCH = 256
 GRADIENT_BATCH = 64
 # Sizes of the two operands of the product, in bytes. Constants, never free memory: the chunks
 # decide the order of summation, and equal seeds must give equal bits.
@@ -45,6 +47,7 @@ class EMOCScorer:
         self, model: keras.Model, output: str = "logits", regularizer: bool = True
     ) -> None:
         check_output(output)
+        check_regularizer(regularizer)
         self._factors = GradientFactors(model)
         self.model = model
         self._output = output
@@ -90,6 +93,8 @@ class EMOCScorer:
             ValueError: An input of the wrong shape, a label out of range, or an output that is
                 not finite.
         """
+        reference = self._check_images(reference, "reference")
+        candidates = self._check_images(candidates, "candidates")
         logits = self._logits(candidates, "candidates")
         if labels is None:
             labels = logits.argmax(axis=1)
@@ -106,7 +111,9 @@ class EMOCScorer:
         Returns:
             (n,) float64 scores. It takes C times the work of `scores`.
         """
-        posterior = tf.nn.softmax(self._logits(candidates, "candidates").astype(np.float64))
+        reference = self._check_images(reference, "reference")
+        candidates = self._check_images(candidates, "candidates")
+        posterior = softmax(self._logits(candidates, "candidates").astype(np.float64), axis=1)
         count, num_classes = posterior.shape
         scores = self._pair_scores(
             reference,
@@ -114,7 +121,7 @@ class EMOCScorer:
             np.repeat(np.arange(count), num_classes),
             np.tile(np.arange(num_classes), count),
         )
-        return (posterior.numpy() * scores.reshape(count, num_classes)).sum(axis=1)
+        return (posterior * scores.reshape(count, num_classes)).sum(axis=1)
 
     def set_scores(
         self,
@@ -139,19 +146,17 @@ class EMOCScorer:
         Raises:
             ValueError: As for `scores`, or an unknown `labels`.
         """
+        reference = self._check_images(reference, "reference")
+        images = self._check_images(images, "images")
         sets = check_sets(sets, len(images))
-        if isinstance(labels, str) and labels not in LABEL_MODES:
-            raise ValueError(
-                f"labels: expected one of {list(LABEL_MODES)} or {len(sets)} integers, "
-                f"got {labels!r}"
-            )
+        check_label_mode(labels, len(sets))
         used, compact = np.unique(sets, return_inverse=True)
         compact = compact.reshape(sets.shape)
         if used[0] == -1:
             used, compact = used[1:], compact - 1
         if not len(used):
             return np.zeros(len(sets))
-        images = np.asarray(images)[used]
+        images = images[used]
         if isinstance(labels, str) and labels == "expected":
             return sum_over_sets(self.expected_scores(reference, images), compact)
         if isinstance(labels, str) and labels == "image":
@@ -168,25 +173,12 @@ class EMOCScorer:
         image_of, label_of = np.divmod(pairs, self._num_classes)
         return sum_over_sets(self._pair_scores(reference, images, image_of, label_of), pair_of)
 
+    def _check_images(self, images: np.ndarray, name: str) -> np.ndarray:
+        return check_images(images, name, self.model.inputs[0].shape[1:])
+
     def _logits(self, images: np.ndarray, name: str) -> np.ndarray:
-        """Returns (n, C) logits after checking the images and that the model's output is finite."""
-        images = np.asarray(images)
-        expected = self.model.input_shape[1:]
-        shape = images.shape[1:]
-        matches = len(shape) == len(expected) and all(
-            want in (None, have) for want, have in zip(expected, shape, strict=True)
-        )
-        if not matches or not len(images):
-            raise ValueError(
-                f"{name}: expected a non-empty array (n, {', '.join(map(str, expected))}), "
-                f"got shape {images.shape}"
-            )
-        logits = np.concatenate(
-            [
-                self._predict(self._tensor(images[start : start + FORWARD_BATCH])).numpy()
-                for start in range(0, len(images), FORWARD_BATCH)
-            ]
-        )
+        """Returns (n, C) logits after checking that they are finite."""
+        logits = in_batches(self._predict, images, self.model.inputs[0].dtype)
         if not np.isfinite(logits).all():
             bad = int(np.argmin(np.isfinite(logits).all(axis=1)))
             raise ValueError(f"{name}: expected finite model outputs, got {logits[bad]} at {bad}")

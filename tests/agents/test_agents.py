@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from emoc_tf.agents import registry
 
 from emoc_tf import agents
+from emoc_tf.agents import registry
 from emoc_tf.scoring import reference
 from tests import fakes
 
@@ -183,6 +183,7 @@ def test_unknown_policies_and_settings(spec, message):
 def test_bad_seeds():
     with pytest.raises(ValueError, match="seed: expected an integer of at least 0, got -1"):
         agents.make("random", seed=-1)
+    agents.make("random", seed=np.int64(3))
 
 
 def test_variants_are_parsed():

@@ -1,12 +1,13 @@
+import dataclasses
 import warnings
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from emoc_tf.envs import FEATURES, ActiveExplorationEnv
 from gymnasium.utils.env_checker import check_env, data_equivalence
 
 import emoc_tf
+from emoc_tf.envs import FEATURES, ActiveExplorationEnv
 
 SHRUNK = {
     "known_classes": 2, "novel_classes": 2, "initial_per_class": 4, "pool_per_class": 6,
@@ -127,17 +128,24 @@ def test_impossible_actions_change_nothing(action):
 
 
 def test_masked_actions_are_refused():
-    env = make(num_candidate_sets=50, pool_per_class=3)  # one set a class
-    _, info = env.reset(seed=0)
-    assert list(info["action_mask"][:5]) == [1, 1, 1, 1, 0]
-    with pytest.raises(gym.error.InvalidAction, match="one of the 4 candidate sets, got 4"):
+    env = make()
+    env.reset(seed=0)
+    state = env.exploration.state
+    mask = np.array([True, False, True, True, False])
+    env.exploration.state = dataclasses.replace(state, candidate_mask=mask)
+    assert list(env.action_masks()) == list(mask)
+    with pytest.raises(gym.error.InvalidAction, match="one of the 3 candidate sets, got 4"):
         env.step(4)
+    env.step(3)
 
 
 def test_steps_outside_an_episode_are_refused():
     env = make(max_steps=1)
     with pytest.raises(gym.error.ResetNeeded, match="before the first step"):
         env.step(0)
+    for early in (lambda: env.state, env.action_masks, lambda: env.outcome):
+        with pytest.raises(gym.error.ResetNeeded, match="expected a call of reset"):
+            early()
     env.reset(seed=0)
     env.step(0)
     with pytest.raises(gym.error.ResetNeeded, match="after the episode's end"):
@@ -149,6 +157,10 @@ def test_bad_settings_get_one_sentence():
         make(reward="fame")
     with pytest.raises(ValueError, match="colour: expected a field"):
         make(colour=1)
+    with pytest.raises(ValueError, match=r"config: expected an ExplorationConfig or None, got \{"):
+        ActiveExplorationEnv({"known_classes": 3})
+    with pytest.raises(ValueError, match="reward: expected a name or a function, got 5"):
+        make(reward=5)
     with pytest.raises(ValueError, match="preset: expected one of"):
         ActiveExplorationEnv(preset="x")
     with pytest.raises(ValueError, match=r"options: expected only 'pretrained_path', got \['x'\]"):

@@ -1,6 +1,7 @@
 """The binaries as users run them: in processes of their own."""
 
 import csv
+import pathlib
 import subprocess
 import sys
 
@@ -120,10 +121,11 @@ def test_report_needs_the_run_folders_alone(grid, tmp_path):
 def test_another_configuration_is_refused_before_any_work(grid):
     folder, _ = grid
     before = contents(folder)
-    result = compare(folder, "--agents=random,min", "--momentum=0.5")
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: output_dir: expected a folder without runs of another")
-    assert "momentum=0.9 there, 0.5 here" in result.stderr
+    for arguments in (["--agents=random"], ["--agents=min"], ["--agents=random", "--seeds=7"]):
+        result = compare(folder, *arguments, "--momentum=0.5")
+        assert result.returncode == 1
+        assert result.stderr.startswith("error: output_dir: expected a folder without runs of ano")
+        assert "momentum=0.9 there, 0.5 here" in result.stderr
     assert contents(folder) == before
     assert not (folder / "min").exists()
 
@@ -152,9 +154,24 @@ def test_bad_flags_get_one_sentence_before_any_work(tmp_path, arguments, message
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_that_is_no_folder_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").touch()
+    result = compare(tmp_path / "file")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: output_dir: expected a folder, got the file")
+    result = compare("/proc/nowhere", "--agents=random", "--seeds=0")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: output_dir: expected a folder that can be written")
+
+
+@pytest.mark.parametrize("console_script", [False, True])
 @pytest.mark.parametrize("binary", ["explore", "compare", "report"])
-def test_help_reads_well(binary):
-    result = run(binary, "--help")
+def test_help_reads_well(binary, console_script):
+    if console_script:
+        script = str(pathlib.Path(sys.executable).parent / f"emoc-{binary}")
+        result = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
+    else:
+        result = run(binary, "--help")
     assert "Example: python -m emoc_tf.experiments" in result.stdout
     if binary != "report":
         for flag in ("--preset", "--steps", "--output_dir", "--data_dir", "--old_fraction"):

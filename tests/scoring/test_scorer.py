@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from emoc_tf import networks
 from emoc_tf.scoring import EMOCScorer, reference, scorer
 from tests.scoring import models
 
@@ -27,7 +28,7 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(scorer, "GRADIENT_BATCH", 4)
     monkeypatch.setattr(scorer, "CANDIDATE_BYTES", 1)
     monkeypatch.setattr(scorer, "REFERENCE_BYTES", 1 << 12)
-    monkeypatch.setattr(scorer, "FORWARD_BATCH", 3)
+    monkeypatch.setattr(networks, "FORWARD_BATCH", 3)
 
 
 @pytest.mark.parametrize("regularizer", [True, False])
@@ -147,6 +148,7 @@ def bad_inputs():
         "NaN": (("scores", images, nan), "candidates: expected finite .*at 2"),
         "set range": (("set_scores", images, images, np.array([[0, 4]])), r"sets: .*\[0, 4\)"),
         "set rank": (("set_scores", images, images, np.arange(4)), "sets: .*M, K"),
+        "text": (("scores", images.astype(str), images), "reference: expected numbers, got dtype"),
         "label mode": (("set_scores", images, images, sets, "mode"), "labels: .*'mode'"),
     }
 
@@ -154,8 +156,42 @@ def bad_inputs():
 @pytest.mark.parametrize("case", sorted(bad_inputs()))
 def test_bad_input_gets_one_clear_sentence(case):
     (method, *arguments), message = bad_inputs()[case]
+    model = models.make("dense")
     with pytest.raises(ValueError, match=message):
-        getattr(batched(models.make("dense")), method)(*arguments)
+        getattr(batched(model), method)(*arguments)
+    if case != "NaN":
+        with pytest.raises(ValueError, match=message):
+            getattr(reference, method)(model, *arguments)
+
+
+def test_lists_and_tensors_are_images_too():
+    model = models.make("dense")
+    images = models.images(4, (5, 3, 1))
+    scores = batched(model).scores(images, images)
+    for other in (images.tolist(), keras.ops.convert_to_tensor(images)):
+        np.testing.assert_array_equal(batched(model).scores(other, other), scores)
+
+
+def test_images_of_any_size_where_the_model_takes_them():
+    image = keras.Input((None, None, 1))
+    x = keras.layers.Conv2D(3, 3, padding="same", activation="tanh")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = models.randomised(keras.Model(image, keras.layers.Dense(2)(x)))
+    images = models.images(5, (6, 4, 1))
+    assert_close(batched(model).scores(images, images), reference.scores(model, images, images))
+
+
+def test_adapted_normalisation_is_kept_by_the_reference():
+    normalization = keras.layers.Normalization()
+    normalization.adapt(models.images(50, (5, 3, 1)) * 7 + 3)
+    image = keras.Input((5, 3, 1))
+    x = keras.layers.Flatten()(normalization(image))
+    model = models.randomised(keras.Model(image, keras.layers.Dense(2)(x)))
+    normalization.finalize_state()
+    images = models.images(4, (5, 3, 1))
+    np.testing.assert_allclose(
+        reference.outputs(reference.rebuild(model), images), model(images), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_bad_models_and_settings():
@@ -165,3 +201,8 @@ def test_bad_models_and_settings():
         EMOCScorer(softmax)
     with pytest.raises(ValueError, match=r"output: expected one of .*'probability'"):
         EMOCScorer(models.make("dense"), output="probability")
+    with pytest.raises(ValueError, match="regularizer: expected True or False, got 'no'"):
+        EMOCScorer(models.make("dense"), regularizer="no")
+    images = models.images(2, (4,))
+    with pytest.raises(ValueError, match="activation 'softmax'"):
+        reference.scores(softmax, images, images)
