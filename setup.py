@@ -25,6 +25,7 @@ setup(
     install_requires=[
         "tensorflow>=2.21",
         "keras>=3.15",
+        "tensorboard>=2.21",  # tf.summary.scalar needs it; tensorflow does not declare it
         "tensorflow-datasets>=4.9.10",
         "importlib_resources>=7.0",  # imported by tensorflow-datasets 4.9.10, not declared by it
         "numpy>=2.4",
