@@ -20,7 +20,7 @@ demo: $(VENV)/installed
 	@echo "Look at demo_results/curves.png"
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 clean:
 	rm -rf $(VENV) demo_results build *.egg-info

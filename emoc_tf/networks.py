@@ -115,8 +115,8 @@ def check_model(model: keras.Model) -> keras.layers.Dense:
 
     Raises:
         ValueError: The model is not a built functional or Sequential one with one input and one
-            output, does not end in a linear Dense layer, mixes precisions, or has a regulariser
-            of activities (ω is a function of the weights alone).
+            output, does not end in a linear Dense layer, is frozen, mixes precisions, or has a
+            regulariser of activities (ω is a function of the weights alone).
     """
     mend = "functional or Sequential, with one input, ending in keras.layers.Dense(C)"
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
@@ -139,6 +139,8 @@ def check_model(model: keras.Model) -> keras.layers.Dense:
             f"activation {keras.activations.serialize(head.activation)!r}; give it "
             f"activation=None, since scores and loss take logits"
         )
+    if not model.trainable_variables:
+        raise ValueError("model: expected trainable weights, got a model that is frozen as a whole")
     for layer in flat_layers(model):
         if getattr(layer, "activity_regularizer", None) is not None:
             raise ValueError(

@@ -93,6 +93,10 @@ def bad_models():
             keras.Model(image, layers.Dense(2, dtype="float16")(image)),
             "expected layers in float32 or float64, got float16",
         ),
+        "frozen": (
+            keras.Model(image, layers.Dense(2, trainable=False)(image)),
+            "expected trainable weights, got a model that is frozen",
+        ),
         "no model": (len, "expected a built keras.Model"),
     }
 
