@@ -53,14 +53,16 @@ def test_scores(name, output, regularizer):
 
 
 @pytest.mark.parametrize("output", ["logits", "softmax"])
+@pytest.mark.parametrize("regularizer", [True, False])
 @pytest.mark.parametrize("labels", ["set", "image", "expected", "given"])
-def test_set_scores(labels, output):
+def test_set_scores(labels, output, regularizer):
     model = models.make("convolutional", scale=2.0)
     images = models.images(9, model.input_shape[1:])
     sets = np.array([[0, 1, 2], [2, 3, -1], [4, 1, 8], [-1, -1, -1], [8, 2, 0]])
     labels = np.array([3, 0, 1, 2, 3]) if labels == "given" else labels
-    fast = batched(model, output=output).set_scores(images[:5], images, sets, labels)
-    literal = reference.set_scores(model, images[:5], images, sets, labels, output)
+    fast = batched(model, output=output, regularizer=regularizer)
+    fast = fast.set_scores(images[:5], images, sets, labels)
+    literal = reference.set_scores(model, images[:5], images, sets, labels, output, regularizer)
     assert fast[3] == 0
     assert_close(fast, literal)
 
