@@ -1,5 +1,6 @@
 """One episode's images: which classes are known, which wait in the pool, what is tested on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,46 @@ def eligible_classes(config: ExplorationConfig, train: ImageData, test: ImageDat
             f"to {counts.max()} training images)"
         )
     return eligible
+
+
+def check_data(data: tuple[ImageData, ImageData]) -> tuple[ImageData, ImageData]:
+    """Returns training and test part; raises `ValueError` unless they are two `ImageData`."""
+    parts = data if isinstance(data, tuple | list) else (data,)
+    if len(parts) != 2 or not all(isinstance(part, ImageData) for part in parts):
+        raise ValueError(
+            f"data: expected (training, test) as two ImageData, got "
+            f"{[type(part).__name__ for part in parts]}"
+        )
+    train, test = parts
+    return train, test
+
+
+def check_known_ids(
+    model_classes: Sequence[int] | None,
+    has_model: bool,
+    config: ExplorationConfig,
+    eligible: np.ndarray,
+) -> tuple[int, ...] | None:
+    """Returns the class ids of a handed-in model's outputs, or None if none are given.
+
+    Raises:
+        ValueError: There is no such model, or they are not `config.known_classes` different ids of
+            classes with enough images.
+    """
+    if model_classes is None:
+        return None
+    classes = tuple(int(class_id) for class_id in model_classes)
+    if not has_model or len(set(classes)) != len(classes) or len(classes) != config.known_classes:
+        raise ValueError(
+            f"model_classes: expected {config.known_classes} different class ids, one for each "
+            f"output of a model handed in, got {classes}"
+        )
+    if not np.isin(classes, eligible).all():
+        raise ValueError(
+            f"model_classes: expected classes with enough images, {eligible.tolist()}, "
+            f"got {classes}"
+        )
+    return classes
 
 
 def draw_episode(

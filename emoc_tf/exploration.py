@@ -13,7 +13,13 @@ import tensorflow as tf
 from emoc_tf import candidates, checkpoint, networks, streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import ImageData, load, read_only
-from emoc_tf.episode import Episode, draw_episode, eligible_classes
+from emoc_tf.episode import (
+    Episode,
+    check_data,
+    check_known_ids,
+    draw_episode,
+    eligible_classes,
+)
 from emoc_tf.evaluation import StepOutcome, evaluate
 from emoc_tf.learner import Learner
 from emoc_tf.oracle import LabelOracle, Oracle, ask
@@ -76,11 +82,11 @@ class Exploration:
         if data is None:
             self._train, self._test = load(config.dataset, config.data_dir)
         else:
-            self._train, self._test = _check_data(data)
+            self._train, self._test = check_data(data)
         eligible = eligible_classes(config, self._train, self._test)
         self.class_names = self._train.class_names
         self._initial_model = self._check_own_model(model)
-        self._model_classes = _check_classes(model_classes, model, config, eligible)
+        self._model_classes = check_known_ids(model_classes, model is not None, config, eligible)
         self._given_oracle = oracle
         self._running = False
         self.timings: dict[str, float] = {}
@@ -300,36 +306,3 @@ class Exploration:
         start = time.perf_counter()
         yield
         self.timings[name] = time.perf_counter() - start
-
-
-def _check_data(data: tuple[ImageData, ImageData]) -> tuple[ImageData, ImageData]:
-    parts = data if isinstance(data, tuple | list) else (data,)
-    if len(parts) != 2 or not all(isinstance(part, ImageData) for part in parts):
-        raise ValueError(
-            f"data: expected (training, test) as two ImageData, got "
-            f"{[type(part).__name__ for part in parts]}"
-        )
-    train, test = parts
-    return train, test
-
-
-def _check_classes(
-    model_classes: Sequence[int] | None,
-    model: keras.Model | None,
-    config: ExplorationConfig,
-    eligible: np.ndarray,
-) -> tuple[int, ...] | None:
-    if model_classes is None:
-        return None
-    classes = tuple(int(class_id) for class_id in model_classes)
-    if model is None or len(set(classes)) != len(classes) or len(classes) != config.known_classes:
-        raise ValueError(
-            f"model_classes: expected {config.known_classes} different class ids, one for each "
-            f"output of a model handed in, got {classes}"
-        )
-    if not np.isin(classes, eligible).all():
-        raise ValueError(
-            f"model_classes: expected classes with enough images, {eligible.tolist()}, "
-            f"got {classes}"
-        )
-    return classes
