@@ -102,3 +102,12 @@ def test_no_true_label_and_no_test_image_can_be_reached_from_the_state(tiny):
         assert not array.flags.writeable
     with pytest.raises(AttributeError):
         state.step = 3
+
+
+def test_the_place_of_an_image_in_the_pool_tells_nothing_about_its_class(tiny):
+    exploration = Exploration(tiny)
+    for root in range(3):
+        exploration.reset(root)
+        waiting = exploration.episode.true_labels[exploration.state.pool.unlabelled]
+        changes = (waiting[1:] != waiting[:-1]).sum()
+        assert changes > len(waiting) / 2  # 4 if the classes came one after another
