@@ -1,46 +1,12 @@
 """The loop itself, on digits."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from emoc_tf import ImageData, load
 from emoc_tf.exploration import Exploration
 from emoc_tf.learner import Learner
-from emoc_tf.scoring import reference
-
-
-def outcome_fields(outcome):
-    return {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in vars(outcome).items()
-    }
-
-
-def weights(exploration):
-    return [w.copy() for w in exploration.state.model.get_weights()]
-
-
-def run(exploration, choices, root=7, **reset):
-    """Returns everything that a run yields."""
-    outcomes = [outcome_fields(exploration.reset(root, **reset))]
-    states = [exploration.state]
-    for choice in choices:
-        outcomes.append(outcome_fields(exploration.advance(choice)))
-        states.append(exploration.state)
-    return outcomes, states, weights(exploration)
-
-
-def assert_same_run(first, second):
-    assert first[0] == second[0]
-    for one, other in zip(first[1], second[1], strict=True):
-        for name in ("candidates", "candidate_mask", "probabilities", "reference"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-        np.testing.assert_array_equal(one.pool.labels, other.pool.labels)
-        assert one.known_classes == other.known_classes
-    for one, other in zip(first[2], second[2], strict=True):
-        np.testing.assert_array_equal(one, other)
+from tests.runs import assert_same_run, run
 
 
 @pytest.mark.parametrize("sampler", ["single_class", "uniform", "cluster"])
@@ -206,101 +172,6 @@ def test_pixels_are_fed_minus_the_mean_of_the_initial_images(tiny):
     np.testing.assert_allclose(pool.images, raw - raw[:10].mean(axis=0), atol=1e-4)
 
 
-def float_data():
-    train, test = load("digits")
-    return tuple(
-        ImageData(part.images / np.float32(255), part.labels, part.class_names)
-        for part in (train, test)
-    )
-
-
-def test_float_images_are_fed_as_they_are(tiny):
-    exploration = Exploration(tiny, float_data())
-    exploration.reset(0)
-    images = exploration.state.pool.images
-    assert (images.min(), images.max()) == (0, 1)
-
-
-def own_model(units=2):
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            keras.layers.Flatten(),
-            keras.layers.Dense(16, activation="relu"),
-            keras.layers.Dropout(0.2),
-            keras.layers.Dense(units),
-        ]
-    )
-
-
-def test_own_data_model_and_oracle(tiny):
-    model, asked = own_model(), []
-    train, _ = float_data()
-    before = model.get_weights()
-
-    class Counting:
-        def label(self, indices, images):
-            asked.append((indices, images))
-            return np.full(len(indices), exploration.episode.classes[4])
-
-        def __len__(self):  # an oracle that is false in a condition is still an oracle
-            return 0
-
-    exploration = Exploration(
-        tiny.replace(learning_rate=0.1), float_data(), model=model, oracle=Counting()
-    )
-    start = exploration.reset(0)
-    assert start.known_accuracy > 0.8
-    exploration.advance(0)
-    assert exploration.state.known_classes[2:] == exploration.episode.classes[4:]
-    ((indices, images),) = asked
-    np.testing.assert_array_equal(images, exploration.episode.raw_images[indices])
-    assert images.dtype == train.images.dtype
-    for old, new in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-    # The next episode starts from the model as it was given.
-    assert outcome_fields(exploration.reset(0)) == outcome_fields(start)
-
-
-def test_dropout_and_normalisation_of_ones_own_are_reproducible(tiny, tmp_path):
-    """Unseeded dropout draws its seed outside; an adapted layer computes with hidden state."""
-    normalization = keras.layers.Normalization()
-    normalization.adapt(load("digits")[0].images.astype(np.float32))
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            normalization,
-            keras.layers.Flatten(),
-            keras.layers.Dropout(0.5),
-            keras.layers.Dense(2),
-        ]
-    )
-    data = float_data()
-    first = run(Exploration(tiny, data, model=model), [0, 1], pretrained_path=tmp_path / "p.npz")
-    again = run(Exploration(tiny, data, model=model), [0, 1], pretrained_path=tmp_path / "p.npz")
-    assert_same_run(first, again)
-    assert_same_run(first, run(Exploration(tiny, data, model=model), [0, 1]))
-    assert first[0] != run(Exploration(tiny, data, model=model), [0, 1], root=9)[0]
-
-
-def test_a_trained_model_keeps_its_classes(tiny):
-    """Column j of a model that is trained already belongs to model_classes[j]."""
-    data = float_data()
-    model = own_model(3)
-    rows = np.isin(data[0].labels, [7, 2, 4])
-    column = np.zeros(10, int)
-    column[[7, 2, 4]] = [0, 1, 2]
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(data[0].images[rows], column[data[0].labels[rows]], epochs=30, verbose=0)
-    config = tiny.replace(known_classes=3, pretrain_iterations=0, novel_classes=2)
-    exploration = Exploration(config, data, model=model, model_classes=[7, 2, 4])
-    for root in range(3):
-        outcome = exploration.reset(root)
-        assert exploration.state.known_classes == (7, 2, 4)
-        assert len(set(exploration.episode.classes)) == 5
-        assert outcome.known_accuracy > 0.9
-
-
 def test_a_step_that_breaks_off_needs_a_reset(tiny, monkeypatch):
     exploration = Exploration(tiny)
     with pytest.raises(RuntimeError, match="advance: expected a call of reset first"):
@@ -314,21 +185,6 @@ def test_a_step_that_breaks_off_needs_a_reset(tiny, monkeypatch):
         exploration.advance(0)
     exploration.reset(0)
     exploration.advance(0)
-
-
-def test_a_wrong_answer_changes_nothing(tiny):
-    class Wrong:
-        def label(self, indices, images):
-            outside = set(range(10)) - set(exploration.episode.classes)
-            return np.full(len(indices), min(outside))
-
-    exploration = Exploration(tiny, oracle=Wrong())
-    exploration.reset(0)
-    state = exploration.state
-    for _ in range(2):
-        with pytest.raises(ValueError, match="oracle: expected class ids of the episode"):
-            exploration.advance(0)
-    assert exploration.state is state
 
 
 def test_pretrained_weights_are_shared_through_a_file(tiny, tmp_path, monkeypatch):
@@ -354,68 +210,6 @@ def test_pretrained_weights_of_another_run_are_refused(tiny, tmp_path, change):
     with pytest.raises(ValueError, match="expected pretrained weights of this configuration"):
         Exploration(tiny.replace(**change)).reset(root, path)
     assert path.read_bytes() == content
-
-
-def bad_setups():
-    train, test = float_data()
-    other = ImageData(test.images[:, :4], test.labels, test.class_names)
-    renamed = ImageData(test.images, test.labels, tuple("abcdefghij"))
-    pixels = load("digits")[1]
-    return {
-        "sampler": ({"sampler": "best"}, {}, r"sampler: expected one of \['cluster', .*got 'best'"),
-        "network": ({"network": "vgg"}, {}, "network: expected one of .*got 'vgg'"),
-        "classes": (
-            {"known_classes": 8},
-            {},
-            r"known_classes \+ novel_classes: expected at most 10.*got 11",
-        ),
-        "images": (
-            {"pool_per_class": 117, "known_classes": 7},
-            {},
-            r"initial_per_class \+ pool_per_class: expected 10 classes with 122 .*got 3",
-        ),
-        "shapes": ({}, {"data": (train, other)}, "data: expected .*of one shape"),
-        "names": ({}, {"data": (train, renamed)}, "data: expected the same class_names"),
-        "dtypes": ({}, {"data": (train, pixels)}, "data: expected .*both uint8 or both floating"),
-        "data": ({}, {"data": (train,)}, "data: expected .*two ImageData"),
-        "one part": ({}, {"data": train}, "data: expected .*two ImageData, got .'ImageData'"),
-        "no part": ({}, {"data": ()}, "data: expected .*two ImageData"),
-        "oracle": ({}, {"oracle": object()}, "oracle: expected an object with label"),
-        "classes without a model": ({}, {"model_classes": [1, 2]}, "model_classes: expected 2"),
-        "too few classes": (
-            {},
-            {"model": own_model(), "model_classes": [1]},
-            "model_classes: expected 2 different class ids",
-        ),
-        "unknown classes": (
-            {},
-            {"model": own_model(), "model_classes": [1, 11]},
-            "model_classes: expected classes with enough images",
-        ),
-        "float64 model": (
-            {},
-            {"model": reference.rebuild(own_model())},
-            "model: expected layers in float32, got float64",
-        ),
-        "outputs": ({}, {"model": own_model(3)}, "model: expected 2 outputs.*got 3"),
-        "input": (
-            {},
-            {"model": keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])},
-            r"model: expected input shape \(8, 8, 1\), got \(4,\)",
-        ),
-        "head": (
-            {},
-            {"model": keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])},
-            "model: expected one that ends in a linear Dense layer",
-        ),
-    }
-
-
-@pytest.mark.parametrize("case", sorted(bad_setups()))
-def test_setups_that_do_not_fit_are_refused_at_once(tiny, case):
-    changes, arguments, message = bad_setups()[case]
-    with pytest.raises(ValueError, match=message):
-        Exploration(tiny.replace(**changes), **arguments)
 
 
 def test_the_papers_protocol_in_small(cifar_dir):

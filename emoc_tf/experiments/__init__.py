@@ -1,5 +1,6 @@
 """Binaries: `explore` (one run), `compare` (policies × seeds), `report` (figure and table)."""
 
+import importlib
 import os
 import runpy
 import sys
@@ -19,8 +20,8 @@ def _import_tensorflow_quietly() -> None:
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-            import keras  # noqa: F401
-            import tensorflow  # noqa: F401
+            importlib.import_module("keras")
+            importlib.import_module("tensorflow")
     finally:
         os.dup2(kept, 2)
         os.close(kept)
