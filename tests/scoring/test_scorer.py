@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emoc_tf import networks
-from emoc_tf.scoring import EMOCScorer, reference, scorer
+from emoc_tf.scoring import EMOCScorer, pairs, reference, scorer
 from tests.scoring import models
 
 
@@ -25,9 +25,8 @@ def assert_close(fast, literal, tolerance=1e-4):
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Several chunks and ragged tails on both sides of every product."""
-    monkeypatch.setattr(scorer, "GRADIENT_BATCH", 4)
-    monkeypatch.setattr(scorer, "CANDIDATE_BYTES", 1)
-    monkeypatch.setattr(scorer, "REFERENCE_BYTES", 1 << 12)
+    monkeypatch.setattr(pairs, "GRADIENT_BATCH", 4)
+    monkeypatch.setattr(scorer, "MEMORY_BUDGET", 1 << 12)
     monkeypatch.setattr(networks, "FORWARD_BATCH", 3)
 
 

@@ -1,0 +1,109 @@
+"""Output changes ‖J(x) g(x',y')‖₁ in batches, compiled once per model."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from emoc_tf.scoring.factors import GradientFactors, Pairs
+
+
+class OutputChanges:
+    """Compiled functions of batches, traced once for any number of images and pairs.
+
+    Args:
+        model: As in `EMOCScorer`.
+        output: `"logits"` or `"softmax"`, what f is.
+        regularizer: Whether ∇ω is part of the gradients.
+        dtype: Of the product of explicit gradients.
+
+    Attributes:
+        factors: The model's gradients.
+        gradients: (images (B, ...), labels (B,)) → `Pairs`, the gradients g(x',y').
+        changes: (images (B, ...), Pairs of n) → (B, n), ‖J(x) g‖₁.
+    """
+
+    def __init__(self, model: keras.Model, output: str, regularizer: bool, dtype: tf.DType) -> None:
+        self.factors = GradientFactors(model)
+        self._model = model
+        self._output = output
+        self._num_classes = model.output_shape[-1]
+        self._regularizer = regularizer and bool(model.losses)
+        self._dtype = dtype
+        image = model.inputs[0]
+        self._images = tf.TensorSpec(image.shape, image.dtype)
+        self._labels = tf.TensorSpec([None], tf.int32)
+        self.gradients = _trace(self._gradients, self._images, self._labels)
+        self.changes = _trace(self._changes, self._images, _open(self.gradients.structured_outputs))
+
+    @property
+    def pair_bytes(self) -> int:
+        """What the gradient of a pair takes."""
+        return self.factors.pair_bytes(self._dtype)
+
+    def image_bytes(self, num_pairs: int) -> int:
+        """Returns about what a reference image takes while it meets `num_pairs` pairs."""
+        return self.factors.image_bytes(num_pairs, self._dtype)
+
+    def tensor(self, images: np.ndarray) -> tf.Tensor:
+        """Returns images as the model eats them."""
+        return tf.convert_to_tensor(images, dtype=self._images.dtype)
+
+    def _gradients(self, images: tf.Tensor, labels: tf.Tensor) -> Pairs:
+        def loss_seeds(logits: tf.Tensor) -> tf.Tensor:
+            return residual(tf.nn.softmax(logits), labels)[:, None]
+
+        gradients = self.factors.gradients(images, loss_seeds, self._dtype)
+        return self.factors.prepare(gradients, self._penalty_gradient())
+
+    def _changes(self, images: tf.Tensor, pairs: Pairs) -> tf.Tensor:
+        jacobian = self.factors.gradients(images, self._output_seeds, self._dtype)
+        change = self.factors.change(jacobian, pairs, self._penalty_gradient())
+        return tf.reduce_sum(tf.abs(change), axis=1)
+
+    def _output_seeds(self, logits: tf.Tensor) -> tf.Tensor:
+        """Returns the rows of ∂f/∂logits, (B, C, C)."""
+        if self._output == "logits":
+            rows = tf.eye(self._num_classes, dtype=logits.dtype)
+            return tf.tile(rows[None], [tf.shape(logits)[0], 1, 1])
+        posterior = tf.nn.softmax(logits)
+        # Row c is p_c·(e_c − p).
+        rows = [
+            -posterior[:, c, None] * residual(posterior, tf.fill(tf.shape(posterior)[:1], c))
+            for c in range(self._num_classes)
+        ]
+        return tf.stack(rows, axis=1)
+
+    def _penalty_gradient(self) -> dict[int, tf.Tensor]:
+        """Returns ∇ω by variable id; empty without a regulariser."""
+        if not self._regularizer:
+            return {}
+        variables = self._model.trainable_variables
+        with tf.GradientTape() as tape:
+            penalty = tf.add_n(self._model.losses)
+        gradients = tape.gradient(
+            penalty, [variable.value for variable in variables], unconnected_gradients="zero"
+        )
+        return {id(v): gradient for v, gradient in zip(variables, gradients, strict=True)}
+
+
+def residual(posterior: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns p − e_y, (B, C), keeping all digits where p_y is close to 1.
+
+    There p_y − 1 is a difference of nearly equal numbers; −Σ_{j≠y} p_j is not.
+    """
+    is_label = tf.one_hot(labels, posterior.shape[1], dtype=tf.bool, on_value=True, off_value=False)
+    others = tf.where(is_label, tf.zeros_like(posterior), posterior)
+    return tf.where(is_label, -tf.reduce_sum(others, axis=1, keepdims=True), others)
+
+
+def _trace(function: Callable, *specs) -> Callable:
+    return tf.function(function).get_concrete_function(*specs)
+
+
+def _open(structure):
+    """Returns specifications of the same tensors for batches of any size."""
+    return tf.nest.map_structure(
+        lambda part: tf.TensorSpec([None, *part.shape[1:]], part.dtype), structure
+    )

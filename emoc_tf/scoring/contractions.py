@@ -1,0 +1,160 @@
+"""How the inner products of a layer's gradients are formed, and what each way costs.
+
+Each contraction computes Σ_W ∂f_r(x)/∂W · g_W(x') for all rows r of a batch of images x and all
+pairs (x', y'), from the layer's factors a (B, S, F) and δ (B, R, S, O). Multiply-adds per (x, x'):
+
+| contraction | multiply-adds | what is kept of a pair (x', y') |
+|---|---|---|
+| explicit | C·G·O·F | its gradient, one row of a matrix that all explicit layers share |
+| gram, S = 1 | F + C·O | a' and δ': (a·a')(δ·δ') |
+| gram | S²·(F + O) + C·S·O | a' and δ' |
+| apply | S·F·O + C·S·O | its gradient G': δ · (a·G') |
+
+A bias is one more input that is always 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from emoc_tf.scoring.layers import size
+from emoc_tf.scoring.stages import EmbeddingStage, Stage
+
+CONTRACTIONS = ("explicit", "gram", "apply")
+
+
+class Factors(NamedTuple):
+    """What one layer contributes to the gradients of B examples, R rows each.
+
+    Attributes:
+        inputs: a, (B, S, F), or (B, S, G, F) with groups, or (B, S) indices of an embedding.
+        deltas: δ, (B, R, S, G·O).
+    """
+
+    inputs: tf.Tensor
+    deltas: tf.Tensor
+
+
+def multiply_adds(stage: Stage, positions: int | None, num_classes: int) -> dict[str, int]:
+    """Returns the multiply-adds per pair of images of every contraction that a stage allows.
+
+    Args:
+        stage: The stage.
+        positions: S, summed over its uses; None if unknown, which leaves the explicit one.
+        num_classes: C.
+    """
+    costs = {"explicit": num_classes * size(stage)}
+    if stage.groups > 1 or positions is None or stage.kernel is None:
+        return costs
+    units, fan_in = stage.units, stage.fan_in + (stage.bias is not None)
+    if isinstance(stage, EmbeddingStage):
+        fan_in = 1  # indices are compared
+    outer = num_classes * positions * units
+    if positions == 1:
+        costs["gram"] = fan_in + outer
+    else:
+        costs["gram"] = positions**2 * (fan_in + units) + outer
+    if not isinstance(stage, EmbeddingStage):
+        costs["apply"] = positions * fan_in * units + outer
+    return costs
+
+
+def merge(uses: Sequence[Factors]) -> Factors:
+    """Returns the factors of a layer that is used several times: uses are more positions."""
+    if len(uses) == 1:
+        return uses[0]
+    return Factors(
+        tf.concat([use.inputs for use in uses], 1), tf.concat([use.deltas for use in uses], 2)
+    )
+
+
+def explicit_rows(stage: Stage, factors: Factors) -> list[tf.Tensor]:
+    """Returns the gradients of kernel and bias, those that exist, (B, R, size) each."""
+    rows = []
+    if stage.kernel is not None:
+        rows.append(stage.gradient_rows(*factors))
+    if stage.bias is not None:
+        rows.append(tf.reduce_sum(factors.deltas, 2))
+    return rows
+
+
+def prepare(contraction: str, stage: Stage, factors: Factors) -> tuple[tf.Tensor, ...]:
+    """Returns what `change` needs of pairs (x', y'), of factors with one row each."""
+    if contraction == "apply":
+        kernel_rows = stage.gradient_rows(*factors)[:, 0]
+        rows = tf.reshape(kernel_rows, [-1, stage.units, stage.fan_in])
+        if stage.bias is not None:
+            rows = tf.concat([rows, tf.reduce_sum(factors.deltas[:, 0], 1)[..., None]], -1)
+        return (rows,)  # [n, O, F + 1]
+    return _with_one(stage, factors.inputs), factors.deltas[:, 0]
+
+
+def change(
+    contraction: str,
+    stage: Stage,
+    positions: int,
+    factors: Factors,
+    pairs: tuple[tf.Tensor, ...],
+) -> tf.Tensor:
+    """Returns the inner products of every row and every pair, (B, R, n).
+
+    Args:
+        contraction: `"gram"` or `"apply"`.
+        stage: The stage.
+        positions: S, summed over its uses.
+        factors: Of the images x.
+        pairs: What `prepare` returned for the pairs.
+    """
+    inputs, deltas = _with_one(stage, factors.inputs), factors.deltas
+    batch = tf.shape(deltas)[0]
+    if contraction == "apply":
+        (gradients,) = pairs
+        flat = tf.reshape(gradients, [-1, gradients.shape[-1]])
+        applied = tf.matmul(tf.reshape(inputs, [-1, inputs.shape[-1]]), flat, transpose_b=True)
+        applied = tf.reshape(applied, [batch, positions, -1, stage.units])  # [B, S, n, O]
+        return tf.einsum("brso,bsno->brn", deltas, applied)
+    other_inputs, other_deltas = pairs
+    gram = stage.gram(inputs, other_inputs)
+    if positions == 1:
+        by_delta = tf.einsum("bro,no->brn", deltas[:, :, 0], other_deltas[:, 0])
+        return gram[:, None] * by_delta
+    gram = tf.reshape(gram, [batch * positions, -1, positions])
+    applied = tf.matmul(tf.transpose(gram, [1, 0, 2]), other_deltas)  # [n, B·S, O]
+    applied = tf.reshape(applied, [-1, batch, positions, stage.units])
+    return tf.einsum("brso,nbso->brn", deltas, applied)
+
+
+def project(stage: Stage, factors: Factors, direction: Mapping[int, tf.Tensor]) -> tf.Tensor:
+    """Returns the inner product of each row with one direction, (B, R), for one group.
+
+    Args:
+        stage: The stage.
+        factors: Its factors.
+        direction: A tensor per variable, by the variable's id.
+    """
+    applied = stage.apply(factors.inputs, direction[id(stage.kernel)])  # [B, S, O]
+    if stage.bias is not None:
+        applied += direction[id(stage.bias)]
+    return tf.einsum("brso,bso->br", factors.deltas, applied)
+
+
+def kept_floats(contraction: str, stage: Stage, positions: int) -> int:
+    """Returns how many numbers `prepare` keeps of a pair."""
+    fan_in = stage.fan_in + (stage.bias is not None)
+    return stage.units * fan_in if contraction == "apply" else positions * (fan_in + stage.units)
+
+
+def working_floats(contraction: str, stage: Stage, positions: int, num_classes: int) -> int:
+    """Returns how many numbers per pair of images `change` holds at its peak."""
+    if contraction == "gram" and positions == 1:
+        return 1 + 2 * num_classes
+    if contraction == "gram":
+        return 2 * positions * (positions + stage.units) + num_classes
+    return 2 * positions * stage.units + num_classes
+
+
+def _with_one(stage: Stage, inputs: tf.Tensor) -> tf.Tensor:
+    if stage.bias is None:
+        return inputs
+    return tf.concat([inputs, tf.ones_like(inputs[..., :1])], -1)

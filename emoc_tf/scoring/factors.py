@@ -1,0 +1,279 @@
+"""Gradients of a model's logits, example by example, as per-layer factors.
+
+One backward pass to all pre-activations gives the factors of every example of a batch at once,
+where differentiating with respect to the weights would add the examples up.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from emoc_tf.networks import check_model, functional
+from emoc_tf.scoring import contractions
+from emoc_tf.scoring.contractions import Factors
+from emoc_tf.scoring.layers import inner_layers, known_stages, probe, size
+from emoc_tf.scoring.stages import Stage
+
+
+class LayerPlan(NamedTuple):
+    """How the inner products of one layer's gradients are formed.
+
+    Attributes:
+        layer: Its name.
+        contraction: `"explicit"`, `"gram"` or `"apply"`, see `contractions`; `"generic"`: explicit,
+            from gradients taken one example at a time.
+        positions: S, output positions that share the weights; None if the graph does not tell.
+        parameters: Trainable parameters.
+        multiply_adds: Per pair (x, x'), for all C outputs.
+    """
+
+    layer: str
+    contraction: str
+    positions: int | None
+    parameters: int
+    multiply_adds: int
+
+
+class Gradients(NamedTuple):
+    """Gradients of B examples, R rows each (one a seed of the backward pass), in parts.
+
+    Attributes:
+        explicit: (B, R, P_explicit), of all layers with that contraction side by side.
+        factors: Per other layer, its factors.
+    """
+
+    explicit: tf.Tensor
+    factors: list[Factors]
+
+
+class Pairs(NamedTuple):
+    """What is kept of n pairs (x', y'): their gradients, in the form that each layer multiplies.
+
+    Attributes:
+        explicit: (n, P_explicit).
+        factored: Per other layer, what `contractions.prepare` returned.
+    """
+
+    explicit: tf.Tensor
+    factored: list[tuple[tf.Tensor, ...]]
+
+
+class _Layer(NamedTuple):
+    stage: Stage
+    uses: list[int]  # indices of its taps
+    plan: LayerPlan
+
+
+class GradientFactors:
+    """Gradients of a model's logits with respect to its parameters.
+
+    Known layers (`layers.STAGES`) are taken apart into factors, wherever they are in the graph and
+    however often they are called. Any other trainable layer goes an exact but slow way, one example
+    at a time, with one warning that names it. Frozen layers contribute nothing.
+
+    Args:
+        model: A functional or Sequential model that ends in a linear Dense layer. It is not
+            changed, and later changes of its weights are seen.
+
+    Raises:
+        ValueError: The model is of another kind.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        head = check_model(model)
+        self._model = functional(model)
+        self._num_classes = model.output_shape[-1]
+        self._dtype = tf.as_dtype(head.compute_dtype)
+        known = known_stages(self._model)
+        self._probe, uses = probe(self._model, known)
+        slow = [
+            layer
+            for layer in inner_layers(self._model)
+            if layer.trainable_variables and id(layer) not in known
+        ]
+        variables = {id(v): v for layer in slow for v in layer.trainable_variables}
+        trainable = {id(variable) for variable in model.trainable_variables}
+        self._generic = [v for v in variables.values() if id(v) in trainable]
+        self._layers = [
+            self._choose(
+                stage, {i: use.positions for i, use in enumerate(uses) if use.stage is stage}
+            )
+            for stages in known.values()
+            for stage in stages
+        ]
+        self._factored = [each for each in self._layers if each.plan.contraction != "explicit"]
+        self.plan = [each.plan for each in self._layers]
+        if self._generic:
+            self.plan += [self._generic_plan(layer) for layer in slow]
+            names = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in slow)
+            warnings.warn(
+                f"scored exactly but slowly, one example at a time: {names}", stacklevel=3
+            )
+        self.explicit_size = sum(
+            each.parameters for each in self.plan if each.contraction in ("explicit", "generic")
+        )
+
+    def _choose(self, stage: Stage, positions: dict[int, int | None]) -> _Layer:
+        counts = list(positions.values())
+        total = None if None in counts else sum(counts)
+        costs = contractions.multiply_adds(stage, total, self._num_classes)
+        best = min(costs, key=costs.__getitem__)
+        plan = LayerPlan(stage.layer.name, best, total, size(stage), costs[best])
+        return _Layer(stage, list(positions), plan)
+
+    def _generic_plan(self, layer: keras.Layer) -> LayerPlan:
+        parameters = sum(math.prod(variable.shape) for variable in layer.trainable_variables)
+        return LayerPlan(layer.name, "generic", None, parameters, parameters * self._num_classes)
+
+    def pair_bytes(self, dtype: tf.DType) -> int:
+        """Returns what a prepared pair takes, with its explicit part in `dtype`."""
+        kept = sum(contractions.kept_floats(*_shape(each)) for each in self._factored)
+        return max(1, self.explicit_size * dtype.size + kept * self._dtype.size)
+
+    def image_bytes(self, num_pairs: int, dtype: tf.DType) -> int:
+        """Returns about what an image x takes at most while it meets `num_pairs` pairs."""
+        rows = self._num_classes * self.explicit_size * (self._dtype.size + dtype.size)
+        held = max(
+            [3 * self._num_classes]
+            + [
+                contractions.working_floats(*_shape(each), self._num_classes)
+                for each in self._factored
+            ]
+        )
+        return max(1, rows + num_pairs * held * self._dtype.size)
+
+    def gradients(
+        self,
+        images: tf.Tensor,
+        make_seeds: Callable[[tf.Tensor], tf.Tensor],
+        dtype: tf.DType,
+    ) -> Gradients:
+        """Returns the gradients Σ_c seeds[b,r,c] · ∂logit_c(x_b)/∂θ of a batch.
+
+        Args:
+            images: (B, ...), B > 0.
+            make_seeds: Function of the logits (B, C) that returns seeds (B, R, C), R static.
+            dtype: Of the explicit part.
+        """
+        with tf.GradientTape(persistent=True) as tape:
+            logits, taps = self._probe(images, training=False)
+        seeds = make_seeds(logits)
+        outputs = [output for _, output in taps]
+        rows = [
+            tape.gradient(logits, outputs, output_gradients=seed, unconnected_gradients="zero")
+            for seed in tf.unstack(seeds, axis=1)
+        ]
+        merged = [(each, _merged_factors(each, taps, rows)) for each in self._layers]
+        explicit = [
+            tf.cast(part, dtype)
+            for each, own in merged
+            if each.plan.contraction == "explicit"
+            for part in contractions.explicit_rows(each.stage, own)
+        ]
+        if self._generic:
+            explicit.append(tf.cast(self._generic_rows(images, seeds), dtype))
+        if not explicit:
+            explicit.append(tf.zeros([tf.shape(seeds)[0], seeds.shape[1], 0], dtype))
+        return Gradients(
+            tf.concat(explicit, axis=-1),
+            [own for each, own in merged if each.plan.contraction != "explicit"],
+        )
+
+    def _generic_rows(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        variables = _values(self._generic)
+
+        def one_example(example):
+            image, example_seeds = example
+            with tf.GradientTape(persistent=True) as tape:
+                logits = self._model(image[None], training=False)
+            rows = [
+                tape.gradient(
+                    logits, variables, output_gradients=seed[None], unconnected_gradients="zero"
+                )
+                for seed in tf.unstack(example_seeds)
+            ]
+            return tf.stack([_flat(row) for row in rows])
+
+        return tf.map_fn(one_example, (images, seeds), fn_output_signature=seeds.dtype)
+
+    def prepare(self, gradients: Gradients, direction: Mapping[int, tf.Tensor]) -> Pairs:
+        """Returns what `change` needs of pairs (x', y').
+
+        Args:
+            gradients: Of the pairs, one row each.
+            direction: What is added to the gradients, by the variable's id; empty for nothing.
+        """
+        explicit = gradients.explicit[:, 0]
+        if direction:
+            explicit += tf.cast(self._explicit_row(direction), explicit.dtype)
+        return Pairs(
+            explicit,
+            [
+                contractions.prepare(each.plan.contraction, each.stage, own)
+                for each, own in zip(self._factored, gradients.factors, strict=True)
+            ],
+        )
+
+    def change(
+        self, jacobian: Gradients, pairs: Pairs, direction: Mapping[int, tf.Tensor]
+    ) -> tf.Tensor:
+        """Returns the inner products of every row of J and every pair's gradient, (B, R, n).
+
+        Args:
+            jacobian: Of the images x, R rows each.
+            pairs: What `prepare` returned.
+            direction: As given to `prepare`.
+        """
+        total = tf.zeros([], self._dtype)
+        batch, (rows, size) = tf.shape(jacobian.explicit)[0], jacobian.explicit.shape[1:]
+        if size:
+            flat = tf.reshape(jacobian.explicit, [batch * rows, size])
+            product = tf.matmul(flat, pairs.explicit, transpose_b=True)  # [B·R, n]
+            total += tf.cast(tf.reshape(product, [batch, rows, -1]), self._dtype)
+        for each, own, other in zip(self._factored, jacobian.factors, pairs.factored, strict=True):
+            plan = each.plan
+            total += contractions.change(plan.contraction, each.stage, plan.positions, own, other)
+            if direction:
+                total += contractions.project(each.stage, own, direction)[..., None]
+        return total
+
+    def _explicit_row(self, direction: Mapping[int, tf.Tensor]) -> tf.Tensor:
+        """Returns the direction in the order of explicit rows, (P_explicit,)."""
+        parts = []
+        for each in self._layers:
+            if each.plan.contraction == "explicit":
+                stage = each.stage
+                if stage.kernel is not None:
+                    parts.append(stage.kernel_rows(direction[id(stage.kernel)]))
+                if stage.bias is not None:
+                    parts.append(direction[id(stage.bias)])
+        parts += [direction[id(variable)] for variable in self._generic]
+        return _flat(parts) if parts else tf.zeros([0], self._dtype)
+
+
+def _merged_factors(each: _Layer, taps, rows: list[list[tf.Tensor]]) -> Factors:
+    """Returns a layer's factors: `rows` holds the gradient of each row by each tap's output."""
+    stage = each.stage
+    uses = [
+        Factors(
+            stage.factor(*taps[use]), tf.stack([stage.deltas(row[use]) for row in rows], axis=1)
+        )
+        for use in each.uses
+    ]
+    return contractions.merge(uses)
+
+
+def _shape(each: _Layer) -> tuple[str, Stage, int]:
+    return each.plan.contraction, each.stage, each.plan.positions
+
+
+def _values(variables: Iterable[keras.Variable]) -> list[tf.Variable]:
+    return [variable.value for variable in variables]
+
+
+def _flat(tensors: Iterable[tf.Tensor]) -> tf.Tensor:
+    return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)

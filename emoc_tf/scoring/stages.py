@@ -1,0 +1,289 @@
+"""The linear stages of Keras layers: z = W·a + b, whose gradients have two small factors.
+
+The gradient of any scalar with respect to W is Σ_s a_s ⊗ δ_s, with δ its gradient with respect to
+z and s the positions that share the weights: one for a dense layer on vectors, the output pixels of
+a convolution. A stage knows what its a and δ are; what is made of them is the business of
+`contractions`.
+
+Axis letters: B batch, S positions, G groups, F inputs of a group, O outputs of a group, R rows.
+"""
+
+import itertools
+import math
+
+import keras
+import tensorflow as tf
+
+
+class Stage(keras.layers.Layer):
+    """One linear map of a layer, called in its place, before the activation.
+
+    Args:
+        layer: The layer it belongs to.
+        kernel: Its weights W, None where there is only an offset.
+        bias: Its offset b, or None.
+
+    Attributes:
+        groups: G; the map does not mix groups.
+        fan_in: F, inputs of a group.
+        units: O, outputs of a group.
+    """
+
+    groups: int = 1
+    fan_in: int
+    units: int
+
+    def __init__(
+        self,
+        layer: keras.Layer,
+        kernel: keras.Variable | None,
+        bias: keras.Variable | None,
+    ) -> None:
+        super().__init__(name=f"{layer.name}_stage", dtype=layer.dtype_policy)
+        self.supports_masking = layer.supports_masking
+        self.layer, self.kernel, self.bias = layer, kernel, bias
+
+    @property
+    def parameters(self) -> list[keras.Variable]:
+        """The kernel and the bias, those that exist."""
+        return [variable for variable in (self.kernel, self.bias) if variable is not None]
+
+    def positions(self, shape: tuple[int | None, ...]) -> int | None:
+        """Returns S for a z of a shape (batch, ...), None if it is not known."""
+        return None if None in shape[1:-1] else math.prod(shape[1:-1])
+
+    def factor(self, inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """Returns a, (B, S, F), or (B, S, G, F) with several groups."""
+        raise NotImplementedError
+
+    def deltas(self, gradient: tf.Tensor) -> tf.Tensor:
+        """Returns δ as (B, S, G·O), from a gradient with the shape of z."""
+        return tf.reshape(gradient, [tf.shape(gradient)[0], -1, self.groups * self.units])
+
+    def kernel_rows(self, kernel: tf.Tensor) -> tf.Tensor:
+        """Returns a tensor shaped like the kernel in the order of gradient rows, (G, O, F)."""
+        return tf.transpose(tf.reshape(kernel, [1, self.fan_in, self.units]), [0, 2, 1])
+
+    def gradient_rows(self, factor: tf.Tensor, deltas: tf.Tensor) -> tf.Tensor:
+        """Returns Σ_s a_s ⊗ δ_s, (B, R, G·O·F), from a and δ (B, R, S, G·O)."""
+        batch, rows = tf.shape(deltas)[0], deltas.shape[1]
+        if self.groups == 1:
+            # [B, R·O, S] × [B, S, F]: one product an example, in the order of rows already.
+            flat = tf.reshape(
+                tf.transpose(deltas, [0, 1, 3, 2]), [batch, rows * self.units, tf.shape(factor)[1]]
+            )
+            return tf.reshape(tf.matmul(flat, factor), [batch, rows, self.units * self.fan_in])
+        split = tf.reshape(deltas, [batch, rows, -1, self.groups, self.units])
+        products = tf.matmul(
+            tf.transpose(split, [0, 1, 3, 4, 2]),  # [B, R, G, O, S]
+            tf.transpose(factor, [0, 2, 1, 3])[:, None],  # [B, 1, G, S, F]
+        )
+        return tf.reshape(products, [batch, rows, self.groups * self.units * self.fan_in])
+
+    def apply(self, factor: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """Returns a·W for a tensor W shaped like the kernel, (B, S, O); one group only."""
+        return tf.tensordot(factor, self.kernel_rows(kernel)[0], [[2], [1]])
+
+    def gram(self, factor: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+        """Returns all inner products a_s·a'_s', (B·S, n·S'); one group only."""
+        return tf.matmul(_flatten(factor), _flatten(other), transpose_b=True)
+
+
+def _flatten(factor: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(factor, [-1, factor.shape[-1]])
+
+
+class DenseStage(Stage):
+    """z = a·W + b at each position of an input of any rank."""
+
+    def __init__(self, layer, kernel, bias):
+        super().__init__(layer, kernel, bias)
+        self.fan_in, self.units = kernel.shape
+
+    def call(self, inputs):
+        outputs = keras.ops.matmul(inputs, self.kernel)
+        return outputs if self.bias is None else outputs + self.bias
+
+    def factor(self, inputs, outputs):
+        return tf.reshape(inputs, [tf.shape(inputs)[0], -1, self.fan_in])
+
+
+class ConvStage(Stage):
+    """A convolution over any number of axes, channels last, with strides, dilation and groups."""
+
+    def __init__(self, layer, kernel, bias, groups, strides, padding, dilation):
+        super().__init__(layer, kernel, bias)
+        self.window = kernel.shape[:-2]
+        self.groups = groups
+        self.fan_in = math.prod(kernel.shape[:-1])
+        self.units = kernel.shape[-1] // self.groups
+        self.strides, self.padding, self.dilation = strides, padding, dilation
+
+    def call(self, inputs):
+        padding = self.padding
+        if padding == "causal":
+            reach = self.dilation[0] * (self.window[0] - 1)
+            inputs, padding = keras.ops.pad(inputs, [[0, 0], [reach, 0], [0, 0]]), "valid"
+        outputs = keras.ops.conv(
+            inputs,
+            self.kernel,
+            strides=self.strides,
+            padding=padding,
+            dilation_rate=self.dilation,
+            data_format="channels_last",
+        )
+        return outputs if self.bias is None else outputs + self.bias
+
+    def factor(self, inputs, outputs):
+        taps = unfold(inputs, outputs, self.window, self.strides, self.padding, self.dilation)
+        if self.groups == 1:
+            return tf.reshape(taps, [tf.shape(taps)[0], -1, self.fan_in])
+        size = inputs.shape[-1] // self.groups
+        taps = tf.reshape(taps, [tf.shape(taps)[0], -1, taps.shape[-2], self.groups, size])
+        taps = tf.transpose(taps, [0, 1, 3, 2, 4])
+        return tf.reshape(taps, [tf.shape(taps)[0], -1, self.groups, self.fan_in])
+
+    def kernel_rows(self, kernel):
+        split = tf.reshape(kernel, [self.fan_in, self.groups, self.units])
+        return tf.transpose(split, [1, 2, 0])
+
+
+class DepthwiseStage(Stage):
+    """A convolution of each channel on its own, channels last: the channels are the groups."""
+
+    def __init__(self, layer, kernel, bias, strides, padding, dilation):
+        super().__init__(layer, kernel, bias)
+        *window, self.groups, self.units = kernel.shape
+        self.window = tuple(window)
+        self.fan_in = math.prod(window)
+        self.strides, self.padding, self.dilation = strides, padding, dilation
+
+    def call(self, inputs):
+        outputs = keras.ops.depthwise_conv(
+            inputs,
+            self.kernel,
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation,
+            data_format="channels_last",
+        )
+        return outputs if self.bias is None else outputs + self.bias
+
+    def factor(self, inputs, outputs):
+        taps = unfold(inputs, outputs, self.window, self.strides, self.padding, self.dilation)
+        taps = tf.reshape(taps, [tf.shape(taps)[0], -1, self.fan_in, self.groups])
+        return tf.transpose(taps, [0, 1, 3, 2])
+
+    def kernel_rows(self, kernel):
+        split = tf.reshape(kernel, [self.fan_in, self.groups, self.units])
+        return tf.transpose(split, [1, 2, 0])
+
+
+class ScaleStage(Stage):
+    """z = γ·x̂ + β, the last part of a normalisation: each feature is a group of its own.
+
+    Args:
+        layer: The normalisation; it is called as it is.
+        kernel: γ or None.
+        bias: β or None.
+        axes: The axes that γ and β run over, ascending.
+        normalise: Function of the input x that returns x̂.
+    """
+
+    fan_in = 1
+    units = 1
+
+    def __init__(self, layer, kernel, bias, axes, normalise):
+        super().__init__(layer, kernel, bias)
+        self.axes, self.normalise = axes, normalise
+        self.groups = math.prod((kernel if bias is None else bias).shape)
+
+    def call(self, inputs):
+        return self.layer(inputs, training=False)
+
+    def positions(self, shape):
+        rest = [shape[axis] for axis in range(1, len(shape)) if axis not in self.axes]
+        return None if None in rest else math.prod(rest)
+
+    def deltas(self, gradient):
+        rest = [axis for axis in range(1, len(gradient.shape)) if axis not in self.axes]
+        return super().deltas(tf.transpose(gradient, [0, *rest, *self.axes]))
+
+    def factor(self, inputs, outputs):
+        return self.deltas(self.normalise(inputs))[..., None]
+
+    def kernel_rows(self, kernel):
+        return tf.reshape(kernel, [self.groups, 1, 1])
+
+    def gradient_rows(self, factor, deltas):
+        return tf.reduce_sum(factor[:, None, :, :, 0] * deltas, axis=2)
+
+
+class EmbeddingStage(Stage):
+    """Rows of a table: a is a one-hot vector, kept as its index."""
+
+    def __init__(self, layer, kernel, bias=None):
+        super().__init__(layer, kernel, bias)
+        self.fan_in, self.units = kernel.shape
+
+    def call(self, inputs):
+        return self.layer(inputs)
+
+    def factor(self, inputs, outputs):
+        return tf.reshape(tf.cast(inputs, tf.int32), [tf.shape(inputs)[0], -1])
+
+    def gradient_rows(self, factor, deltas):
+        batch, rows = tf.shape(deltas)[0], deltas.shape[1]
+        by_word = tf.math.unsorted_segment_sum(
+            tf.reshape(tf.transpose(deltas, [0, 2, 1, 3]), [-1, rows * self.units]),
+            tf.reshape(factor + self.fan_in * tf.range(batch)[:, None], [-1]),
+            batch * self.fan_in,
+        )
+        by_word = tf.reshape(by_word, [batch, self.fan_in, rows * self.units])
+        return tf.reshape(tf.transpose(by_word, [0, 2, 1]), [batch, rows, -1])
+
+    def apply(self, factor, kernel):
+        return tf.gather(kernel, factor)
+
+    def gram(self, factor, other):
+        same = tf.reshape(factor, [-1, 1]) == tf.reshape(other, [1, -1])
+        return tf.cast(same, self.compute_dtype)
+
+
+def unfold(
+    inputs: tf.Tensor,
+    outputs: tf.Tensor,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: str,
+    dilation: tuple[int, ...],
+) -> tf.Tensor:
+    """Returns what a convolution sees at each output position, (B, S, taps, channels).
+
+    Args:
+        inputs: (B, ..., channels) with any number of axes between.
+        outputs: The convolution's output, for its shape.
+        window: Size of the kernel, taps = its product.
+        strides: Step per axis.
+        padding: `"same"`, `"valid"` or `"causal"`.
+        dilation: Distance of the taps per axis.
+    """
+    axes = range(len(window))
+    have, want = tf.shape(inputs)[1:-1], tf.shape(outputs)[1:-1]
+    reach = [(window[axis] - 1) * dilation[axis] for axis in axes]
+    spare = (want - 1) * list(strides) + reach + 1 - have
+    missing = tf.maximum(spare, 0)
+    before = {"same": missing // 2, "valid": 0 * missing, "causal": missing}[padding]
+    inside = tf.stack([before, missing - before], axis=1)
+    padded = tf.pad(inputs, tf.pad(inside, [[1, 1], [0, 0]]))
+    taps = []
+    for tap in itertools.product(*map(range, window)):
+        slices = [
+            slice(tap[axis] * dilation[axis], tap[axis] * dilation[axis] + last, strides[axis])
+            for axis, last in zip(
+                axes, tf.unstack((want - 1) * list(strides) + 1, num=len(window)), strict=True
+            )
+        ]
+        taps.append(padded[(slice(None), *slices)])
+    stacked = tf.stack(taps, axis=-2)
+    return tf.reshape(stacked, [tf.shape(inputs)[0], -1, len(taps), inputs.shape[-1]])
