@@ -1,9 +1,12 @@
 """EMOC: the candidate set whose label is expected to change the model's outputs most."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from emoc_tf.agents.agent import ScoringAgent
 from emoc_tf.scoring import EMOCScorer
+from emoc_tf.scoring.labels import check_confidence
 from emoc_tf.state import ExplorationState
 
 
@@ -17,6 +20,9 @@ class EMOCAgent(ScoringAgent):
         output: `"logits"` or `"softmax"`, the output whose change is measured.
         regularizer: Whether the gradient of the regulariser is part of the step.
         references: Number of reference images x, drawn anew at each step; None takes all.
+        confidence: Probability that the set chosen is the one with the highest score, in (0, 1):
+            sets are scored on few reference images first and dropped once they are clearly worse.
+            None scores every set on all reference images.
 
     Raises:
         ValueError: An argument is out of range.
@@ -30,8 +36,10 @@ class EMOCAgent(ScoringAgent):
         output: str = "logits",
         regularizer: bool = True,
         references: int | None = None,
+        confidence: float | None = 0.95,
     ) -> None:
         super().__init__(seed)
+        check_confidence(confidence)
         for name, value, choices in (
             ("labels", labels, ("set", "image", "expected")),
             ("output", output, ("logits", "softmax")),
@@ -43,22 +51,46 @@ class EMOCAgent(ScoringAgent):
             raise ValueError(f"references: expected an integer above 0, got {references!r}")
         self._labels, self._output, self._regularizer = labels, output, regularizer
         self._references = references
+        self._confidence = confidence
         # A scorer is traced once per model; the model is another one only after a discovery.
         self._scorer: EMOCScorer | None = None
 
+    def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:
+        """Returns the index of the best candidate set; raises as `ScoringAgent.act`."""
+        if self._confidence is None or not state.candidate_mask.any():
+            return super().act(observation, state)
+        possible = np.flatnonzero(state.candidate_mask)
+        selection = self._scorer_of(state).select_set(
+            self._reference_images(state),
+            state.pool.images,
+            state.candidates[possible],
+            self._labels,
+            self._confidence,
+            seed=int(self.rng(state, "order of reference images").integers(2**31)),
+        )
+        return int(possible[selection.index])
+
     def score(self, state: ExplorationState) -> np.ndarray:
         """Returns Δf of each candidate set, (M,)."""
+        return self._scorer_of(state).set_scores(
+            self._reference_images(state), state.pool.images, state.candidates, self._labels
+        )
+
+    def _reference_images(self, state: ExplorationState) -> np.ndarray:
         reference = state.reference
         if self._references is not None and self._references < len(reference):
             rng = self.rng(state, "reference images")
             reference = reference[rng.choice(len(reference), self._references, replace=False)]
+        return reference
+
+    def _scorer_of(self, state: ExplorationState) -> EMOCScorer:
         if self._scorer is None or self._scorer.model is not state.model:
             self._scorer = EMOCScorer(state.model, self._output, self._regularizer)
-        return self._scorer.set_scores(reference, state.pool.images, state.candidates, self._labels)
+        return self._scorer
 
 
 class ExpectedEMOCAgent(EMOCAgent):
-    """EMOC with the full expectation over labels (Eq. 2) on a sub-sample of reference images."""
+    """EMOC with the full expectation over labels (Eq. 2), C pairs an image instead of one."""
 
     def __init__(
         self,
@@ -67,6 +99,7 @@ class ExpectedEMOCAgent(EMOCAgent):
         output: str = "logits",
         regularizer: bool = True,
         references: int | None = 256,
+        confidence: float | None = 0.95,
     ) -> None:
         super().__init__(
             seed,
@@ -74,4 +107,5 @@ class ExpectedEMOCAgent(EMOCAgent):
             output=output,
             regularizer=regularizer,
             references=references,
+            confidence=confidence,
         )

@@ -2,5 +2,6 @@
 
 from emoc_tf.scoring import reference
 from emoc_tf.scoring.scorer import EMOCScorer
+from emoc_tf.scoring.selection import Selection
 
-__all__ = ["EMOCScorer", "reference"]
+__all__ = ["EMOCScorer", "Selection", "reference"]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf.scoring.factors import GradientFactors, Pairs
+from emoc_tf.scoring.factors import GradientFactors, Gradients, Pairs
 
 
 class OutputChanges:
@@ -20,8 +20,8 @@ class OutputChanges:
 
     Attributes:
         factors: The model's gradients.
-        gradients: (images (B, ...), labels (B,)) → `Pairs`, the gradients g(x',y').
-        changes: (images (B, ...), Pairs of n) → (B, n), ‖J(x) g‖₁.
+        jacobian: (images (B, ...)) → `Gradients`, J(x), a row for each output.
+        changes: (J of B images, `Pairs` of n) → (B, n), ‖J(x) g‖₁.
     """
 
     def __init__(self, model: keras.Model, output: str, regularizer: bool, dtype: tf.DType) -> None:
@@ -33,9 +33,29 @@ class OutputChanges:
         self._dtype = dtype
         image = model.inputs[0]
         self._images = tf.TensorSpec(image.shape, image.dtype)
-        self._labels = tf.TensorSpec([None], tf.int32)
-        self.gradients = _trace(self._gradients, self._images, self._labels)
-        self.changes = _trace(self._changes, self._images, _open(self.gradients.structured_outputs))
+        self._gradient_functions: dict[int, Callable[..., Pairs]] = {}
+        pairs = _open(self._gradient_function(1).structured_outputs)
+        self.jacobian = tf.function(self._jacobian).get_concrete_function(self._images)
+        jacobian = _open(self.jacobian.structured_outputs)
+        self.changes = tf.function(self._changes).get_concrete_function(jacobian, pairs)
+
+    def _gradient_function(self, width: int) -> Callable[..., Pairs]:
+        """Returns the function of images and `width` labels each, traced on first use."""
+        if width not in self._gradient_functions:
+            labels = tf.TensorSpec([None, width], tf.int32)
+            self._gradient_functions[width] = tf.function(self._gradients).get_concrete_function(
+                self._images, labels
+            )
+        return self._gradient_functions[width]
+
+    def gradients(self, images: tf.Tensor, labels: np.ndarray) -> Pairs:
+        """Returns g(x',y') of images with L labels each, image by image.
+
+        Args:
+            images: (B, ...).
+            labels: (B, L) columns; each L is traced once.
+        """
+        return self._gradient_function(labels.shape[1])(images, tf.constant(labels, tf.int32))
 
     @property
     def pair_bytes(self) -> int:
@@ -52,13 +72,18 @@ class OutputChanges:
 
     def _gradients(self, images: tf.Tensor, labels: tf.Tensor) -> Pairs:
         def loss_seeds(logits: tf.Tensor) -> tf.Tensor:
-            return residual(tf.nn.softmax(logits), labels)[:, None]
+            posterior = tf.nn.softmax(logits)
+            return tf.stack(
+                [residual(posterior, column) for column in tf.unstack(labels, axis=1)], 1
+            )
 
         gradients = self.factors.gradients(images, loss_seeds, self._dtype)
         return self.factors.prepare(gradients, self._penalty_gradient())
 
-    def _changes(self, images: tf.Tensor, pairs: Pairs) -> tf.Tensor:
-        jacobian = self.factors.gradients(images, self._output_seeds, self._dtype)
+    def _jacobian(self, images: tf.Tensor) -> Gradients:
+        return self.factors.gradients(images, self._output_seeds, self._dtype)
+
+    def _changes(self, jacobian: Gradients, pairs: Pairs) -> tf.Tensor:
         change = self.factors.change(jacobian, pairs, self._penalty_gradient())
         return tf.reduce_sum(tf.abs(change), axis=1)
 
@@ -96,10 +121,6 @@ def residual(posterior: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     is_label = tf.one_hot(labels, posterior.shape[1], dtype=tf.bool, on_value=True, off_value=False)
     others = tf.where(is_label, tf.zeros_like(posterior), posterior)
     return tf.where(is_label, -tf.reduce_sum(others, axis=1, keepdims=True), others)
-
-
-def _trace(function: Callable, *specs) -> Callable:
-    return tf.function(function).get_concrete_function(*specs)
 
 
 def _open(structure):

@@ -79,15 +79,20 @@ def explicit_rows(stage: Stage, factors: Factors) -> list[tf.Tensor]:
     return rows
 
 
-def prepare(contraction: str, stage: Stage, factors: Factors) -> tuple[tf.Tensor, ...]:
-    """Returns what `change` needs of pairs (x', y'), of factors with one row each."""
+def prepare(
+    contraction: str, stage: Stage, positions: int, factors: Factors
+) -> tuple[tf.Tensor, ...]:
+    """Returns what `change` needs of the B·R pairs that a batch with R labels an image makes."""
+    rows = factors.deltas.shape[1]
     if contraction == "apply":
-        kernel_rows = stage.gradient_rows(*factors)[:, 0]
-        rows = tf.reshape(kernel_rows, [-1, stage.units, stage.fan_in])
+        gradient = tf.reshape(stage.gradient_rows(*factors), [-1, stage.units, stage.fan_in])
         if stage.bias is not None:
-            rows = tf.concat([rows, tf.reduce_sum(factors.deltas[:, 0], 1)[..., None]], -1)
-        return (rows,)  # [n, O, F + 1]
-    return _with_one(stage, factors.inputs), factors.deltas[:, 0]
+            bias = tf.reshape(tf.reduce_sum(factors.deltas, 2), [-1, stage.units, 1])
+            gradient = tf.concat([gradient, bias], -1)
+        return (gradient,)  # [B·R, O, F + 1]
+    inputs = _with_one(stage, factors.inputs)
+    deltas = tf.reshape(factors.deltas, [-1, positions, stage.units])
+    return tf.repeat(inputs, rows, axis=0), deltas
 
 
 def change(

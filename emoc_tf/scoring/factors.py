@@ -204,16 +204,16 @@ class GradientFactors:
         """Returns what `change` needs of pairs (x', y').
 
         Args:
-            gradients: Of the pairs, one row each.
+            gradients: Of B images x', a row for each of their R labels; B·R pairs.
             direction: What is added to the gradients, by the variable's id; empty for nothing.
         """
-        explicit = gradients.explicit[:, 0]
+        explicit = tf.reshape(gradients.explicit, [-1, gradients.explicit.shape[2]])
         if direction:
             explicit += tf.cast(self._explicit_row(direction), explicit.dtype)
         return Pairs(
             explicit,
             [
-                contractions.prepare(each.plan.contraction, each.stage, own)
+                contractions.prepare(*_shape(each), own)
                 for each, own in zip(self._factored, gradients.factors, strict=True)
             ],
         )
@@ -235,8 +235,7 @@ class GradientFactors:
             product = tf.matmul(flat, pairs.explicit, transpose_b=True)  # [B·R, n]
             total += tf.cast(tf.reshape(product, [batch, rows, -1]), self._dtype)
         for each, own, other in zip(self._factored, jacobian.factors, pairs.factored, strict=True):
-            plan = each.plan
-            total += contractions.change(plan.contraction, each.stage, plan.positions, own, other)
+            total += contractions.change(*_shape(each), own, other)
             if direction:
                 total += contractions.project(each.stage, own, direction)[..., None]
         return total

@@ -19,6 +19,14 @@ def check_regularizer(regularizer: bool) -> None:
         raise ValueError(f"regularizer: expected True or False, got {regularizer!r}")
 
 
+def check_confidence(confidence: float | None) -> None:
+    """Raises `ValueError` unless `confidence` is None or a number in (0, 1)."""
+    if confidence is None:
+        return
+    if type(confidence) is not float or not 0 < confidence < 1:
+        raise ValueError(f"confidence: expected None or a number in (0, 1), got {confidence!r}")
+
+
 def check_label_mode(labels: str | np.ndarray, num_sets: int) -> None:
     """Raises `ValueError` if `labels` is text but none of `LABEL_MODES`."""
     if isinstance(labels, str) and labels not in LABEL_MODES:

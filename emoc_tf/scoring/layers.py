@@ -161,16 +161,18 @@ def known_stages(model: keras.Model) -> dict[int, list[Stage]]:
     ranks: dict[int, int] = {}
 
     def look(layer, *args, **kwargs):
-        if kwargs.get("training"):
+        if kwargs.get("training") is True:
             raise ValueError(
                 f"model: expected layers that are called in inference mode, got {layer.name!r} "
                 f"called with training=True"
             )
         if is_graph(layer):
             walk(layer, look)
-        simple = len(args) == 1 and hasattr(args[0], "shape") and not any(kwargs.values())
-        # A call of another form hides the layer for good.
-        ranks[id(layer)] = len(args[0].shape) if simple and ranks.get(id(layer), 1) else 0
+        plain = all(value is None or value is False for value in kwargs.values())
+        simple = len(args) == 1 and hasattr(args[0], "shape") and plain
+        rank = len(args[0].shape) if simple else 0
+        # Calls of other forms, or of several ranks, hide the layer for good.
+        ranks[id(layer)] = rank if ranks.get(id(layer), rank) == rank else 0
         return layer(*args, **kwargs)
 
     walk(model, look)

@@ -1,6 +1,7 @@
 """Scores of (image, label) pairs in chunks: memory bounded, shapes from a small set."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -8,9 +9,12 @@ import tensorflow as tf
 from emoc_tf.scoring.changes import OutputChanges
 from emoc_tf.scoring.factors import Pairs
 
-# Constants, never free memory: chunks decide the order of summation, and equal seeds must give
-# equal bits.
+# Constants, never free memory: batches decide the order of summation, and equal seeds must give
+# equal bits. The product is at its best with many rows of J, J itself with few images.
 GRADIENT_BATCH = 64
+PRODUCT_BATCH = 128
+JACOBIAN_BATCH = 16
+BLOCK = 1024
 
 
 class PairScores:
@@ -18,10 +22,10 @@ class PairScores:
 
     Args:
         changes: The compiled functions.
-        memory_budget: Bytes that the gradients may take, half of them those of the pairs.
+        memory_budget: Bytes that gradients may take.
         reference: (N, ...) images x.
         images: (n, ...) images x'.
-        image_of: (pairs,) index of each pair's image.
+        image_of: (pairs,) index of each pair's image, ascending.
         label_of: (pairs,) column of each pair's label.
     """
 
@@ -35,104 +39,147 @@ class PairScores:
         label_of: np.ndarray,
     ) -> None:
         self._changes = changes
+        self._budget = memory_budget
         self._reference, self._images = reference, images
         self._image_of, self._label_of = image_of, label_of
-        half = memory_budget // 2
-        self._pair_chunk = max(1, half // changes.pair_bytes)
-        self._gradient_batch = min(GRADIENT_BATCH, self._pair_chunk)
-        chunk = min(self._pair_chunk, len(image_of))
-        self._reference_batch = min(GRADIENT_BATCH, max(1, half // changes.image_bytes(chunk)))
-        self._kept: tuple[np.ndarray, Pairs] | None = None
+        self._kept: list[Block] = []
 
     def means(self) -> np.ndarray:
         """Returns (1/N) Σ_x ‖J(x) g‖₁ of all pairs, (pairs,) float64: Eq. 4."""
-        totals = []
-        for chunk in self._chunks(np.arange(len(self._image_of))):
-            pairs = self._gradients(chunk)
-            total = tf.zeros([], tf.float64)
-            for images, real in self._batches(self._reference, self._reference_batch):
-                values = self._changes.changes(images, pairs)[:real]
-                total += tf.reduce_sum(tf.cast(values, tf.float64), axis=0)
-            totals.append(total[: len(chunk)])
-        return tf.concat(totals, 0).numpy() / len(self._reference)
+        pairs, half = np.arange(len(self._image_of)), self._budget // 2
+        means = np.empty(len(pairs))
+        for part in np.array_split(pairs, _ceil(len(pairs), half // self._changes.pair_bytes)):
+            blocks = list(self._blocks(part))
+            totals = [tf.zeros([], tf.float64) for _ in blocks]
+            for images, real in self._batches(np.arange(len(self._reference)), PRODUCT_BATCH, half):
+                jacobian = self._changes.jacobian(images)
+                for index, block in enumerate(blocks):
+                    values = self._changes.changes(jacobian, block.gradients)[:real]
+                    totals[index] += tf.reduce_sum(tf.cast(values, tf.float64), axis=0)
+            for block, total in zip(blocks, totals, strict=True):
+                means[block.pairs] = total.numpy() / len(self._reference)
+        return means
 
     def values(self, references: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         """Returns ‖J(x) g‖₁ of some pairs on some reference images, (m, p) float64.
+
+        Gradients are kept for the next call where they fit: in an elimination each call asks for
+        some of the pairs of the one before. Otherwise they are computed anew for each batch of
+        reference images.
 
         Args:
             references: (m,) indices.
             pairs: (p,) indices, ascending.
         """
-        columns = []
-        for chunk in self._chunks(pairs):
-            gradients = self._take(chunk)
-            rows = [
-                self._changes.changes(images, gradients)[:real]
-                for images, real in self._batches(
-                    self._reference[references], self._reference_batch
-                )
+        quarter = self._budget // 4
+        fits = len(pairs) * self._changes.pair_bytes <= 3 * quarter
+        self._kept = self._keep(pairs) if fits else []
+        batch = JACOBIAN_BATCH if fits else PRODUCT_BATCH
+        rows = []
+        for images, real in self._batches(references, batch, quarter):
+            jacobian = self._changes.jacobian(images)
+            found = [
+                (block.pairs, self._changes.changes(jacobian, block.gradients)[:real])
+                for block in self._kept or self._blocks(pairs)
             ]
-            columns.append(tf.concat(rows, 0)[:, : len(chunk)])
-        return tf.concat(columns, 1).numpy().astype(np.float64)
+            columns = np.concatenate([index for index, _ in found])
+            rows.append(tf.concat([values for _, values in found], axis=1))
+        order = np.argsort(columns, kind="stable")
+        chosen = order[np.searchsorted(columns, pairs, sorter=order)]
+        return tf.concat(rows, 0).numpy()[:, chosen].astype(np.float64)
 
-    def _chunks(self, pairs: np.ndarray) -> Iterator[np.ndarray]:
-        """Yields the indices in equal parts, as few as memory allows."""
-        count = -(-len(pairs) // self._pair_chunk)
-        size = -(-len(pairs) // count)
-        size = min(self._pair_chunk, -(-size // self._gradient_batch) * self._gradient_batch)
-        for start in range(0, len(pairs), size):
-            yield pairs[start : start + size]
+    def _keep(self, pairs: np.ndarray) -> list["Block"]:
+        """Returns the gradients of some pairs, and maybe of more, from the last call's if there."""
+        known = np.concatenate([pairs[:0], *(block.pairs for block in self._kept)])
+        if not np.isin(pairs, known).all():
+            self._kept = []  # frees the memory before it is needed
+            return list(self._blocks(pairs))
+        if len(pairs) > len(known) // 2:
+            return self._kept
+        blocks = [block.take(pairs) for block in self._kept]
+        joined = [np.concatenate([block.pairs for block in blocks])]
+        if len(joined[0]) > BLOCK:
+            return blocks
+        parts = [block.gradients for block in blocks]
+        return [Block(joined[0], tf.nest.map_structure(lambda *part: tf.concat(part, 0), *parts))]
 
-    def _gradients(self, pairs: np.ndarray) -> Pairs:
-        """Returns g of some pairs; more follow at the end, which pad the last batch."""
-        batches = [
-            self._changes.gradients(images, tf.constant(labels, tf.int32))
-            for images, labels in self._pair_batches(pairs)
-        ]
-        return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
+    def _blocks(self, pairs: np.ndarray) -> Iterator["Block"]:
+        """Yields the gradients of some pairs, those of an image from one forward pass."""
+        most = min(BLOCK, self._budget // 4 // self._changes.pair_bytes)
+        for part in np.array_split(pairs, _ceil(len(pairs), most)):
+            batches = [
+                Block(batch.ravel(), self._changes.gradients(self._images_of(batch), labels))
+                for batch, labels in self._pair_batches(part, max(1, min(GRADIENT_BATCH, most)))
+            ]
+            gradients = [batch.gradients for batch in batches]
+            yield Block(
+                np.concatenate([batch.pairs for batch in batches]),
+                tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *gradients),
+            )
 
-    def _take(self, pairs: np.ndarray) -> Pairs:
-        """Returns g of some pairs in their order, reusing those of the last call.
+    def _pair_batches(
+        self, pairs: np.ndarray, size: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (B, L) pairs, L of an image in a row, and their labels; B·L is at most `size`."""
+        for group in _by_image(pairs, self._image_of[pairs], size):
+            count = size // group.shape[1]
+            for start in range(0, len(group), count):
+                batch = _padded(group[start : start + count], count)
+                yield batch, self._label_of[batch]
 
-        In an elimination each call asks for some of the pairs of the one before, or for more.
-        """
-        known, gradients = self._kept or (pairs[:0], None)
-        missing = np.setdiff1d(pairs, known)
-        if len(known) + len(missing) > self._pair_chunk:
-            known, gradients, missing = pairs[:0], None, pairs
-        if len(missing):
-            new = self._gradients(missing)
-            if gradients is None:
-                gradients = new
-            else:
-                gradients = tf.nest.map_structure(
-                    lambda old, more: tf.concat([old[: len(known)], more], 0), gradients, new
-                )
-            known = np.concatenate([known, missing])
-        if not np.array_equal(known, pairs):
-            order = np.argsort(known)
-            rows = tf.constant(order[np.searchsorted(known, pairs, sorter=order)])
-            gradients = tf.nest.map_structure(lambda part: tf.gather(part, rows), gradients)
-        self._kept = pairs, gradients
-        return gradients
+    def _images_of(self, batch: np.ndarray) -> tf.Tensor:
+        return self._changes.tensor(self._images[self._image_of[batch[:, 0]]])
 
-    def _pair_batches(self, pairs: np.ndarray) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        for start in range(0, len(pairs), self._gradient_batch):
-            batch = _padded(pairs[start : start + self._gradient_batch], self._gradient_batch)
-            labels = tf.constant(self._label_of[batch], tf.int32)
-            yield self._changes.tensor(self._images[self._image_of[batch]]), labels
-
-    def _batches(self, images: np.ndarray, size: int) -> Iterator[tuple[tf.Tensor, int]]:
-        """Yields batches and how many of their images are real; the others pad the tail."""
-        for start in range(0, len(images), size):
-            index = np.arange(start, min(start + size, len(images)))
-            yield self._changes.tensor(images[_padded(index, size)]), len(index)
+    def _batches(
+        self, references: np.ndarray, size: int, room: int
+    ) -> Iterator[tuple[tf.Tensor, int]]:
+        """Yields batches of reference images and how many are real; the others pad the tail."""
+        size = max(1, min(size, room // self._changes.image_bytes(BLOCK)))
+        for start in range(0, len(references), size):
+            batch = references[start : start + size]
+            yield self._changes.tensor(self._reference[_padded(batch, size)]), len(batch)
 
 
-def _padded(index: np.ndarray, size: int) -> np.ndarray:
-    """Repeats the last index until the length is a power of two or `size`.
+class Block(NamedTuple):
+    """Gradients and the pair of each; where rows pad a batch, a pair is there again."""
+
+    pairs: np.ndarray
+    gradients: Pairs
+
+    def take(self, pairs: np.ndarray) -> "Block":
+        """Returns the part that belongs to some pairs."""
+        rows = np.flatnonzero(np.isin(self.pairs, pairs))
+        return Block(
+            self.pairs[rows],
+            tf.nest.map_structure(lambda part: tf.gather(part, rows), self.gradients),
+        )
+
+
+def _ceil(count: int, size: int) -> int:
+    return -(-count // max(1, size))
+
+
+def _by_image(pairs: np.ndarray, image_of: np.ndarray, widest: int) -> Iterator[np.ndarray]:
+    """Yields (images, L) arrays of pairs, L of an image in a row, for L = ..., 4, 2, 1.
+
+    With powers of two few functions are traced, whatever the number of labels.
+
+    Args:
+        pairs: (p,) indices.
+        image_of: (p,) their images, ascending.
+        widest: Greatest L.
+    """
+    _, start, count = np.unique(image_of, return_index=True, return_counts=True)
+    for width in [1 << power for power in reversed(range(widest.bit_length()))]:
+        while (many := count >= width).any():
+            yield pairs[start[many, None] + np.arange(width)]
+            start, count = start + width * many, count - width * many
+
+
+def _padded(rows: np.ndarray, size: int) -> np.ndarray:
+    """Repeats the last row until their number is a power of two or `size`.
 
     Few shapes occur then, whatever N and n, and none is empty.
     """
-    length = min(size, 1 << (len(index) - 1).bit_length())
-    return np.pad(index, (0, length - len(index)), mode="edge")
+    length = min(size, 1 << (len(rows) - 1).bit_length())
+    return rows[np.minimum(np.arange(length), len(rows) - 1)]

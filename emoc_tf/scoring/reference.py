@@ -35,6 +35,8 @@ def _clone(model: keras.Model, dtype: str) -> keras.Model:
     def clone_layer(layer: keras.Layer) -> keras.Layer:
         if isinstance(layer, keras.Model):
             return _clone(layer, dtype)
+        if not isinstance(layer, keras.Layer):
+            return layer  # an operation of keras.ops, without weights and dtype
         return layer.__class__.from_config({**layer.get_config(), "dtype": dtype})
 
     # New inputs too, in nested models as well: Keras casts what a model is fed to the dtype of

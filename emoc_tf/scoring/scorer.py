@@ -5,12 +5,17 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
+import rich
 import tensorflow as tf
+from rich.table import Table
+from scipy import sparse
 from scipy.special import softmax
 
 from emoc_tf.networks import check_model, compile_forward, in_batches
 from emoc_tf.scoring.changes import OutputChanges
+from emoc_tf.scoring.factors import LayerPlan
 from emoc_tf.scoring.labels import (
+    check_confidence,
     check_images,
     check_label_mode,
     check_labels,
@@ -18,9 +23,9 @@ from emoc_tf.scoring.labels import (
     check_regularizer,
     check_sets,
     most_likely_set_labels,
-    sum_over_sets,
 )
 from emoc_tf.scoring.pairs import PairScores
+from emoc_tf.scoring.selection import Selection, best_of, select
 
 # What the product of explicit gradients is computed in; TensorFloat-32 exists on GPUs only.
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -76,6 +81,20 @@ class EMOCScorer:
         self._changes = OutputChanges(model, output, regularizer, dtype)
         self._predict = compile_forward(model)
 
+    def plan(self) -> list[LayerPlan]:
+        """Prints and returns how each trainable layer's gradients are multiplied, and at what cost.
+
+        For each layer the cheapest contraction is taken, see `contractions`.
+        """
+        table = Table("layer", "contraction", "positions", "parameters", "multiply-adds per pair")
+        for column in table.columns[2:]:
+            column.justify = "right"
+        for layer in self._changes.factors.plan:
+            numbers = ["?" if value is None else f"{value:,}" for value in layer[2:]]
+            table.add_row(*layer[:2], *numbers)
+        rich.print(table)
+        return list(self._changes.factors.plan)
+
     def scores(
         self,
         reference: np.ndarray,
@@ -102,7 +121,9 @@ class EMOCScorer:
         if labels is None:
             labels = logits.argmax(axis=1)
         labels = check_labels(labels, *logits.shape)
-        return self._pair_scores(reference, candidates, np.arange(len(candidates)), labels)
+        pairs = self._pairs(reference, candidates, np.arange(len(candidates)), labels)
+        with _tensor_float_32(self._precision == "tf32"):
+            return pairs.means()
 
     def expected_scores(self, reference: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Returns the scores expected over all labels, Σ_y p(y|x') s(x',y) (Eq. 2).
@@ -118,12 +139,14 @@ class EMOCScorer:
         candidates = self._check_images(candidates, "candidates")
         posterior = softmax(self._logits(candidates, "candidates").astype(np.float64), axis=1)
         count, num_classes = posterior.shape
-        scores = self._pair_scores(
+        pairs = self._pairs(
             reference,
             candidates,
             np.repeat(np.arange(count), num_classes),
             np.tile(np.arange(num_classes), count),
         )
+        with _tensor_float_32(self._precision == "tf32"):
+            scores = pairs.means()
         return (posterior * scores.reshape(count, num_classes)).sum(axis=1)
 
     def set_scores(
@@ -149,32 +172,90 @@ class EMOCScorer:
         Raises:
             ValueError: As for `scores`, or an unknown `labels`.
         """
+        pairs, weights = self._pairs_of_sets(reference, images, sets, labels)
+        if pairs is None:
+            return np.zeros(len(weights))
+        with _tensor_float_32(self._precision == "tf32"):
+            return weights @ pairs.means()
+
+    def select_set(
+        self,
+        reference: np.ndarray,
+        images: np.ndarray,
+        sets: np.ndarray,
+        labels: str | np.ndarray = "set",
+        confidence: float | None = 0.95,
+        seed: int = 0,
+    ) -> Selection:
+        """Returns the candidate set with the highest score, without scoring every pair.
+
+        By correlated elimination, see `selection`. With one set far ahead a few dozen reference
+        images do; sets that are nearly equal are compared on all of them.
+
+        Args:
+            reference: As in `set_scores`.
+            images: As in `set_scores`.
+            sets: As in `set_scores`; at least one that is not padding alone.
+            labels: As in `set_scores`.
+            confidence: Probability, over the seeds, that the chosen set is the one with the
+                highest `set_scores`, in (0, 1); None evaluates all pairs.
+            seed: At least 0; orders the reference images. Equal seeds choose equally.
+
+        Raises:
+            ValueError: As for `set_scores`, or an argument is out of range.
+        """
+        check_confidence(confidence)
+        if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+            raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
+        pairs, weights = self._pairs_of_sets(reference, images, sets, labels)
+        if pairs is None:
+            raise ValueError("sets: expected one that is not padding alone, got none")
+        with _tensor_float_32(self._precision == "tf32"):
+            if confidence is None:
+                return best_of(weights @ pairs.means(), len(reference) * weights.shape[1])
+            return select(pairs.values, weights, len(reference), confidence, int(seed))
+
+    def _pairs_of_sets(
+        self,
+        reference: np.ndarray,
+        images: np.ndarray,
+        sets: np.ndarray,
+        labels: str | np.ndarray,
+    ) -> tuple[PairScores | None, sparse.csr_array]:
+        """Returns the (image, label) pairs in sets and (M, pairs), what each adds to each set.
+
+        One image may be in several sets under different labels; each pair is there once. None
+        stands for no pairs.
+        """
         reference = self._check_images(reference, "reference")
         images = self._check_images(images, "images")
         sets = check_sets(sets, len(images))
         check_label_mode(labels, len(sets))
-        used, compact = np.unique(sets, return_inverse=True)
-        compact = compact.reshape(sets.shape)
-        if used[0] == -1:
-            used, compact = used[1:], compact - 1
-        if not len(used):
-            return np.zeros(len(sets))
-        images = images[used]
+        real = sets >= 0
+        if not real.any():
+            return None, sparse.csr_array((len(sets), 0))
+        used, compact = np.unique(sets[real], return_inverse=True)
+        set_of, images = np.nonzero(real)[0], images[used]
+        logits = self._logits(images, "images")
+        share = np.ones(len(compact))
         if isinstance(labels, str) and labels == "expected":
-            return sum_over_sets(self.expected_scores(reference, images), compact)
-        if isinstance(labels, str) and labels == "image":
-            return sum_over_sets(self.scores(reference, images), compact)
-        if isinstance(labels, str):
-            labels = most_likely_set_labels(self._logits(images, "images"), compact)
-        labels = check_labels(labels, len(sets), self._num_classes)
-        # One image may be in several sets under different labels; each (image, label) once.
-        code = np.where(compact >= 0, compact * self._num_classes + labels[:, None], -1)
-        pairs, pair_of = np.unique(code, return_inverse=True)
-        pair_of = pair_of.reshape(sets.shape)
-        if pairs[0] == -1:
-            pairs, pair_of = pairs[1:], pair_of - 1
-        image_of, label_of = np.divmod(pairs, self._num_classes)
-        return sum_over_sets(self._pair_scores(reference, images, image_of, label_of), pair_of)
+            posterior = softmax(logits.astype(np.float64), axis=1)
+            set_of = np.repeat(set_of, self._num_classes)
+            share = posterior[compact].ravel()
+            label = np.tile(np.arange(self._num_classes), len(compact))
+            compact = np.repeat(compact, self._num_classes)
+        elif isinstance(labels, str) and labels == "image":
+            label = logits.argmax(axis=1)[compact]
+        elif isinstance(labels, str):
+            inverse = np.full(sets.shape, -1)
+            inverse[real] = compact
+            label = most_likely_set_labels(logits, inverse)[set_of]
+        else:
+            label = check_labels(labels, len(sets), self._num_classes)[set_of]
+        code, pair_of = np.unique(compact * self._num_classes + label, return_inverse=True)
+        weights = sparse.csr_array((share, (set_of, pair_of)), shape=(len(sets), len(code)))
+        image_of, label_of = np.divmod(code, self._num_classes)
+        return self._pairs(reference, images, image_of, label_of), weights
 
     def _check_images(self, images: np.ndarray, name: str) -> np.ndarray:
         return check_images(images, name, self.model.inputs[0].shape[1:])
@@ -187,20 +268,15 @@ class EMOCScorer:
             raise ValueError(f"{name}: expected finite model outputs, got {logits[bad]} at {bad}")
         return logits
 
-    def _pair_scores(
+    def _pairs(
         self,
         reference: np.ndarray,
         images: np.ndarray,
         image_of: np.ndarray,
         label_of: np.ndarray,
-    ) -> np.ndarray:
-        """Returns the scores of (image, label) pairs, (pairs,) float64."""
+    ) -> PairScores:
         self._logits(reference, "reference")
-        pairs = PairScores(
-            self._changes, self._memory_budget, reference, images, image_of, label_of
-        )
-        with _tensor_float_32(self._precision == "tf32"):
-            return pairs.means()
+        return PairScores(self._changes, self._memory_budget, reference, images, image_of, label_of)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,8 @@ class Stage(keras.layers.Layer):
         kernel: keras.Variable | None,
         bias: keras.Variable | None,
     ) -> None:
-        super().__init__(name=f"{layer.name}_stage", dtype=layer.dtype_policy)
+        weight = bias if kernel is None else kernel
+        super().__init__(name=f"{layer.name}_{weight.name}", dtype=layer.dtype_policy)
         self.supports_masking = layer.supports_masking
         self.layer, self.kernel, self.bias = layer, kernel, bias
 
@@ -240,7 +241,8 @@ class EmbeddingStage(Stage):
             batch * self.fan_in,
         )
         by_word = tf.reshape(by_word, [batch, self.fan_in, rows * self.units])
-        return tf.reshape(tf.transpose(by_word, [0, 2, 1]), [batch, rows, -1])
+        by_word = tf.transpose(by_word, [0, 2, 1])
+        return tf.reshape(by_word, [batch, rows, self.units * self.fan_in])
 
     def apply(self, factor, kernel):
         return tf.gather(kernel, factor)

@@ -12,9 +12,10 @@ from tests.scoring import models
 
 
 def batched(model, **settings):
+    """A scorer whose small memory makes several chunks and ragged tails on both sides."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the slow way's warning has its own test
-        return EMOCScorer(model, **settings)
+        return EMOCScorer(model, **{"memory_budget": 1 << 14, **settings})
 
 
 def assert_close(fast, literal, tolerance=1e-4):
@@ -24,9 +25,10 @@ def assert_close(fast, literal, tolerance=1e-4):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    """Several chunks and ragged tails on both sides of every product."""
     monkeypatch.setattr(pairs, "GRADIENT_BATCH", 4)
-    monkeypatch.setattr(scorer, "MEMORY_BUDGET", 1 << 12)
+    monkeypatch.setattr(pairs, "PRODUCT_BATCH", 4)
+    monkeypatch.setattr(pairs, "JACOBIAN_BATCH", 2)
+    monkeypatch.setattr(pairs, "BLOCK", 8)
     monkeypatch.setattr(networks, "FORWARD_BATCH", 3)
 
 
@@ -35,7 +37,7 @@ def small_chunks(monkeypatch):
 @pytest.mark.parametrize("name", sorted(models.MODELS))
 def test_scores(name, output, regularizer):
     model = models.make(name)
-    images = models.images(13, model.input_shape[1:])
+    images = models.inputs(model, 13)
     x, candidates = images[:6], images[6:]
     labels = np.arange(len(candidates)) % model.output_shape[-1]
     fast = batched(model, output=output, regularizer=regularizer)
@@ -129,9 +131,18 @@ def test_later_weights_are_seen_and_the_model_is_left_alone():
 
 
 def test_layers_that_go_the_slow_way_are_named_once():
-    with pytest.warns(UserWarning, match=r"batch_normalization.*Functional") as caught:
-        EMOCScorer(models.make("unusual"))
+    names = "group_normalization.*p_re_lu.*scale.*time_distributed.*"
+    with pytest.warns(UserWarning, match=names) as caught:
+        EMOCScorer(models.make("unknown"))
     assert len(caught) == 1
+    assert "conv2d" not in str(caught[0].message)
+
+
+@pytest.mark.parametrize("name", sorted(set(models.MODELS) - {"unknown"}))
+def test_known_layers_take_the_fast_way_without_a_warning(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        EMOCScorer(models.make(name))
 
 
 def bad_inputs():
