@@ -39,7 +39,13 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21"],
-        "test": ["pytest>=9.0", "pytest-xdist>=3.8", "ruff>=0.17", "setuptools>=80"],
+        "test": [
+            "pytest>=9.0",
+            "pytest-xdist>=3.8",
+            "hypothesis>=6.170",
+            "ruff>=0.17",
+            "setuptools>=80",
+        ],
     },
     entry_points={
         "console_scripts": [

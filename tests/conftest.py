@@ -6,6 +6,17 @@ import pytest
 from emoc_tf.config import ExplorationConfig
 
 
+def pytest_collection_modifyitems(items):
+    """Skips the tests that need a GPU where there is none."""
+    marked = [item for item in items if "gpu" in item.keywords]
+    if marked:
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU"):
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 @pytest.fixture(scope="session")
 def cifar_dir():
     """The folder with the prepared CIFAR-100; tests never download it."""

@@ -62,9 +62,15 @@ class OutputChanges:
         """What the gradient of a pair takes."""
         return self.factors.pair_bytes(self._dtype)
 
-    def image_bytes(self, num_pairs: int) -> int:
-        """Returns about what a reference image takes while it meets `num_pairs` pairs."""
-        return self.factors.image_bytes(num_pairs, self._dtype)
+    @property
+    def gradient_bytes(self) -> int:
+        """About what a pair takes while its gradient is computed."""
+        return self.factors.gradient_bytes(1, self._dtype)
+
+    def jacobian_bytes(self, num_pairs: int) -> int:
+        """About what a reference image takes while J is computed and meets `num_pairs` pairs."""
+        jacobian = self.factors.gradient_bytes(self._num_classes, self._dtype)
+        return jacobian + self.factors.change_bytes(num_pairs)
 
     def tensor(self, images: np.ndarray) -> tf.Tensor:
         """Returns images as the model eats them."""

@@ -144,6 +144,12 @@ def project(stage: Stage, factors: Factors, direction: Mapping[int, tf.Tensor]) 
     return tf.einsum("brso,bso->br", factors.deltas, applied)
 
 
+def factor_floats(stage: Stage, positions: int, rows: int) -> int:
+    """Returns about how many numbers are held while a stage's factors are made of an image."""
+    # What a convolution sees is cut out and stacked; deltas are found, stacked and transposed.
+    return positions * stage.groups * (2 * stage.fan_in + 3 * rows * stage.units)
+
+
 def kept_floats(contraction: str, stage: Stage, positions: int) -> int:
     """Returns how many numbers `prepare` keeps of a pair."""
     fan_in = stage.fan_in + (stage.bias is not None)

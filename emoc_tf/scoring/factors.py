@@ -134,17 +134,19 @@ class GradientFactors:
         kept = sum(contractions.kept_floats(*_shape(each)) for each in self._factored)
         return max(1, self.explicit_size * dtype.size + kept * self._dtype.size)
 
-    def image_bytes(self, num_pairs: int, dtype: tf.DType) -> int:
-        """Returns about what an image x takes at most while it meets `num_pairs` pairs."""
-        rows = self._num_classes * self.explicit_size * (self._dtype.size + dtype.size)
-        held = max(
-            [3 * self._num_classes]
-            + [
-                contractions.working_floats(*_shape(each), self._num_classes)
-                for each in self._factored
-            ]
+    def gradient_bytes(self, rows: int, dtype: tf.DType) -> int:
+        """Returns about what an image takes while R rows of its gradient are computed."""
+        explicit = rows * self.explicit_size * (self._dtype.size + dtype.size)
+        factors = sum(
+            contractions.factor_floats(each.stage, each.plan.positions or 1, rows)
+            for each in self._layers
         )
-        return max(1, rows + num_pairs * held * self._dtype.size)
+        return explicit + factors * self._dtype.size
+
+    def change_bytes(self, num_pairs: int) -> int:
+        """Returns about what an image takes while it meets `num_pairs` pairs."""
+        held = [contractions.working_floats(*_shape(e), self._num_classes) for e in self._factored]
+        return num_pairs * max([3 * self._num_classes, *held]) * self._dtype.size
 
     def gradients(
         self,

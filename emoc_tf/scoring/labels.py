@@ -44,7 +44,7 @@ def check_images(images: np.ndarray, name: str, shape: tuple[int | None, ...]) -
         shape: The model's input shape without the batch axis, None where any size will do.
 
     Raises:
-        ValueError: Another shape or dtype, or no image.
+        ValueError: Another shape or dtype, no image, or values that are not finite.
     """
     images = np.asarray(images)
     have = images.shape[1:]
@@ -58,6 +58,12 @@ def check_images(images: np.ndarray, name: str, shape: tuple[int | None, ...]) -
         )
     if images.dtype.kind not in "fiu":
         raise ValueError(f"{name}: expected numbers, got dtype {images.dtype}")
+    finite = np.isfinite(images)
+    if not finite.all():
+        index = int(np.argmin(finite.reshape(len(images), -1).all(axis=1)))
+        raise ValueError(
+            f"{name}: expected finite numbers, got {images[~finite][0]} in image {index}"
+        )
     return images
 
 

@@ -10,11 +10,11 @@ from emoc_tf.scoring.changes import OutputChanges
 from emoc_tf.scoring.factors import Pairs
 
 # Constants, never free memory: batches decide the order of summation, and equal seeds must give
-# equal bits. The product is at its best with many rows of J, J itself with few images.
+# equal bits. The product is at its best with many rows of J and many pairs, J with few images.
 GRADIENT_BATCH = 64
-PRODUCT_BATCH = 128
+PRODUCT_BATCH = 64
 JACOBIAN_BATCH = 16
-BLOCK = 1024
+BLOCK = 2048
 
 
 class PairScores:
@@ -58,7 +58,7 @@ class PairScores:
                     totals[index] += tf.reduce_sum(tf.cast(values, tf.float64), axis=0)
             for block, total in zip(blocks, totals, strict=True):
                 means[block.pairs] = total.numpy() / len(self._reference)
-        return means
+        return _finite(means)
 
     def values(self, references: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         """Returns ‖J(x) g‖₁ of some pairs on some reference images, (m, p) float64.
@@ -86,7 +86,7 @@ class PairScores:
             rows.append(tf.concat([values for _, values in found], axis=1))
         order = np.argsort(columns, kind="stable")
         chosen = order[np.searchsorted(columns, pairs, sorter=order)]
-        return tf.concat(rows, 0).numpy()[:, chosen].astype(np.float64)
+        return _finite(tf.concat(rows, 0).numpy()[:, chosen].astype(np.float64))
 
     def _keep(self, pairs: np.ndarray) -> list["Block"]:
         """Returns the gradients of some pairs, and maybe of more, from the last call's if there."""
@@ -105,11 +105,13 @@ class PairScores:
 
     def _blocks(self, pairs: np.ndarray) -> Iterator["Block"]:
         """Yields the gradients of some pairs, those of an image from one forward pass."""
-        most = min(BLOCK, self._budget // 4 // self._changes.pair_bytes)
+        quarter = self._budget // 4
+        most = max(1, min(BLOCK, quarter // self._changes.pair_bytes))
+        size = max(1, min(GRADIENT_BATCH, most, quarter // self._changes.gradient_bytes))
         for part in np.array_split(pairs, _ceil(len(pairs), most)):
             batches = [
                 Block(batch.ravel(), self._changes.gradients(self._images_of(batch), labels))
-                for batch, labels in self._pair_batches(part, max(1, min(GRADIENT_BATCH, most)))
+                for batch, labels in self._pair_batches(part, size)
             ]
             gradients = [batch.gradients for batch in batches]
             yield Block(
@@ -134,7 +136,7 @@ class PairScores:
         self, references: np.ndarray, size: int, room: int
     ) -> Iterator[tuple[tf.Tensor, int]]:
         """Yields batches of reference images and how many are real; the others pad the tail."""
-        size = max(1, min(size, room // self._changes.image_bytes(BLOCK)))
+        size = max(1, min(size, room // self._changes.jacobian_bytes(BLOCK)))
         for start in range(0, len(references), size):
             batch = references[start : start + size]
             yield self._changes.tensor(self._reference[_padded(batch, size)]), len(batch)
@@ -153,6 +155,15 @@ class Block(NamedTuple):
             self.pairs[rows],
             tf.nest.map_structure(lambda part: tf.gather(part, rows), self.gradients),
         )
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"scores: expected finite output changes, got {values[~np.isfinite(values)][0]}; "
+            f"gradients overflow"
+        )
+    return values
 
 
 def _ceil(count: int, size: int) -> int:

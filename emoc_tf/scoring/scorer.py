@@ -122,8 +122,7 @@ class EMOCScorer:
             labels = logits.argmax(axis=1)
         labels = check_labels(labels, *logits.shape)
         pairs = self._pairs(reference, candidates, np.arange(len(candidates)), labels)
-        with _tensor_float_32(self._precision == "tf32"):
-            return pairs.means()
+        return self._means(reference, pairs)
 
     def expected_scores(self, reference: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Returns the scores expected over all labels, Σ_y p(y|x') s(x',y) (Eq. 2).
@@ -145,8 +144,7 @@ class EMOCScorer:
             np.repeat(np.arange(count), num_classes),
             np.tile(np.arange(num_classes), count),
         )
-        with _tensor_float_32(self._precision == "tf32"):
-            scores = pairs.means()
+        scores = self._means(reference, pairs)
         return (posterior * scores.reshape(count, num_classes)).sum(axis=1)
 
     def set_scores(
@@ -175,8 +173,7 @@ class EMOCScorer:
         pairs, weights = self._pairs_of_sets(reference, images, sets, labels)
         if pairs is None:
             return np.zeros(len(weights))
-        with _tensor_float_32(self._precision == "tf32"):
-            return weights @ pairs.means()
+        return weights @ self._means(reference, pairs)
 
     def select_set(
         self,
@@ -210,9 +207,10 @@ class EMOCScorer:
         pairs, weights = self._pairs_of_sets(reference, images, sets, labels)
         if pairs is None:
             raise ValueError("sets: expected one that is not padding alone, got none")
+        if confidence is None:
+            scores = weights @ self._means(reference, pairs)
+            return best_of(scores, len(reference) * weights.shape[1])
         with _tensor_float_32(self._precision == "tf32"):
-            if confidence is None:
-                return best_of(weights @ pairs.means(), len(reference) * weights.shape[1])
             return select(pairs.values, weights, len(reference), confidence, int(seed))
 
     def _pairs_of_sets(
@@ -275,8 +273,12 @@ class EMOCScorer:
         image_of: np.ndarray,
         label_of: np.ndarray,
     ) -> PairScores:
-        self._logits(reference, "reference")
         return PairScores(self._changes, self._memory_budget, reference, images, image_of, label_of)
+
+    def _means(self, reference: np.ndarray, pairs: PairScores) -> np.ndarray:
+        self._logits(reference, "reference")  # before the long work
+        with _tensor_float_32(self._precision == "tf32"):
+            return pairs.means()
 
 
 @contextlib.contextmanager

@@ -172,7 +172,8 @@ class DepthwiseStage(Stage):
 
     def factor(self, inputs, outputs):
         taps = unfold(inputs, outputs, self.window, self.strides, self.padding, self.dilation)
-        taps = tf.reshape(taps, [tf.shape(taps)[0], -1, self.fan_in, self.groups])
+        if self.groups == 1:
+            return taps[..., 0]
         return tf.transpose(taps, [0, 1, 3, 2])
 
     def kernel_rows(self, kernel):

@@ -157,7 +157,7 @@ def bad_inputs():
         "label range": (("scores", images, images, np.array([0, 1, 2, 4])), r"labels: .*\[0, 4\)"),
         "label count": (("scores", images, images, np.array([0])), r"labels: expected \(4,\)"),
         "label type": (("scores", images, images, np.ones(4)), "labels: .*integers.*float64"),
-        "NaN": (("scores", images, nan), "candidates: expected finite .*at 2"),
+        "NaN": (("scores", images, nan), "candidates: expected finite .*nan in image 2"),
         "set range": (("set_scores", images, images, np.array([[0, 4]])), r"sets: .*\[0, 4\)"),
         "set rank": (("set_scores", images, images, np.arange(4)), "sets: .*M, K"),
         "text": (("scores", images.astype(str), images), "reference: expected numbers, got dtype"),
@@ -171,9 +171,23 @@ def test_bad_input_gets_one_clear_sentence(case):
     model = models.make("dense")
     with pytest.raises(ValueError, match=message):
         getattr(batched(model), method)(*arguments)
-    if case != "NaN":
-        with pytest.raises(ValueError, match=message):
-            getattr(reference, method)(model, *arguments)
+    with pytest.raises(ValueError, match=message):
+        getattr(reference, method)(model, *arguments)
+
+
+def test_outputs_that_are_not_finite():
+    model = models.make("dense")
+    images = models.images(4, (5, 3, 1))
+    model.set_weights([np.full_like(weight, 3e38) for weight in model.get_weights()])
+    with pytest.raises(ValueError, match=r"candidates: expected finite model outputs, got .*at 0"):
+        batched(model).scores(images, images)
+    model = models.make("convolutional")
+    images = models.images(4, (6, 5, 2))
+    images[1] *= 1e30  # the outputs fit into float32, but not their changes
+    with pytest.raises(ValueError, match=r"scores: expected finite output changes, got (inf|nan)"):
+        batched(model).scores(images, images)
+    with pytest.raises(ValueError, match="scores: expected finite output changes"):
+        batched(model).select_set(images, images, np.arange(4)[:, None])
 
 
 def test_lists_and_tensors_are_images_too():

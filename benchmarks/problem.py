@@ -1,0 +1,264 @@
+"""What the contestants of `scoring.py` are given: one network with its weights, images, sets.
+
+`make` builds a problem with Keras; `Problem` itself needs NumPy alone, so that a contestant can
+read it in a process that never imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+IMAGE_SHAPE = (32, 32, 3)
+WEIGHT_DECAY = 5e-4
+NUM_SETS, SET_SIZE = 1000, 25
+# 10 known and 10 novel in the paper's protocol; fewer where they would have too few images.
+MAX_IMAGE_CLASSES = 20
+STANDARDIZING_BATCH = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """The size of a problem.
+
+    Attributes:
+        network: `"cifar10_quick"` or `"resnet"`.
+        reference: N, images that the expectation runs over.
+        candidates: n, images that are scored.
+        classes: C, outputs of the network.
+    """
+
+    network: str
+    reference: int
+    candidates: int
+    classes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One network, images and labels.
+
+    Attributes:
+        case: The size.
+        weights: By `"layer/variable"`, all of the network, those that are not trained included.
+        reference: (N, 32, 32, 3) float32, pixels 0–255 minus the mean.
+        candidates: (n, 32, 32, 3) float32.
+        labels: (n,) the network's most likely label of each candidate.
+        sets: (M, K) candidates of one true class each.
+        multiply_adds: Per pair of a reference image and a candidate, of the product of their
+            gradients, by `"explicit"` and `"factored"`; see `_multiply_adds`.
+    """
+
+    case: Case
+    weights: dict[str, np.ndarray]
+    reference: np.ndarray
+    candidates: np.ndarray
+    labels: np.ndarray
+    sets: np.ndarray
+    multiply_adds: dict[str, int]
+
+    def save(self, path: str) -> None:
+        """Writes an npz file."""
+        weights = {f"weights:{name}": value for name, value in self.weights.items()}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        adds = {f"multiply_adds:{name}": value for name, value in self.multiply_adds.items()}
+        np.savez(path, case=dataclasses.astuple(self.case), **arrays, **weights, **adds)
+
+    @staticmethod
+    def load(path: str) -> Problem:
+        """Reads what `save` wrote."""
+        with np.load(path) as file:
+            arrays = dict(file)
+        network, *sizes = arrays["case"].tolist()
+        case = Case(network, *(int(size) for size in sizes))
+        adds = {name: int(value) for name, value in _of(arrays, "multiply_adds").items()}
+        weights = _of(arrays, "weights")
+        return Problem(
+            case, weights, **{name: arrays[name] for name in _ARRAYS}, multiply_adds=adds
+        )
+
+    def trainable(self) -> dict[str, np.ndarray]:
+        """Returns the parameters θ."""
+        return {name: value for name, value in self.weights.items() if "moving" not in name}
+
+    def model(self) -> keras.Model:
+        """Builds the network in Keras, with these weights."""
+        model = build(self.case, np.random.default_rng(0))
+        for variable in model.weights:
+            variable.assign(self.weights[variable.path])
+        return model
+
+
+_ARRAYS = ("reference", "candidates", "labels", "sets")
+
+
+def _of(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+    names = [name for name in arrays if name.startswith(f"{kind}:")]
+    return {name.removeprefix(f"{kind}:"): arrays[name] for name in names}
+
+
+def build(case: Case, rng: np.random.Generator) -> keras.Model:
+    """Returns a network with fresh weights; ω = ½·weight_decay·‖θ‖² over all that is trained."""
+    from emoc_tf import networks
+
+    if case.network == "resnet":
+        return _resnet(case.classes, rng)
+    return networks.build(case.network, IMAGE_SHAPE, case.classes, WEIGHT_DECAY, rng)
+
+
+def _resnet(num_classes: int, rng: np.random.Generator) -> keras.Model:
+    """A ResNet-20: 3 stages of 3 residual blocks with 16, 32 and 64 channels."""
+    import keras
+
+    layers, initializers, penalty = keras.layers, keras.initializers, keras.regularizers.L2
+    decay = WEIGHT_DECAY / 2  # Keras' L2(l) is l·‖θ‖²
+
+    def convolution(x: keras.KerasTensor, units: int, size: int, stride: int, name: str):
+        he = initializers.HeNormal(seed=int(rng.integers(2**31)))
+        return layers.Conv2D(
+            units,
+            size,
+            stride,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=he,
+            kernel_regularizer=penalty(decay),
+            name=name,
+        )(x)
+
+    def normalized(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        def uniform(low: float, high: float) -> keras.Initializer:
+            return initializers.RandomUniform(low, high, seed=int(rng.integers(2**31)))
+
+        return layers.BatchNormalization(
+            beta_initializer=uniform(-0.2, 0.2),
+            gamma_initializer=uniform(0.8, 1.2),
+            moving_mean_initializer=uniform(-0.2, 0.2),
+            moving_variance_initializer=uniform(0.8, 1.2),
+            beta_regularizer=penalty(decay),
+            gamma_regularizer=penalty(decay),
+            name=name,
+        )(x)
+
+    image = keras.Input(IMAGE_SHAPE, name="image")
+    x = convolution(image, 16, 3, 1, "stem")
+    x = layers.ReLU()(normalized(x, "stem_norm"))
+    for stage, units in enumerate((16, 32, 64)):
+        for block in range(3):
+            name, stride = f"block{stage}{block}", 2 if stage and not block else 1
+            y = convolution(x, units, 3, stride, f"{name}_conv1")
+            y = layers.ReLU()(normalized(y, f"{name}_norm1"))
+            y = normalized(convolution(y, units, 3, 1, f"{name}_conv2"), f"{name}_norm2")
+            if stride == 2:
+                x = convolution(x, units, 1, 2, f"{name}_shortcut")
+            x = layers.ReLU()(layers.Add()([x, y]))
+    x = layers.GlobalAveragePooling2D()(x)
+    head = layers.Dense(
+        num_classes, kernel_regularizer=penalty(decay), bias_regularizer=penalty(decay), name="head"
+    )
+    return keras.Model(image, head(x), name="resnet")
+
+
+def _standardize(model: keras.Model, images: np.ndarray) -> None:
+    """Brings what each layer with a kernel puts out to standard deviation 1.
+
+    The paper's small initial weights would give posteriors of 1/C. Units with a bias are centred
+    too, so that the most likely label differs from image to image.
+    """
+    import keras
+
+    for layer in model.layers:
+        if not hasattr(layer, "kernel"):
+            continue
+        output = keras.Model(model.input, layer.output).predict(images, verbose=0)
+        mean = output.mean(axis=tuple(range(output.ndim - 1))) if layer.use_bias else 0.0
+        scale = 1 / (output - mean).std()
+        layer.kernel.assign(layer.kernel * scale)
+        if layer.use_bias:
+            layer.bias.assign(-mean * scale)
+
+
+def _multiply_adds(model: keras.Model) -> dict[str, int]:
+    """Counts the multiply-adds of J(x)·g(x') for one pair of images.
+
+    Explicit: C rows of P parameters, C·P. Factored: the same but for dense layers, where
+    (a·a' + 1)(δ·δ') takes I for the product of the inputs (and 1 for the bias) and O for each of
+    the C rows. A scorer may well find a cheaper contraction; it is counted like this all the same.
+    """
+    import keras
+
+    num_classes = model.output_shape[-1]
+    explicit = factored = 0
+    for layer in model.layers:
+        parameters = sum(math.prod(variable.shape) for variable in layer.trainable_variables)
+        explicit += num_classes * parameters
+        if isinstance(layer, keras.layers.Dense):
+            inputs, units = layer.kernel.shape
+            factored += inputs + 1 + num_classes * units
+        else:
+            factored += num_classes * parameters
+    return {"explicit": explicit, "factored": factored}
+
+
+def _random_images(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns smooth images, (count, 32, 32, 3): like natural ones, neighbours are correlated."""
+    from scipy.ndimage import gaussian_filter
+
+    noise = rng.standard_normal((count, *IMAGE_SHAPE), np.float32)
+    smooth = gaussian_filter(noise, sigma=(0, 3, 3, 0), mode="wrap")
+    return np.clip(smooth * (64 / smooth.std()), -128, 127)
+
+
+def make(case: Case, data_dir: str | None) -> Problem:
+    """Makes a problem, the same for the same arguments.
+
+    Args:
+        case: The size.
+        data_dir: Folder of tensorflow-datasets with CIFAR-100; None means random images.
+
+    Raises:
+        ValueError: There are too few candidates for a set, or too few images of a class.
+    """
+    if case.candidates < SET_SIZE:
+        raise ValueError(f"candidates: expected at least {SET_SIZE}, got {case.candidates}")
+    rng = np.random.default_rng(0)
+    total = case.reference + case.candidates
+    num_classes = min(MAX_IMAGE_CLASSES, max(1, case.candidates // (2 * SET_SIZE)))
+    image_classes = np.arange(total) % num_classes
+    if data_dir is None:
+        images = _random_images(total, rng)
+    else:
+        images = _cifar100_images(image_classes, data_dir, rng)
+    reference, candidates = images[: case.reference], images[case.reference :]
+    candidate_classes = image_classes[case.reference :]
+    members = [np.flatnonzero(candidate_classes == label) for label in range(num_classes)]
+    picked = rng.integers(num_classes, size=NUM_SETS)
+    sets = np.stack([rng.choice(members[label], SET_SIZE, replace=False) for label in picked])
+    model = build(case, rng)
+    _standardize(model, images[rng.permutation(total)[:STANDARDIZING_BATCH]])
+    weights = {variable.path: variable.numpy() for variable in model.weights}
+    labels = model.predict(candidates, verbose=0).argmax(axis=1)
+    return Problem(case, weights, reference, candidates, labels, sets, _multiply_adds(model))
+
+
+def _cifar100_images(
+    image_classes: np.ndarray, data_dir: str, rng: np.random.Generator
+) -> np.ndarray:
+    """Returns an image of CIFAR-100 for each class asked for, minus their mean."""
+    from emoc_tf.data import load
+
+    train, _ = load("cifar100", data_dir)
+    rows = np.empty(len(image_classes), np.int64)
+    chosen = rng.permutation(len(train.class_names))
+    for label in np.unique(image_classes):
+        wanted = image_classes == label
+        pool = np.flatnonzero(train.labels == chosen[label])
+        rows[wanted] = rng.choice(pool, wanted.sum(), replace=False)
+    images = train.images[rows].astype(np.float32)
+    return images - images.mean(axis=0)

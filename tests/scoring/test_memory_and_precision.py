@@ -1,0 +1,130 @@
+"""Budgets, traces and precisions."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from emoc_tf.scoring import EMOCScorer, pairs, reference
+from tests.scoring import models
+
+
+@pytest.fixture
+def problem():
+    model = models.make("convolutional")
+    images = models.images(300, model.input_shape[1:])
+    return model, images[:150], images[150:]
+
+
+def test_any_budget_gives_the_same_scores(problem):
+    model, x, candidates = problem
+    want = EMOCScorer(model).scores(x, candidates)
+    for budget in (1, 1 << 13, 1 << 16, 1 << 20):
+        scores = EMOCScorer(model, memory_budget=budget).scores(x, candidates)
+        np.testing.assert_allclose(scores, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("budget", [1 << 18, 1 << 20])
+def test_what_is_held_fits_the_budget(problem, budget, monkeypatch):
+    """Gradients that are alive at a time, counted as they meet."""
+    model, x, candidates = problem
+    scorer = EMOCScorer(model, memory_budget=budget)
+    changes = scorer._changes.changes
+    most = 0
+
+    def size(tensors):
+        return sum(t.dtype.size * int(tf.size(t)) for t in tf.nest.flatten(tensors))
+
+    def counted(jacobian, gradients):
+        nonlocal most
+        most = max(most, size(jacobian) + size(gradients))
+        return changes(jacobian, gradients)
+
+    monkeypatch.setattr(scorer._changes, "changes", counted)
+    scorer.scores(x, candidates)
+    assert budget / 20 < most < budget
+
+
+def test_nothing_is_traced_again_whatever_the_sizes(problem):
+    model, x, candidates = problem
+    scorer = EMOCScorer(model)
+    sets = np.arange(30).reshape(10, 3)
+    traced = 0
+
+    def count(*_):
+        nonlocal traced
+        traced += 1
+
+    scorer.expected_scores(x[:3], candidates[:3])
+    original = tf.function
+    tf.function = lambda f: (count(), original(f))[1]
+    try:
+        for n, m in ((1, 1), (3, 7), (64, 65), (150, 149)):
+            scorer.scores(x[:n], candidates[:m])
+            scorer.expected_scores(x[:n], candidates[:m])
+        scorer.select_set(x, candidates, sets)
+    finally:
+        tf.function = original
+    # All labels of an image at once were traced above; single labels come with the scorer.
+    assert traced == 0
+
+
+@pytest.mark.parametrize("name", ["convolutional", "unusual", "words"])
+def test_bfloat16(name):
+    model = models.make(name)
+    images = models.inputs(model, 60)
+    exact = reference.scores(model, images[:40], images[40:])
+    scores = EMOCScorer(model, precision="bfloat16").scores(images[:40], images[40:])
+    assert 0 < np.abs(scores / exact - 1).max() < 0.02
+
+
+def test_tensor_float_32_is_off_unless_asked_for(problem, monkeypatch):
+    model, x, candidates = problem
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    for precision, before in (("float32", True), ("float32", False), ("tf32", False)):
+        scorer = EMOCScorer(model, precision=precision)
+        seen = []
+        changes = scorer._changes.changes
+
+        def look(*parts, changes=changes, seen=seen):
+            seen.append(enabled())
+            return changes(*parts)
+
+        monkeypatch.setattr(scorer._changes, "changes", look)
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+        try:
+            scorer.scores(x[:4], candidates[:4])
+            assert enabled() == before
+        finally:
+            tf.config.experimental.enable_tensor_float_32_execution(True)
+        assert set(seen) == {precision == "tf32"}
+
+
+def test_bad_settings(problem):
+    model, _, _ = problem
+    with pytest.raises(ValueError, match="precision: expected one of .*'half'"):
+        EMOCScorer(model, precision="half")
+    for budget in (0, -1, 1.5, None):
+        with pytest.raises(ValueError, match="memory_budget: expected a number of bytes above 0"):
+            EMOCScorer(model, memory_budget=budget)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10])
+def test_pairs_of_an_image_stay_together(count):
+    """Every pair once, in rows of one image whose lengths are powers of two."""
+    image_of = np.repeat([0, 2, 5], [count, 1, 4])
+    index = np.arange(len(image_of)) + 7
+    groups = list(pairs._by_image(index, image_of, widest=4))
+    assert sorted(pair for group in groups for pair in group.ravel()) == list(index)
+    for group in groups:
+        assert group.shape[1] in (1, 2, 4)
+        for row in group:
+            assert len(set(image_of[row - 7])) == 1
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(problem):
+    model, x, candidates = problem
+    with tf.device("/GPU:0"):
+        scores = EMOCScorer(model).scores(x[:20], candidates[:20])
+    literal = reference.scores(model, x[:20], candidates[:20])
+    np.testing.assert_allclose(scores, literal, rtol=1e-4)
