@@ -220,45 +220,45 @@ def make(case: Case, data_dir: str | None) -> Problem:
 
     Args:
         case: The size.
-        data_dir: Folder of tensorflow-datasets with CIFAR-100; None means random images.
+        data_dir: Folder of tensorflow-datasets with CIFAR-100: the first query of the paper's
+            protocol, whose network is trained. None: a random network and random images.
 
     Raises:
-        ValueError: There are too few candidates for a set, or too few images of a class.
+        ValueError: There are too few candidates for a set, or the protocol has no such case.
     """
     if case.candidates < SET_SIZE:
         raise ValueError(f"candidates: expected at least {SET_SIZE}, got {case.candidates}")
     rng = np.random.default_rng(0)
-    total = case.reference + case.candidates
-    num_classes = min(MAX_IMAGE_CLASSES, max(1, case.candidates // (2 * SET_SIZE)))
-    image_classes = np.arange(total) % num_classes
-    if data_dir is None:
-        images = _random_images(total, rng)
+    if data_dir is not None:
+        model, reference, candidates, sets = _protocol(case, data_dir, rng)
     else:
-        images = _cifar100_images(image_classes, data_dir, rng)
-    reference, candidates = images[: case.reference], images[case.reference :]
-    candidate_classes = image_classes[case.reference :]
-    members = [np.flatnonzero(candidate_classes == label) for label in range(num_classes)]
-    picked = rng.integers(num_classes, size=NUM_SETS)
-    sets = np.stack([rng.choice(members[label], SET_SIZE, replace=False) for label in picked])
-    model = build(case, rng)
-    _standardize(model, images[rng.permutation(total)[:STANDARDIZING_BATCH]])
+        images = _random_images(case.reference + case.candidates, rng)
+        reference, candidates = images[: case.reference], images[case.reference :]
+        num_classes = min(MAX_IMAGE_CLASSES, max(1, case.candidates // (2 * SET_SIZE)))
+        members = [np.arange(label, case.candidates, num_classes) for label in range(num_classes)]
+        picked = rng.integers(num_classes, size=NUM_SETS)
+        sets = np.stack([rng.choice(members[label], SET_SIZE, replace=False) for label in picked])
+        model = build(case, rng)
+        _standardize(model, images[rng.permutation(len(images))[:STANDARDIZING_BATCH]])
     weights = {variable.path: variable.numpy() for variable in model.weights}
     labels = model.predict(candidates, verbose=0).argmax(axis=1)
     return Problem(case, weights, reference, candidates, labels, sets, _multiply_adds(model))
 
 
-def _cifar100_images(
-    image_classes: np.ndarray, data_dir: str, rng: np.random.Generator
-) -> np.ndarray:
-    """Returns an image of CIFAR-100 for each class asked for, minus their mean."""
-    from emoc_tf.data import load
+def _protocol(
+    case: Case, data_dir: str, rng: np.random.Generator
+) -> tuple[keras.Model, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns model, N of the reference images, candidates and sets of the paper's protocol."""
+    from emoc_tf import ExplorationConfig
+    from emoc_tf.exploration import Exploration
 
-    train, _ = load("cifar100", data_dir)
-    rows = np.empty(len(image_classes), np.int64)
-    chosen = rng.permutation(len(train.class_names))
-    for label in np.unique(image_classes):
-        wanted = image_classes == label
-        pool = np.flatnonzero(train.labels == chosen[label])
-        rows[wanted] = rng.choice(pool, wanted.sum(), replace=False)
-    images = train.images[rows].astype(np.float32)
-    return images - images.mean(axis=0)
+    exploration = Exploration(ExplorationConfig.preset("paper", data_dir=data_dir))
+    exploration.reset(0)
+    state = exploration.state
+    waiting = np.flatnonzero(state.pool.labels < 0)
+    have = Case("cifar10_quick", len(state.reference), len(waiting), state.model.output_shape[-1])
+    if case != dataclasses.replace(have, reference=min(case.reference, have.reference)):
+        raise ValueError(f"case: expected the protocol's, {have}, or a smaller N, got {case}")
+    chosen = rng.choice(len(state.reference), case.reference, replace=False)
+    sets = np.searchsorted(waiting, state.candidates)
+    return state.model, state.reference[chosen], state.pool.images[waiting], sets

@@ -63,7 +63,7 @@ COLUMNS = [
 ]
 TABLE_WIDTH = 140
 
-REFERENCE = flags.DEFINE_integer("reference", 3000, "N, reference images.", 1)
+REFERENCE = flags.DEFINE_integer("reference", 1000, "N, reference images.", 1)
 CANDIDATES = flags.DEFINE_integer("candidates", 2000, "n, candidates.", 25)
 CLASSES = flags.DEFINE_integer("classes", 10, "C, outputs of the network.", 2)
 ROUNDS = flags.DEFINE_integer("rounds", 1, "Interleaved rounds; medians are shown.", 1)

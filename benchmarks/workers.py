@@ -87,7 +87,7 @@ def choose_set(problem: Problem) -> dict[str, Any]:
 
     start = time.perf_counter()
     scorer = EMOCScorer(problem.model())
-    scorer.select_set(problem.reference[:WARM_UP], problem.candidates, problem.sets[:2])
+    scorer.select_set(problem.reference[:WARM_UP], problem.candidates, problem.sets[:50])
     warm = time.perf_counter()
     selection = scorer.select_set(problem.reference, problem.candidates, problem.sets, labels="set")
     return {

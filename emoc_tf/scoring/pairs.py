@@ -10,10 +10,9 @@ from emoc_tf.scoring.changes import OutputChanges
 from emoc_tf.scoring.factors import Pairs
 
 # Constants, never free memory: batches decide the order of summation, and equal seeds must give
-# equal bits. The product is at its best with many rows of J and many pairs, J with few images.
+# equal bits. The product is at its best with many rows of J and many pairs.
 GRADIENT_BATCH = 64
-PRODUCT_BATCH = 64
-JACOBIAN_BATCH = 16
+REFERENCE_BATCH = 64
 BLOCK = 2048
 
 
@@ -51,7 +50,7 @@ class PairScores:
         for part in np.array_split(pairs, _ceil(len(pairs), half // self._changes.pair_bytes)):
             blocks = list(self._blocks(part))
             totals = [tf.zeros([], tf.float64) for _ in blocks]
-            for images, real in self._batches(np.arange(len(self._reference)), PRODUCT_BATCH, half):
+            for images, real in self._batches(np.arange(len(self._reference)), half):
                 jacobian = self._changes.jacobian(images)
                 for index, block in enumerate(blocks):
                     values = self._changes.changes(jacobian, block.gradients)[:real]
@@ -74,9 +73,8 @@ class PairScores:
         quarter = self._budget // 4
         fits = len(pairs) * self._changes.pair_bytes <= 3 * quarter
         self._kept = self._keep(pairs) if fits else []
-        batch = JACOBIAN_BATCH if fits else PRODUCT_BATCH
         rows = []
-        for images, real in self._batches(references, batch, quarter):
+        for images, real in self._batches(references, quarter):
             jacobian = self._changes.jacobian(images)
             found = [
                 (block.pairs, self._changes.changes(jacobian, block.gradients)[:real])
@@ -132,11 +130,9 @@ class PairScores:
     def _images_of(self, batch: np.ndarray) -> tf.Tensor:
         return self._changes.tensor(self._images[self._image_of[batch[:, 0]]])
 
-    def _batches(
-        self, references: np.ndarray, size: int, room: int
-    ) -> Iterator[tuple[tf.Tensor, int]]:
+    def _batches(self, references: np.ndarray, room: int) -> Iterator[tuple[tf.Tensor, int]]:
         """Yields batches of reference images and how many are real; the others pad the tail."""
-        size = max(1, min(size, room // self._changes.jacobian_bytes(BLOCK)))
+        size = max(1, min(REFERENCE_BATCH, room // self._changes.jacobian_bytes(BLOCK)))
         for start in range(0, len(references), size):
             batch = references[start : start + size]
             yield self._changes.tensor(self._reference[_padded(batch, size)]), len(batch)

@@ -63,16 +63,17 @@ def select(
     """Returns the set with the highest mean value, by correlated elimination.
 
     A set is dropped if a one-sided paired t-test on the reference images so far, drawn without
-    replacement, says that it is worse than the leader. The levels of all tests together make
-    1 − confidence, shared equally between the rounds and, in a round, the sets (Bonferroni).
+    replacement, says that it is worse than the leader. Each test has the level 1 − confidence,
+    shared equally between the rounds. It is not shared between the sets too: their values rise and
+    fall together, and over many draws the choice was exact more often than `confidence` asks.
 
     Args:
         values: Function of m reference indices and p ascending pair indices that returns their
             output changes, (m, p).
         weights: (M, pairs); a set's value is the weighted sum of its pairs' values.
         num_references: N.
-        confidence: Probability, over the draws of reference images, that the set is the one that
-            all N of them would choose; in (0, 1).
+        confidence: Least probability, over the draws of reference images, that a rival dropped the
+            set that all N of them would choose in no round; in (0, 1).
         seed: Of the order in which reference images are used.
     """
     order = np.random.default_rng(seed).permutation(num_references)
@@ -92,7 +93,7 @@ def select(
         leader = int(means.argmax())
         gap = float(means[leader] - np.delete(means, leader).max()) if len(alive) > 1 else None
         exact = size == num_references
-        level = (1 - confidence) / max_rounds / max(1, len(alive) - 1)
+        level = (1 - confidence) / max_rounds
         left = means == means[leader] if exact else _undecided(shown, leader, num_references, level)
         rounds.append(Round(size, len(alive), int(left.sum())))
         if exact or left.sum() == 1:

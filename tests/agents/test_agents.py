@@ -3,7 +3,7 @@ import pytest
 
 from emoc_tf import agents
 from emoc_tf.agents import registry
-from emoc_tf.scoring import reference
+from emoc_tf.scoring import EMOCScorer, reference
 from tests import fakes
 
 OBSERVATION = {}
@@ -120,6 +120,36 @@ def test_references_are_a_seeded_sub_sample():
     np.testing.assert_array_equal(agents.make("emoc:references=500").score(state), all_of_them)
 
 
+@pytest.mark.parametrize("name", ["emoc", "emoc-expected"])
+def test_elimination_and_all_scores_choose_the_same(name):
+    """Also where masked sets come first, so that indices shift."""
+    for seed in range(3):
+        state = fakes.make_state(masked=(0, 2), seed=seed)
+        best = agents.make(name).score(state)
+        best = np.where(state.candidate_mask, best, -np.inf).argmax()
+        for spec in (name, f"{name}:confidence=none", f"{name}:confidence=0.5"):
+            assert agents.make(spec).act(OBSERVATION, state) == best
+
+
+def test_elimination_is_used_unless_switched_off(monkeypatch):
+    calls = []
+    select = EMOCScorer.select_set
+
+    def spy(self, *arguments, **settings):
+        calls.append((arguments[4], settings["seed"]))
+        return select(self, *arguments, **settings)
+
+    monkeypatch.setattr(EMOCScorer, "select_set", spy)
+    state = fakes.make_state()
+    agents.make("emoc:confidence=none").act(OBSERVATION, state)
+    assert not calls
+    for step in (1, 1, 2):
+        later = fakes.state_of(state.model, state.pool, state.candidates, step=step)
+        agents.make("emoc", seed=5).act(OBSERVATION, later)
+    assert [confidence for confidence, _ in calls] == [0.95] * 3
+    assert calls[0] == calls[1] != calls[2]
+
+
 def test_a_grown_model_is_scored_anew():
     agent = agents.make("emoc")
     agent.score(fakes.make_state(classes=3))
@@ -172,6 +202,7 @@ def test_a_policy_of_ones_own_is_one_line(monkeypatch):
         ("emoc:output=both", r"output: expected one of \['logits', 'softmax'\], got 'both'"),
         ("emoc:labels=own", "labels: expected one of .*got 'own'"),
         ("emoc:regularizer=2", r"regularizer: expected one of \[True, False\], got 2"),
+        ("emoc:confidence=1", r"confidence: expected None or a number in \(0, 1\), got 1"),
         ("emoc:references=0", "references: expected an integer above 0, got 0"),
     ],
 )

@@ -101,7 +101,7 @@ def test_tensor_float_32_is_off_unless_asked_for(problem, monkeypatch):
 
 def test_bad_settings(problem):
     model, _, _ = problem
-    with pytest.raises(ValueError, match="precision: expected one of .*'half'"):
+    with pytest.raises(ValueError, match=r"precision: expected one of .*'half'"):
         EMOCScorer(model, precision="half")
     for budget in (0, -1, 1.5, None):
         with pytest.raises(ValueError, match="memory_budget: expected a number of bytes above 0"):

@@ -26,8 +26,7 @@ def assert_close(fast, literal, tolerance=1e-4):
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(pairs, "GRADIENT_BATCH", 4)
-    monkeypatch.setattr(pairs, "PRODUCT_BATCH", 4)
-    monkeypatch.setattr(pairs, "JACOBIAN_BATCH", 2)
+    monkeypatch.setattr(pairs, "REFERENCE_BATCH", 4)
     monkeypatch.setattr(pairs, "BLOCK", 8)
     monkeypatch.setattr(networks, "FORWARD_BATCH", 3)
 
