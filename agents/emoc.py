@@ -59,14 +59,16 @@ class EMOCAgent(ScoringAgent):
         """Returns the index of the best candidate set; raises as `ScoringAgent.act`."""
         if self._confidence is None or not state.candidate_mask.any():
             return super().act(observation, state)
-        possible = np.flatnonzero(state.candidate_mask)
+        # In random order: the first of equally good sets is chosen.
+        rng = self.rng(state, "order of sets and reference images")
+        possible = rng.permutation(np.flatnonzero(state.candidate_mask))
         selection = self._scorer_of(state).select_set(
             self._reference_images(state),
             state.pool.images,
             state.candidates[possible],
             self._labels,
             self._confidence,
-            seed=int(self.rng(state, "order of reference images").integers(2**31)),
+            seed=int(rng.integers(2**31)),
         )
         return int(possible[selection.index])
 

@@ -126,7 +126,8 @@ def check_model(model: keras.Model) -> keras.layers.Dense:
             f"model: expected one input and one output, got {len(model.inputs)} and "
             f"{len(model.outputs)}"
         )
-    head = model.layers[-1]
+    # Operations of keras.ops are no layers.
+    head = getattr(model, "operations", model.layers)[-1]
     if not isinstance(head, keras.layers.Dense) or len(model.outputs[0].shape) != 2:
         raise ValueError(
             f"model: expected one that ends in a linear Dense layer with output (batch, C), got "

@@ -62,14 +62,13 @@ class OutputChanges:
         """What the gradient of a pair takes."""
         return self.factors.pair_bytes(self._dtype)
 
-    @property
-    def gradient_bytes(self) -> int:
-        """About what a pair takes while its gradient is computed."""
-        return self.factors.gradient_bytes(1, self._dtype)
+    def gradient_bytes(self, shape: tuple[int, ...]) -> int:
+        """About what a pair takes while the gradient of an image of a shape is computed."""
+        return self.factors.gradient_bytes(1, self._dtype, shape)
 
-    def jacobian_bytes(self, num_pairs: int) -> int:
+    def jacobian_bytes(self, shape: tuple[int, ...], num_pairs: int) -> int:
         """About what a reference image takes while J is computed and meets `num_pairs` pairs."""
-        jacobian = self.factors.gradient_bytes(self._num_classes, self._dtype)
+        jacobian = self.factors.gradient_bytes(self._num_classes, self._dtype, shape)
         return jacobian + self.factors.change_bytes(num_pairs)
 
     def tensor(self, images: np.ndarray) -> tf.Tensor:
@@ -83,8 +82,10 @@ class OutputChanges:
                 [residual(posterior, column) for column in tf.unstack(labels, axis=1)], 1
             )
 
-        gradients = self.factors.gradients(images, loss_seeds, self._dtype)
-        return self.factors.prepare(gradients, self._penalty_gradient())
+        gradients = self.factors.gradients(
+            images, loss_seeds, self._dtype, self._penalty_gradient()
+        )
+        return self.factors.prepare(gradients)
 
     def _jacobian(self, images: tf.Tensor) -> Gradients:
         return self.factors.gradients(images, self._output_seeds, self._dtype)

@@ -47,9 +47,7 @@ def multiply_adds(stage: Stage, positions: int | None, num_classes: int) -> dict
     costs = {"explicit": num_classes * size(stage)}
     if stage.groups > 1 or positions is None or stage.kernel is None:
         return costs
-    units, fan_in = stage.units, stage.fan_in + (stage.bias is not None)
-    if isinstance(stage, EmbeddingStage):
-        fan_in = 1  # indices are compared
+    units, fan_in = stage.units, _inputs_size(stage) + (stage.bias is not None)
     outer = num_classes * positions * units
     if positions == 1:
         costs["gram"] = fan_in + outer
@@ -60,15 +58,6 @@ def multiply_adds(stage: Stage, positions: int | None, num_classes: int) -> dict
     return costs
 
 
-def merge(uses: Sequence[Factors]) -> Factors:
-    """Returns the factors of a layer that is used several times: uses are more positions."""
-    if len(uses) == 1:
-        return uses[0]
-    return Factors(
-        tf.concat([use.inputs for use in uses], 1), tf.concat([use.deltas for use in uses], 2)
-    )
-
-
 def explicit_rows(stage: Stage, factors: Factors) -> list[tf.Tensor]:
     """Returns the gradients of kernel and bias, those that exist, (B, R, size) each."""
     rows = []
@@ -77,6 +66,49 @@ def explicit_rows(stage: Stage, factors: Factors) -> list[tf.Tensor]:
     if stage.bias is not None:
         rows.append(tf.reduce_sum(factors.deltas, 2))
     return rows
+
+
+def direction_rows(stage: Stage, direction: Mapping[int, tf.Tensor]) -> list[tf.Tensor]:
+    """Returns a direction in parameter space as `explicit_rows` orders gradients, (size,) each.
+
+    Args:
+        stage: The stage.
+        direction: A tensor per variable, by the variable's id.
+    """
+    rows = []
+    if stage.kernel is not None:
+        rows.append(tf.reshape(stage.kernel_rows(direction[id(stage.kernel)]), [-1]))
+    if stage.bias is not None:
+        rows.append(tf.reshape(direction[id(stage.bias)], [-1]))
+    return rows
+
+
+def merged_factors(
+    stage: Stage,
+    uses: Sequence[int],
+    taps: Sequence[tuple[tf.Tensor, tf.Tensor]],
+    rows: Sequence[Sequence[tf.Tensor]],
+) -> Factors:
+    """Returns a stage's factors; several uses of it are more positions.
+
+    Args:
+        stage: The stage.
+        uses: Indices of its taps.
+        taps: Inputs and outputs z, as a probe shows them.
+        rows: R rows of gradients with respect to every z.
+    """
+    found = []
+    for use in uses:
+        inputs, outputs = taps[use]
+        if not isinstance(stage, EmbeddingStage):
+            inputs = tf.cast(inputs, stage.compute_dtype)  # as the layer does
+        deltas = tf.stack([stage.deltas(row[use]) for row in rows], axis=1)
+        found.append(Factors(stage.factor(inputs, outputs), deltas))
+    if len(found) == 1:
+        return found[0]
+    return Factors(
+        tf.concat([use.inputs for use in found], 1), tf.concat([use.deltas for use in found], 2)
+    )
 
 
 def prepare(
@@ -147,13 +179,14 @@ def project(stage: Stage, factors: Factors, direction: Mapping[int, tf.Tensor]) 
 def factor_floats(stage: Stage, positions: int, rows: int) -> int:
     """Returns about how many numbers are held while a stage's factors are made of an image."""
     # What a convolution sees is cut out and stacked; deltas are found, stacked and transposed.
-    return positions * stage.groups * (2 * stage.fan_in + 3 * rows * stage.units)
+    return positions * stage.groups * (2 * _inputs_size(stage) + 3 * rows * stage.units)
 
 
 def kept_floats(contraction: str, stage: Stage, positions: int) -> int:
     """Returns how many numbers `prepare` keeps of a pair."""
-    fan_in = stage.fan_in + (stage.bias is not None)
-    return stage.units * fan_in if contraction == "apply" else positions * (fan_in + stage.units)
+    if contraction == "apply":
+        return size(stage)
+    return positions * (_inputs_size(stage) + 1 + stage.units)
 
 
 def working_floats(contraction: str, stage: Stage, positions: int, num_classes: int) -> int:
@@ -163,6 +196,11 @@ def working_floats(contraction: str, stage: Stage, positions: int, num_classes: 
     if contraction == "gram":
         return 2 * positions * (positions + stage.units) + num_classes
     return 2 * positions * stage.units + num_classes
+
+
+def _inputs_size(stage: Stage) -> int:
+    """Returns how many numbers a has per position and group: indices count as one."""
+    return 1 if isinstance(stage, EmbeddingStage) else stage.fan_in
 
 
 def _with_one(stage: Stage, inputs: tf.Tensor) -> tf.Tensor:

@@ -17,6 +17,7 @@ from emoc_tf.scoring import contractions
 from emoc_tf.scoring.contractions import Factors
 from emoc_tf.scoring.layers import inner_layers, known_stages, probe, size
 from emoc_tf.scoring.stages import Stage
+from emoc_tf.scoring.verification import verified
 
 
 class LayerPlan(NamedTuple):
@@ -88,7 +89,7 @@ class GradientFactors:
         self._model = functional(model)
         self._num_classes = model.output_shape[-1]
         self._dtype = tf.as_dtype(head.compute_dtype)
-        known = known_stages(self._model)
+        known = verified(self._model, known_stages(self._model))
         self._probe, uses = probe(self._model, known)
         slow = [
             layer
@@ -134,13 +135,15 @@ class GradientFactors:
         kept = sum(contractions.kept_floats(*_shape(each)) for each in self._factored)
         return max(1, self.explicit_size * dtype.size + kept * self._dtype.size)
 
-    def gradient_bytes(self, rows: int, dtype: tf.DType) -> int:
-        """Returns about what an image takes while R rows of its gradient are computed."""
+    def gradient_bytes(self, rows: int, dtype: tf.DType, shape: tuple[int, ...]) -> int:
+        """Returns about what an image of a shape takes while R gradient rows are computed."""
         explicit = rows * self.explicit_size * (self._dtype.size + dtype.size)
-        factors = sum(
-            contractions.factor_floats(each.stage, each.plan.positions or 1, rows)
-            for each in self._layers
-        )
+        factors = 0
+        for each in self._layers:
+            positions = each.plan.positions
+            if positions is None:  # a size that the model leaves open
+                positions = math.prod(shape[:-1]) * len(each.uses)
+            factors += contractions.factor_floats(each.stage, positions, rows)
         return explicit + factors * self._dtype.size
 
     def change_bytes(self, num_pairs: int) -> int:
@@ -153,6 +156,7 @@ class GradientFactors:
         images: tf.Tensor,
         make_seeds: Callable[[tf.Tensor], tf.Tensor],
         dtype: tf.DType,
+        direction: Mapping[int, tf.Tensor] | None = None,
     ) -> Gradients:
         """Returns the gradients Σ_c seeds[b,r,c] · ∂logit_c(x_b)/∂θ of a batch.
 
@@ -160,6 +164,7 @@ class GradientFactors:
             images: (B, ...), B > 0.
             make_seeds: Function of the logits (B, C) that returns seeds (B, R, C), R static.
             dtype: Of the explicit part.
+            direction: What is added to the explicit part, a tensor per variable, by its id.
         """
         with tf.GradientTape(persistent=True) as tape:
             logits, taps = self._probe(images, training=False)
@@ -169,21 +174,21 @@ class GradientFactors:
             tape.gradient(logits, outputs, output_gradients=seed, unconnected_gradients="zero")
             for seed in tf.unstack(seeds, axis=1)
         ]
-        merged = [(each, _merged_factors(each, taps, rows)) for each in self._layers]
-        explicit = [
-            tf.cast(part, dtype)
-            for each, own in merged
-            if each.plan.contraction == "explicit"
-            for part in contractions.explicit_rows(each.stage, own)
-        ]
+        explicit, factors = [], []
+        for each in self._layers:
+            own = contractions.merged_factors(each.stage, each.uses, taps, rows)
+            if each.plan.contraction == "explicit":
+                explicit += contractions.explicit_rows(each.stage, own)
+            else:
+                factors.append(own)
         if self._generic:
-            explicit.append(tf.cast(self._generic_rows(images, seeds), dtype))
+            explicit.append(self._generic_rows(images, seeds))
+        if direction:
+            added = self._explicit_directions(direction)
+            explicit = [part + row for part, row in zip(explicit, added, strict=True)]
         if not explicit:
             explicit.append(tf.zeros([tf.shape(seeds)[0], seeds.shape[1], 0], dtype))
-        return Gradients(
-            tf.concat(explicit, axis=-1),
-            [own for each, own in merged if each.plan.contraction != "explicit"],
-        )
+        return Gradients(tf.concat([tf.cast(part, dtype) for part in explicit], -1), factors)
 
     def _generic_rows(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         variables = _values(self._generic)
@@ -202,18 +207,14 @@ class GradientFactors:
 
         return tf.map_fn(one_example, (images, seeds), fn_output_signature=seeds.dtype)
 
-    def prepare(self, gradients: Gradients, direction: Mapping[int, tf.Tensor]) -> Pairs:
+    def prepare(self, gradients: Gradients) -> Pairs:
         """Returns what `change` needs of pairs (x', y').
 
         Args:
             gradients: Of B images x', a row for each of their R labels; B·R pairs.
-            direction: What is added to the gradients, by the variable's id; empty for nothing.
         """
-        explicit = tf.reshape(gradients.explicit, [-1, gradients.explicit.shape[2]])
-        if direction:
-            explicit += tf.cast(self._explicit_row(direction), explicit.dtype)
         return Pairs(
-            explicit,
+            tf.reshape(gradients.explicit, [-1, gradients.explicit.shape[2]]),
             [
                 contractions.prepare(*_shape(each), own)
                 for each, own in zip(self._factored, gradients.factors, strict=True)
@@ -228,7 +229,7 @@ class GradientFactors:
         Args:
             jacobian: Of the images x, R rows each.
             pairs: What `prepare` returned.
-            direction: As given to `prepare`.
+            direction: What is added to the factored part of the pairs' gradients.
         """
         total = tf.zeros([], self._dtype)
         batch, (rows, size) = tf.shape(jacobian.explicit)[0], jacobian.explicit.shape[1:]
@@ -242,30 +243,15 @@ class GradientFactors:
                 total += contractions.project(each.stage, own, direction)[..., None]
         return total
 
-    def _explicit_row(self, direction: Mapping[int, tf.Tensor]) -> tf.Tensor:
-        """Returns the direction in the order of explicit rows, (P_explicit,)."""
+    def _explicit_directions(self, direction: Mapping[int, tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the direction in the parts and the order of explicit rows, flat."""
         parts = []
         for each in self._layers:
             if each.plan.contraction == "explicit":
-                stage = each.stage
-                if stage.kernel is not None:
-                    parts.append(stage.kernel_rows(direction[id(stage.kernel)]))
-                if stage.bias is not None:
-                    parts.append(direction[id(stage.bias)])
-        parts += [direction[id(variable)] for variable in self._generic]
-        return _flat(parts) if parts else tf.zeros([0], self._dtype)
-
-
-def _merged_factors(each: _Layer, taps, rows: list[list[tf.Tensor]]) -> Factors:
-    """Returns a layer's factors: `rows` holds the gradient of each row by each tap's output."""
-    stage = each.stage
-    uses = [
-        Factors(
-            stage.factor(*taps[use]), tf.stack([stage.deltas(row[use]) for row in rows], axis=1)
-        )
-        for use in each.uses
-    ]
-    return contractions.merge(uses)
+                parts += contractions.direction_rows(each.stage, direction)
+        if self._generic:
+            parts.append(_flat(direction[id(variable)] for variable in self._generic))
+        return parts
 
 
 def _shape(each: _Layer) -> tuple[str, Stage, int]:

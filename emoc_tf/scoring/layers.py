@@ -182,6 +182,8 @@ def known_stages(model: keras.Model) -> dict[int, list[Stage]]:
         rank = ranks.get(id(layer), 0)
         if not own or not rank or type(layer) not in STAGES or not trainable.issuperset(own):
             continue
+        if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+            continue  # the kernel is a product of other weights then
         stages = STAGES[type(layer)](layer, rank)
         seen = [id(variable) for stage in stages for variable in stage.parameters]
         if sorted(seen) == sorted(own) and all(owners[variable] == 1 for variable in own):

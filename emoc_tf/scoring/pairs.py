@@ -60,7 +60,7 @@ class PairScores:
         return _finite(means)
 
     def values(self, references: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-        """Returns ‖J(x) g‖₁ of some pairs on some reference images, (m, p) float64.
+        """Returns ‖J(x) g‖₁ of some pairs on some reference images, (m, p).
 
         Gradients are kept for the next call where they fit: in an elimination each call asks for
         some of the pairs of the one before. Otherwise they are computed anew for each batch of
@@ -84,7 +84,7 @@ class PairScores:
             rows.append(tf.concat([values for _, values in found], axis=1))
         order = np.argsort(columns, kind="stable")
         chosen = order[np.searchsorted(columns, pairs, sorter=order)]
-        return _finite(tf.concat(rows, 0).numpy()[:, chosen].astype(np.float64))
+        return _finite(tf.concat(rows, 0).numpy()[:, chosen])
 
     def _keep(self, pairs: np.ndarray) -> list["Block"]:
         """Returns the gradients of some pairs, and maybe of more, from the last call's if there."""
@@ -94,18 +94,20 @@ class PairScores:
             return list(self._blocks(pairs))
         if len(pairs) > len(known) // 2:
             return self._kept
-        blocks = [block.take(pairs) for block in self._kept]
-        joined = [np.concatenate([block.pairs for block in blocks])]
-        if len(joined[0]) > BLOCK:
-            return blocks
-        parts = [block.gradients for block in blocks]
-        return [Block(joined[0], tf.nest.map_structure(lambda *part: tf.concat(part, 0), *parts))]
+        for index, block in enumerate(self._kept):
+            self._kept[index] = block.take(pairs)  # one by one: the old one goes
+        joined = np.concatenate([block.pairs for block in self._kept])
+        if len(joined) > BLOCK:
+            return self._kept
+        parts = [block.gradients for block in self._kept]
+        return [Block(joined, tf.nest.map_structure(lambda *part: tf.concat(part, 0), *parts))]
 
     def _blocks(self, pairs: np.ndarray) -> Iterator["Block"]:
         """Yields the gradients of some pairs, those of an image from one forward pass."""
         quarter = self._budget // 4
         most = max(1, min(BLOCK, quarter // self._changes.pair_bytes))
-        size = max(1, min(GRADIENT_BATCH, most, quarter // self._changes.gradient_bytes))
+        size = quarter // self._changes.gradient_bytes(self._images.shape[1:])
+        size = max(1, min(GRADIENT_BATCH, most, size))
         for part in np.array_split(pairs, _ceil(len(pairs), most)):
             batches = [
                 Block(batch.ravel(), self._changes.gradients(self._images_of(batch), labels))
@@ -132,7 +134,8 @@ class PairScores:
 
     def _batches(self, references: np.ndarray, room: int) -> Iterator[tuple[tf.Tensor, int]]:
         """Yields batches of reference images and how many are real; the others pad the tail."""
-        size = max(1, min(REFERENCE_BATCH, room // self._changes.jacobian_bytes(BLOCK)))
+        size = room // self._changes.jacobian_bytes(self._reference.shape[1:], BLOCK)
+        size = max(1, min(REFERENCE_BATCH, size))
         for start in range(0, len(references), size):
             batch = references[start : start + size]
             yield self._changes.tensor(self._reference[_padded(batch, size)]), len(batch)

@@ -37,7 +37,7 @@ def _clone(model: keras.Model, dtype: str) -> keras.Model:
             return _clone(layer, dtype)
         if not isinstance(layer, keras.Layer):
             return layer  # an operation of keras.ops, without weights and dtype
-        return layer.__class__.from_config({**layer.get_config(), "dtype": dtype})
+        return layer.__class__.from_config(_computing_in(dtype, layer.get_config()))
 
     # New inputs too, in nested models as well: Keras casts what a model is fed to the dtype of
     # its input layers.
@@ -52,6 +52,15 @@ def _clone(model: keras.Model, dtype: str) -> keras.Model:
         input_tensors=inputs if len(inputs) > 1 else inputs[0],
         clone_function=clone_layer,
     )
+
+
+def _computing_in(dtype: str, config: dict) -> dict:
+    """Returns a layer's configuration, and of layers that it wraps, with another dtype."""
+    changed = {
+        key: _computing_in(dtype, value) if isinstance(value, dict) and key != "dtype" else value
+        for key, value in config.items()
+    }
+    return {**changed, "dtype": dtype} if "dtype" in config else changed
 
 
 def outputs(model: keras.Model, images: np.ndarray, output: str = "logits") -> np.ndarray:

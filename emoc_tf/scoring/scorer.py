@@ -41,14 +41,14 @@ class EMOCScorer:
 
     Args:
         model: A functional or Sequential `keras.Model` with one input that ends in a linear Dense
-            layer with C units. It is scored as it is at each call, in inference mode, and never
-            changed.
+            layer with C units. It is scored in inference mode with the weights it has at each
+            call, and never changed. Which layers are trainable is read once.
         output: What f is: `"logits"`, or `"softmax"` of the logits. The loss is the same.
         regularizer: Whether ∇ω, the gradient of the sum of `model.losses`, is part of g.
         precision: Of the product of explicit gradients, in which nearly all time goes:
             `"float32"` (float64 for a model in float64); `"bfloat16"`, about twice as fast where
-            the processor has it, scores within 1e-3; `"tf32"`, TensorFloat-32 on GPUs that have
-            it. All else is computed in the model's precision.
+            the processor has it, scores within 5e-3, most within 5e-4; `"tf32"`, TensorFloat-32 in
+            all products of gradients, on GPUs that have it.
         memory_budget: Bytes that gradients may take, whatever N, n and C are; other budgets sum
             in another order and give other last digits.
 
@@ -72,11 +72,11 @@ class EMOCScorer:
             raise ValueError(
                 f"memory_budget: expected a number of bytes above 0, got {memory_budget!r}"
             )
+        dtype = tf.as_dtype(check_model(model).compute_dtype)
         self.model = model
         self._num_classes = model.output_shape[-1]
         self._precision = precision
         self._memory_budget = memory_budget
-        dtype = tf.as_dtype(check_model(model).compute_dtype)
         dtype = tf.bfloat16 if precision == "bfloat16" else dtype
         self._changes = OutputChanges(model, output, regularizer, dtype)
         self._predict = compile_forward(model)
@@ -122,7 +122,7 @@ class EMOCScorer:
             labels = logits.argmax(axis=1)
         labels = check_labels(labels, *logits.shape)
         pairs = self._pairs(reference, candidates, np.arange(len(candidates)), labels)
-        return self._means(reference, pairs)
+        return self._means(pairs)
 
     def expected_scores(self, reference: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Returns the scores expected over all labels, Σ_y p(y|x') s(x',y) (Eq. 2).
@@ -144,7 +144,7 @@ class EMOCScorer:
             np.repeat(np.arange(count), num_classes),
             np.tile(np.arange(num_classes), count),
         )
-        scores = self._means(reference, pairs)
+        scores = self._means(pairs)
         return (posterior * scores.reshape(count, num_classes)).sum(axis=1)
 
     def set_scores(
@@ -173,7 +173,7 @@ class EMOCScorer:
         pairs, weights = self._pairs_of_sets(reference, images, sets, labels)
         if pairs is None:
             return np.zeros(len(weights))
-        return weights @ self._means(reference, pairs)
+        return weights @ self._means(pairs)
 
     def select_set(
         self,
@@ -195,7 +195,9 @@ class EMOCScorer:
             sets: As in `set_scores`; at least one that is not padding alone.
             labels: As in `set_scores`.
             confidence: Probability, over the seeds, that the chosen set is the one with the
-                highest `set_scores`, in (0, 1); None evaluates all pairs.
+                highest `set_scores`, in (0, 1), as far as t-tests on 32 or more reference images
+                can tell: where a few among N carry the difference between sets, they may be
+                missed. None evaluates all pairs.
             seed: At least 0; orders the reference images. Equal seeds choose equally.
 
         Raises:
@@ -208,7 +210,7 @@ class EMOCScorer:
         if pairs is None:
             raise ValueError("sets: expected one that is not padding alone, got none")
         if confidence is None:
-            scores = weights @ self._means(reference, pairs)
+            scores = weights @ self._means(pairs)
             return best_of(scores, len(reference) * weights.shape[1])
         with _tensor_float_32(self._precision == "tf32"):
             return select(pairs.values, weights, len(reference), confidence, int(seed))
@@ -260,7 +262,8 @@ class EMOCScorer:
 
     def _logits(self, images: np.ndarray, name: str) -> np.ndarray:
         """Returns (n, C) logits after checking that they are finite."""
-        logits = in_batches(self._predict, images, self.model.inputs[0].dtype)
+        with _tensor_float_32(False):
+            logits = in_batches(self._predict, images, self.model.inputs[0].dtype)
         if not np.isfinite(logits).all():
             bad = int(np.argmin(np.isfinite(logits).all(axis=1)))
             raise ValueError(f"{name}: expected finite model outputs, got {logits[bad]} at {bad}")
@@ -273,10 +276,10 @@ class EMOCScorer:
         image_of: np.ndarray,
         label_of: np.ndarray,
     ) -> PairScores:
+        self._logits(reference, "reference")  # before the long work
         return PairScores(self._changes, self._memory_budget, reference, images, image_of, label_of)
 
-    def _means(self, reference: np.ndarray, pairs: PairScores) -> np.ndarray:
-        self._logits(reference, "reference")  # before the long work
+    def _means(self, pairs: PairScores) -> np.ndarray:
         with _tensor_float_32(self._precision == "tf32"):
             return pairs.means()
 

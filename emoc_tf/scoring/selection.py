@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse, stats
 
-FIRST_REFERENCES = 16
+FIRST_REFERENCES = 32
 
 
 class Round(NamedTuple):
@@ -39,7 +39,7 @@ class Selection(NamedTuple):
         gap: How much lower the next set is that was compared with it to the end, estimated on the
             same reference images; None if there was no other.
         exact: Whether score and gap come from all reference images.
-        pairs_evaluated: How many ‖J(x) g(x',y')‖₁ were computed.
+        pairs_evaluated: How many ‖J(x) g(x',y')‖₁ the comparisons needed.
         pairs: How many there are: N times the number of (image, label) pairs in the sets.
         rounds: The rounds; empty where all pairs were evaluated at once.
     """
@@ -63,17 +63,18 @@ def select(
     """Returns the set with the highest mean value, by correlated elimination.
 
     A set is dropped if a one-sided paired t-test on the reference images so far, drawn without
-    replacement, says that it is worse than the leader. Each test has the level 1 − confidence,
-    shared equally between the rounds. It is not shared between the sets too: their values rise and
-    fall together, and over many draws the choice was exact more often than `confidence` asks.
+    replacement, says that it is worse than the leader. The levels of all tests together make
+    1 − confidence, shared equally between the rounds and, in a round, the sets (Bonferroni). A
+    t-test takes means of 32 or more values for normal: it cannot know of a few reference images
+    that it has not seen and that carry the whole difference between two sets.
 
     Args:
         values: Function of m reference indices and p ascending pair indices that returns their
             output changes, (m, p).
         weights: (M, pairs); a set's value is the weighted sum of its pairs' values.
         num_references: N.
-        confidence: Least probability, over the draws of reference images, that a rival dropped the
-            set that all N of them would choose in no round; in (0, 1).
+        confidence: Probability, over the draws of reference images, that the set is the one that
+            all N of them would choose; in (0, 1).
         seed: Of the order in which reference images are used.
     """
     order = np.random.default_rng(seed).permutation(num_references)
@@ -93,7 +94,7 @@ def select(
         leader = int(means.argmax())
         gap = float(means[leader] - np.delete(means, leader).max()) if len(alive) > 1 else None
         exact = size == num_references
-        level = (1 - confidence) / max_rounds
+        level = (1 - confidence) / max_rounds / max(1, len(alive) - 1)
         left = means == means[leader] if exact else _undecided(shown, leader, num_references, level)
         rounds.append(Round(size, len(alive), int(left.sum())))
         if exact or left.sum() == 1:

@@ -14,6 +14,8 @@ import math
 import keras
 import tensorflow as tf
 
+_NUMBERS = itertools.count()  # names must differ within a model
+
 
 class Stage(keras.layers.Layer):
     """One linear map of a layer, called in its place, before the activation.
@@ -39,8 +41,7 @@ class Stage(keras.layers.Layer):
         kernel: keras.Variable | None,
         bias: keras.Variable | None,
     ) -> None:
-        weight = bias if kernel is None else kernel
-        super().__init__(name=f"{layer.name}_{weight.name}", dtype=layer.dtype_policy)
+        super().__init__(name=f"{layer.name}_stage_{next(_NUMBERS)}", dtype=layer.dtype_policy)
         self.supports_masking = layer.supports_masking
         self.layer, self.kernel, self.bias = layer, kernel, bias
 
@@ -212,13 +213,15 @@ class ScaleStage(Stage):
         return super().deltas(tf.transpose(gradient, [0, *rest, *self.axes]))
 
     def factor(self, inputs, outputs):
-        return self.deltas(self.normalise(inputs))[..., None]
+        factor = self.deltas(self.normalise(inputs))
+        return factor if self.groups == 1 else factor[..., None]
 
     def kernel_rows(self, kernel):
         return tf.reshape(kernel, [self.groups, 1, 1])
 
     def gradient_rows(self, factor, deltas):
-        return tf.reduce_sum(factor[:, None, :, :, 0] * deltas, axis=2)
+        factor = tf.reshape(factor, [tf.shape(factor)[0], 1, -1, self.groups])
+        return tf.reduce_sum(factor * deltas, axis=2)
 
 
 class EmbeddingStage(Stage):
@@ -276,8 +279,8 @@ def unfold(
     reach = [(window[axis] - 1) * dilation[axis] for axis in axes]
     spare = (want - 1) * list(strides) + reach + 1 - have
     missing = tf.maximum(spare, 0)
-    before = {"same": missing // 2, "valid": 0 * missing, "causal": missing}[padding]
-    inside = tf.stack([before, missing - before], axis=1)
+    before = {"same": missing // 2, "valid": 0 * missing, "causal": tf.constant(reach)}[padding]
+    inside = tf.stack([before, tf.maximum(missing - before, 0)], axis=1)
     padded = tf.pad(inputs, tf.pad(inside, [[1, 1], [0, 0]]))
     taps = []
     for tap in itertools.product(*map(range, window)):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,112 @@ def test_weights_shared_between_layers_go_the_generic_way():
     assert [row.contraction for row in plan] == ["gram", "generic", "generic"]
 
 
+def causal():
+    signal = keras.Input((10, 2))
+    x = layers.Conv1D(3, 3, strides=2, padding="causal")(signal)
+    return keras.Model(signal, layers.Dense(3)(layers.Flatten()(x)))
+
+
+def one_feature():
+    """Normalisation of a single feature meets a regulariser."""
+    image = keras.Input((4,))
+    x = layers.BatchNormalization()(layers.Dense(1)(image))
+    return keras.Model(image, layers.Dense(5, kernel_regularizer="l2")(x))
+
+
+def integers():
+    numbers = keras.Input((4,), dtype="int32")
+    return keras.Model(numbers, layers.Dense(3)(numbers))
+
+
+def double_precision():
+    image = keras.Input((4,))
+    x = layers.Flatten()(layers.Dense(4, dtype="float64", activation="tanh")(image))
+    return keras.Model(image, layers.Dense(3, dtype="float64")(x))
+
+
+def alike_names():
+    image = keras.Input((5, 5, 2))
+    x = layers.SeparableConv2D(3, 2, name="x")(image)
+    x = layers.Flatten()(layers.DepthwiseConv2D(2, name="x_depthwise")(x))
+    return keras.Model(image, layers.Dense(3)(x))
+
+
+def cancelling():
+    """A shift that the next layer takes back: its gradient is zero but for rounding."""
+    image = keras.Input((4, 5))
+    x = layers.LayerNormalization()(layers.BatchNormalization(axis=1, scale=False)(image))
+    return keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+
+
+@pytest.mark.parametrize(
+    "build", [causal, one_feature, integers, double_precision, alike_names, cancelling]
+)
+def test_special_cases(build):
+    used = check(models.randomised(build()))
+    assert "generic" not in used.values()
+
+
+def test_weights_that_an_operation_uses_too_are_noticed():
+    """No rule sees it, but the gradient differs from automatic differentiation's."""
+    image = keras.Input((4,))
+    first = layers.Dense(4, name="first")
+    x = keras.ops.matmul(first(image), first.kernel)
+    model = models.randomised(keras.Model(image, layers.Dense(3, use_bias=False)(x)))
+    with pytest.warns(UserWarning, match="one example at a time: first"):
+        scorer = EMOCScorer(model, regularizer=False)
+    inputs = tf.constant(models.inputs(model, 2))
+    variables = [variable.value for variable in model.trainable_variables]
+    with tf.GradientTape(persistent=True) as tape:
+        logits = model(inputs)
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits([1], logits[1:])
+        rows = tf.unstack(logits[0])
+    gradient = tape.gradient(loss, variables)
+    change = [
+        sum(
+            float(tf.reduce_sum(a * b))
+            for a, b in zip(tape.gradient(r, variables), gradient, strict=True)
+        )
+        for r in rows
+    ]
+    score = scorer.scores(inputs[:1], inputs[1:], [1])
+    assert score[0] == pytest.approx(np.abs(change).sum(), rel=1e-4)
+
+
+def test_adapters_go_the_generic_way():
+    dense = layers.Dense(4, name="adapted")
+    image = keras.Input((4,))
+    x = dense(image)
+    dense.enable_lora(2)
+    with pytest.warns(UserWarning, match="one example at a time: adapted"):
+        EMOCScorer(keras.Model(image, layers.Dense(3)(x)))
+
+
+class Penalised(layers.Layer):
+    def call(self, inputs):
+        self.add_loss(keras.ops.sum(inputs**2))
+        return inputs
+
+
+def test_losses_added_in_a_call_are_refused():
+    image = keras.Input((4,))
+    model = keras.Model(image, layers.Dense(3)(Penalised()(layers.Dense(4)(image))))
+    with pytest.raises(ValueError, match="losses of its weights alone, 0 regularisers, got 1"):
+        EMOCScorer(model)
+
+
+def test_an_operation_after_the_head_is_refused():
+    image = keras.Input((4,))
+    with pytest.raises(ValueError, match=r"ends in a linear Dense layer .*'softmax'"):
+        EMOCScorer(keras.Model(image, keras.ops.softmax(layers.Dense(3)(image))))
+
+
+@pytest.mark.parametrize("model", [None, len, keras.Sequential([layers.Dense(3)])])
+def test_what_is_no_model_is_refused(model):
+    with pytest.raises(ValueError, match=r"model: expected a built keras\.Model"):
+        EMOCScorer(model)
+
+
 ACTIVATIONS = st.sampled_from([None, "relu", "tanh", "softplus"])
 
 
@@ -126,6 +233,7 @@ def networks(draw):
             "dilation_rate": draw(st.integers(1, 2)) if stride == 1 else 1,
             "activation": draw(ACTIVATIONS),
             "use_bias": draw(st.booleans()),
+            "bias_regularizer": draw(st.sampled_from([None, "l2"])),
         }
         same = {"padding": "same", "activation": draw(ACTIVATIONS)}
         if kind == "conv":
@@ -146,14 +254,16 @@ def networks(draw):
             x = layers.Add()([x, layers.Conv2D(x.shape[-1], size, **same)(x)])
     x = draw(st.sampled_from([layers.Flatten, layers.GlobalAveragePooling2D]))()(x)
     if draw(st.booleans()):
-        x = layers.Dense(5, activation=draw(ACTIVATIONS))(x)
-    model = keras.Model(image, layers.Dense(draw(st.integers(2, 4)))(x))
+        x = layers.Dense(5, activation=draw(ACTIVATIONS), kernel_regularizer="l2")(x)
+    penalty = draw(st.sampled_from([None, "l2"]))
+    head = layers.Dense(draw(st.integers(2, 4)), kernel_regularizer=penalty)
+    model = keras.Model(image, head(x))
     return models.randomised(model, seed=draw(st.integers(0, 99)))
 
 
 @given(networks())
 @settings(
-    max_examples=15,
+    max_examples=12,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

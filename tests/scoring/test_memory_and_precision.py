@@ -18,9 +18,9 @@ def problem():
 def test_any_budget_gives_the_same_scores(problem):
     model, x, candidates = problem
     want = EMOCScorer(model).scores(x, candidates)
-    for budget in (1, 1 << 13, 1 << 16, 1 << 20):
-        scores = EMOCScorer(model, memory_budget=budget).scores(x, candidates)
-        np.testing.assert_allclose(scores, want, rtol=1e-5)
+    for budget, count in ((1, 3), (1 << 14, 50), (1 << 17, 150), (1 << 20, 150)):
+        scores = EMOCScorer(model, memory_budget=budget).scores(x, candidates[:count])
+        np.testing.assert_allclose(scores, want[:count], rtol=1e-5)
 
 
 @pytest.mark.parametrize("budget", [1 << 18, 1 << 20])
@@ -41,6 +41,9 @@ def test_what_is_held_fits_the_budget(problem, budget, monkeypatch):
 
     monkeypatch.setattr(scorer._changes, "changes", counted)
     scorer.scores(x, candidates)
+    assert budget / 20 < most < budget
+    most = 0
+    scorer.select_set(x, candidates, np.arange(150).reshape(50, 3))
     assert budget / 20 < most < budget
 
 
@@ -74,7 +77,7 @@ def test_bfloat16(name):
     images = models.inputs(model, 60)
     exact = reference.scores(model, images[:40], images[40:])
     scores = EMOCScorer(model, precision="bfloat16").scores(images[:40], images[40:])
-    assert 0 < np.abs(scores / exact - 1).max() < 0.02
+    assert 0 < np.abs(scores / exact - 1).max() < 5e-3
 
 
 def test_tensor_float_32_is_off_unless_asked_for(problem, monkeypatch):
