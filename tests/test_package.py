@@ -93,9 +93,11 @@ def test_the_readmes_other_scripts_run():
         "model": model,
         "reference_images": rng.normal(size=(4, 6, 6, 1)),
         "candidate_images": rng.normal(size=(7, 6, 6, 1)),
+        "sets": np.arange(12).reshape(4, 3),
     }
     exec(own + scores + policy, names)
     assert names["scores"].shape == (7,)
+    assert names["best"].index in range(4)
     state = fakes.make_state()
     assert state.candidate_mask[names["EntropyAgent"](seed=0).act({}, state)]
 
