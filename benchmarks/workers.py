@@ -88,7 +88,7 @@ def choose_set(problem: Problem, again: bool) -> dict[str, Any]:
     Args:
         problem: The problem.
         again: Whether it is not the first selection of its size in the process, as in a running
-            exploration: the memory is there then.
+            exploration. The peers have no such second run.
     """
     from emoc_tf.scoring import EMOCScorer
 

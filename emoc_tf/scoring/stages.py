@@ -64,7 +64,8 @@ class Stage(keras.layers.Layer):
 
     def kernel_rows(self, kernel: tf.Tensor) -> tf.Tensor:
         """Returns a tensor shaped like the kernel in the order of gradient rows, (G, O, F)."""
-        return tf.transpose(tf.reshape(kernel, [1, self.fan_in, self.units]), [0, 2, 1])
+        split = tf.reshape(kernel, [self.fan_in, self.groups, self.units])
+        return tf.transpose(split, [1, 2, 0])
 
     def gradient_rows(self, factor: tf.Tensor, deltas: tf.Tensor) -> tf.Tensor:
         """Returns Σ_s a_s ⊗ δ_s, (B, R, G·O·F), from a and δ (B, R, S, G·O)."""
@@ -145,10 +146,6 @@ class ConvStage(Stage):
         taps = tf.transpose(taps, [0, 1, 3, 2, 4])
         return tf.reshape(taps, [tf.shape(taps)[0], -1, self.groups, self.fan_in])
 
-    def kernel_rows(self, kernel):
-        split = tf.reshape(kernel, [self.fan_in, self.groups, self.units])
-        return tf.transpose(split, [1, 2, 0])
-
 
 class DepthwiseStage(Stage):
     """A convolution of each channel on its own, channels last: the channels are the groups."""
@@ -176,10 +173,6 @@ class DepthwiseStage(Stage):
         if self.groups == 1:
             return taps[..., 0]
         return tf.transpose(taps, [0, 1, 3, 2])
-
-    def kernel_rows(self, kernel):
-        split = tf.reshape(kernel, [self.fan_in, self.groups, self.units])
-        return tf.transpose(split, [1, 2, 0])
 
 
 class ScaleStage(Stage):
@@ -215,9 +208,6 @@ class ScaleStage(Stage):
     def factor(self, inputs, outputs):
         factor = self.deltas(self.normalise(inputs))
         return factor if self.groups == 1 else factor[..., None]
-
-    def kernel_rows(self, kernel):
-        return tf.reshape(kernel, [self.groups, 1, 1])
 
     def gradient_rows(self, factor, deltas):
         factor = tf.reshape(factor, [tf.shape(factor)[0], 1, -1, self.groups])
