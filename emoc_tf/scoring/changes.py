@@ -1,12 +1,13 @@
 """Output changes ‖J(x) g(x',y')‖₁ in batches, compiled once per model."""
 
+import functools
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf.scoring.factors import GradientFactors, Gradients, Pairs
+from emoc_tf.scoring.factors import Factors, GradientFactors, Gradients, Pairs
 
 
 class OutputChanges:
@@ -19,6 +20,7 @@ class OutputChanges:
         dtype: Of the product of explicit gradients.
 
     Attributes:
+        num_classes: C.
         factors: The model's gradients.
         jacobian: (images (B, ...)) → `Gradients`, J(x), a row for each output.
         changes: (J of B images, `Pairs` of n) → (B, n), ‖J(x) g‖₁.
@@ -28,7 +30,7 @@ class OutputChanges:
         self.factors = GradientFactors(model)
         self._model = model
         self._output = output
-        self._num_classes = model.output_shape[-1]
+        self.num_classes = model.output_shape[-1]
         self._regularizer = regularizer and bool(model.losses)
         self._dtype = dtype
         image = model.inputs[0]
@@ -38,6 +40,18 @@ class OutputChanges:
         self.jacobian = tf.function(self._jacobian).get_concrete_function(self._images)
         jacobian = _open(self.jacobian.structured_outputs)
         self.changes = tf.function(self._changes).get_concrete_function(jacobian, pairs)
+        self._pairs = pairs
+
+    @functools.cached_property
+    def last(self) -> Callable[..., tuple[tf.Tensor, list[Factors]]]:
+        """Function of images (B, ...): their logits and what the last dense layers have of J."""
+        return tf.function(self._last).get_concrete_function(self._images)
+
+    @functools.cached_property
+    def last_changes(self) -> Callable[..., tf.Tensor]:
+        """Function of that and `Pairs` of n: ‖J(x) g‖₁ summed over these layers alone, (B, n)."""
+        _, jacobian = _open(self.last.structured_outputs)
+        return tf.function(self._last_changes).get_concrete_function(jacobian, self._pairs)
 
     def _gradient_function(self, width: int) -> Callable[..., Pairs]:
         """Returns the function of images and `width` labels each, traced on first use."""
@@ -68,7 +82,7 @@ class OutputChanges:
 
     def jacobian_bytes(self, shape: tuple[int, ...], num_pairs: int) -> int:
         """About what a reference image takes while J is computed and meets `num_pairs` pairs."""
-        jacobian = self.factors.gradient_bytes(self._num_classes, self._dtype, shape)
+        jacobian = self.factors.gradient_bytes(self.num_classes, self._dtype, shape)
         return jacobian + self.factors.change_bytes(num_pairs)
 
     def tensor(self, images: np.ndarray) -> tf.Tensor:
@@ -94,16 +108,23 @@ class OutputChanges:
         change = self.factors.change(jacobian, pairs, self._penalty_gradient())
         return tf.reduce_sum(tf.abs(change), axis=1)
 
+    def _last(self, images: tf.Tensor) -> tuple[tf.Tensor, list[Factors]]:
+        return self.factors.last_dense(images, self._output_seeds)
+
+    def _last_changes(self, jacobian: list[Factors], pairs: Pairs) -> tf.Tensor:
+        change = self.factors.last_change(jacobian, pairs, self._penalty_gradient())
+        return tf.reduce_sum(tf.abs(change), axis=1)
+
     def _output_seeds(self, logits: tf.Tensor) -> tf.Tensor:
         """Returns the rows of ∂f/∂logits, (B, C, C)."""
         if self._output == "logits":
-            rows = tf.eye(self._num_classes, dtype=logits.dtype)
+            rows = tf.eye(self.num_classes, dtype=logits.dtype)
             return tf.tile(rows[None], [tf.shape(logits)[0], 1, 1])
         posterior = tf.nn.softmax(logits)
         # Row c is p_c·(e_c − p).
         rows = [
             -posterior[:, c, None] * residual(posterior, tf.fill(tf.shape(posterior)[:1], c))
-            for c in range(self._num_classes)
+            for c in range(self.num_classes)
         ]
         return tf.stack(rows, axis=1)
 

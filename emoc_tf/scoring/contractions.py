@@ -87,7 +87,7 @@ def merged_factors(
     stage: Stage,
     uses: Sequence[int],
     taps: Sequence[tuple[tf.Tensor, tf.Tensor]],
-    rows: Sequence[Sequence[tf.Tensor]],
+    rows: Sequence[Mapping[int, tf.Tensor] | Sequence[tf.Tensor]],
 ) -> Factors:
     """Returns a stage's factors; several uses of it are more positions.
 
@@ -95,7 +95,7 @@ def merged_factors(
         stage: The stage.
         uses: Indices of its taps.
         taps: Inputs and outputs z, as a probe shows them.
-        rows: R rows of gradients with respect to every z.
+        rows: R rows of gradients with respect to the z of each tap.
     """
     found = []
     for use in uses:

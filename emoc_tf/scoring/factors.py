@@ -6,7 +6,7 @@ where differentiating with respect to the weights would add the examples up.
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -15,7 +15,7 @@ import tensorflow as tf
 from emoc_tf.networks import check_model, functional
 from emoc_tf.scoring import contractions
 from emoc_tf.scoring.contractions import Factors
-from emoc_tf.scoring.layers import inner_layers, known_stages, probe, size
+from emoc_tf.scoring.layers import Use, inner_layers, known_stages, probe, size
 from emoc_tf.scoring.stages import Stage
 from emoc_tf.scoring.verification import verified
 
@@ -80,6 +80,12 @@ class GradientFactors:
         model: A functional or Sequential model that ends in a linear Dense layer. It is not
             changed, and later changes of its weights are seen.
 
+    Attributes:
+        plan: How the gradients of each trainable layer are multiplied.
+        last: The dense layers at the model's end, whose factors cost little more than a forward
+            pass.
+        explicit_size: Parameters whose gradients are kept as they are.
+
     Raises:
         ValueError: The model is of another kind.
     """
@@ -107,6 +113,7 @@ class GradientFactors:
             for stage in stages
         ]
         self._factored = [each for each in self._layers if each.plan.contraction != "explicit"]
+        self.last = self._last_dense(uses)
         self.plan = [each.plan for each in self._layers]
         if self._generic:
             self.plan += [self._generic_plan(layer) for layer in slow]
@@ -125,6 +132,16 @@ class GradientFactors:
         best = min(costs, key=costs.__getitem__)
         plan = LayerPlan(stage.layer.name, best, total, size(stage), costs[best])
         return _Layer(stage, list(positions), plan)
+
+    def _last_dense(self, uses: Sequence[Use]) -> list["_Layer"]:
+        """Returns the dense layers that nothing but dense layers follow."""
+        layers, last = {id(each.stage): each for each in self._layers}, []
+        for use in reversed(uses):
+            layer = layers[id(use.stage)]
+            if layer.plan.contraction != "gram" or layer.plan.positions != 1:
+                break
+            last.append(layer)
+        return last
 
     def _generic_plan(self, layer: keras.Layer) -> LayerPlan:
         parameters = sum(math.prod(variable.shape) for variable in layer.trainable_variables)
@@ -166,17 +183,9 @@ class GradientFactors:
             dtype: Of the explicit part.
             direction: What is added to the explicit part, a tensor per variable, by its id.
         """
-        with tf.GradientTape(persistent=True) as tape:
-            logits, taps = self._probe(images, training=False)
-        seeds = make_seeds(logits)
-        outputs = [output for _, output in taps]
-        rows = [
-            tape.gradient(logits, outputs, output_gradients=seed, unconnected_gradients="zero")
-            for seed in tf.unstack(seeds, axis=1)
-        ]
+        _, seeds, found = self._factors(images, make_seeds, self._layers)
         explicit, factors = [], []
-        for each in self._layers:
-            own = contractions.merged_factors(each.stage, each.uses, taps, rows)
+        for each, own in zip(self._layers, found, strict=True):
             if each.plan.contraction == "explicit":
                 explicit += contractions.explicit_rows(each.stage, own)
             else:
@@ -189,6 +198,37 @@ class GradientFactors:
         if not explicit:
             explicit.append(tf.zeros([tf.shape(seeds)[0], seeds.shape[1], 0], dtype))
         return Gradients(tf.concat([tf.cast(part, dtype) for part in explicit], -1), factors)
+
+    def last_dense(
+        self, images: tf.Tensor, make_seeds: Callable[[tf.Tensor], tf.Tensor]
+    ) -> tuple[tf.Tensor, list[Factors]]:
+        """Returns the logits and the factors of `last`, as `gradients` has them.
+
+        A forward pass and the head's backward passes are all it takes.
+        """
+        logits, _, found = self._factors(images, make_seeds, self.last)
+        return logits, found
+
+    def _factors(
+        self,
+        images: tf.Tensor,
+        make_seeds: Callable[[tf.Tensor], tf.Tensor],
+        wanted: Sequence["_Layer"],
+    ) -> tuple[tf.Tensor, tf.Tensor, list[Factors]]:
+        """Returns logits, seeds and the factors of some layers."""
+        with tf.GradientTape(persistent=True) as tape:
+            logits, taps = self._probe(images, training=False)
+        seeds = make_seeds(logits)
+        uses = [use for each in wanted for use in each.uses]
+        outputs = [taps[use][1] for use in uses]
+        rows = []
+        for seed in tf.unstack(seeds, axis=1):
+            deltas = tape.gradient(
+                logits, outputs, output_gradients=seed, unconnected_gradients="zero"
+            )
+            rows.append(dict(zip(uses, deltas, strict=True)))
+        found = [contractions.merged_factors(each.stage, each.uses, taps, rows) for each in wanted]
+        return logits, seeds, found
 
     def _generic_rows(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         variables = _values(self._generic)
@@ -242,6 +282,26 @@ class GradientFactors:
             if direction:
                 total += contractions.project(each.stage, own, direction)[..., None]
         return total
+
+    def last_change(
+        self, jacobian: Sequence[Factors], pairs: Pairs, direction: Mapping[int, tf.Tensor]
+    ) -> tf.Tensor:
+        """Returns the part of `change` that comes from the layers `last`.
+
+        Args:
+            jacobian: What `last_dense` returned for the images x.
+            pairs: What `prepare` returned.
+            direction: As for `change`.
+        """
+        total = tf.zeros([], self._dtype)
+        for each, own in zip(self.last, jacobian, strict=True):
+            total += contractions.change(*_shape(each), own, pairs.factored[self._place(each)])
+            if direction:
+                total += contractions.project(each.stage, own, direction)[..., None]
+        return total
+
+    def _place(self, layer: "_Layer") -> int:
+        return next(i for i, each in enumerate(self._factored) if each is layer)
 
     def _explicit_directions(self, direction: Mapping[int, tf.Tensor]) -> list[tf.Tensor]:
         """Returns the direction in the parts and the order of explicit rows, flat."""

@@ -67,6 +67,14 @@ def check_images(images: np.ndarray, name: str, shape: tuple[int | None, ...]) -
     return images
 
 
+def check_logits(logits: np.ndarray, name: str) -> None:
+    """Raises a ValueError unless (n, C) outputs of a model are finite."""
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        bad = int(np.argmin(finite))
+        raise ValueError(f"{name}: expected finite model outputs, got {logits[bad]} at {bad}")
+
+
 def check_labels(labels: np.ndarray, count: int, num_classes: int) -> np.ndarray:
     """Returns labels as (count,) int64 columns of the model's output.
 

@@ -1,19 +1,26 @@
 """Scores of (image, label) pairs in chunks: memory bounded, shapes from a small set."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from emoc_tf.networks import FORWARD_BATCH
 from emoc_tf.scoring.changes import OutputChanges
+from emoc_tf.scoring.contractions import Factors
 from emoc_tf.scoring.factors import Pairs
+from emoc_tf.scoring.labels import check_logits
+from emoc_tf.scoring.selection import Sample
 
 # Constants, never free memory: batches decide the order of summation, and equal seeds must give
 # equal bits. The product is at its best with many rows of J and many pairs.
-GRADIENT_BATCH = 64
-REFERENCE_BATCH = 64
+GRADIENT_BATCH = 128
+REFERENCE_BATCH = 32
 BLOCK = 2048
+MANY_PAIRS = 2048  # that are worth the tracing of a function for several labels an image
+LAST_BATCHES = 4  # of FORWARD_BATCH reference images: their last layers meet pairs together
 
 
 class PairScores:
@@ -39,9 +46,10 @@ class PairScores:
     ) -> None:
         self._changes = changes
         self._budget = memory_budget
-        self._reference, self._images = reference, images
+        self.reference, self._images = reference, images
         self._image_of, self._label_of = image_of, label_of
-        self._kept: list[Block] = []
+        self._kept: Block | None = None
+        self._last: list[list[Factors]] | None = None
 
     def means(self) -> np.ndarray:
         """Returns (1/N) Σ_x ‖J(x) g‖₁ of all pairs, (pairs,) float64: Eq. 4."""
@@ -50,74 +58,94 @@ class PairScores:
         for part in np.array_split(pairs, _ceil(len(pairs), half // self._changes.pair_bytes)):
             blocks = list(self._blocks(part))
             totals = [tf.zeros([], tf.float64) for _ in blocks]
-            for images, real in self._batches(np.arange(len(self._reference)), half):
+            for images, real in self._batches(np.arange(len(self.reference)), half):
                 jacobian = self._changes.jacobian(images)
                 for index, block in enumerate(blocks):
                     values = self._changes.changes(jacobian, block.gradients)[:real]
                     totals[index] += tf.reduce_sum(tf.cast(values, tf.float64), axis=0)
             for block, total in zip(blocks, totals, strict=True):
-                means[block.pairs] = total.numpy() / len(self._reference)
+                means[block.pairs] = total.numpy() / len(self.reference)
         return _finite(means)
 
-    def values(self, references: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-        """Returns ‖J(x) g‖₁ of some pairs on some reference images, (m, p).
+    def sample(self, references: np.ndarray, pairs: np.ndarray) -> Sample:
+        """Returns the output changes of some pairs on some reference images.
 
-        Gradients are kept for the next call where they fit: in an elimination each call asks for
-        some of the pairs of the one before. Otherwise they are computed anew for each batch of
-        reference images.
+        Gradients of few pairs are kept for the next call: in an elimination each call asks for
+        some of the pairs of the one before. Those of many pairs are computed, used and dropped
+        batch by batch: to compute some of them again costs less than to hold all of them.
 
         Args:
             references: (m,) indices.
             pairs: (p,) indices, ascending.
         """
+        last, kept = self._last_of_reference(), self._keep(pairs)
+        changes = np.empty((len(references), len(pairs)))
+        control, control_mean = np.zeros_like(changes), np.zeros(len(pairs))
         quarter = self._budget // 4
-        fits = len(pairs) * self._changes.pair_bytes <= 3 * quarter
-        self._kept = self._keep(pairs) if fits else []
-        rows = []
-        for images, real in self._batches(references, quarter):
-            jacobian = self._changes.jacobian(images)
-            found = [
-                (block.pairs, self._changes.changes(jacobian, block.gradients)[:real])
-                for block in self._kept or self._blocks(pairs)
+        size = self._batch_size(quarter)
+        if kept is None:  # J of as many images as there is room for meets each batch of gradients
+            size = max(size, quarter // (self._changes.num_classes * self._changes.pair_bytes))
+        for start in range(0, len(references), size):
+            rows = slice(start, start + size)
+            jacobians = [
+                (self._changes.jacobian(images), real)
+                for images, real in self._batches(references[rows], quarter)
             ]
-            columns = np.concatenate([index for index, _ in found])
-            rows.append(tf.concat([values for _, values in found], axis=1))
-        order = np.argsort(columns, kind="stable")
-        chosen = order[np.searchsorted(columns, pairs, sorter=order)]
-        return _finite(tf.concat(rows, 0).numpy()[:, chosen])
+            for block in self._gradients(pairs) if kept is None else [kept]:
+                wanted, here = _common(pairs, block.pairs)
+                found = [self._changes.changes(j, block.gradients)[:real] for j, real in jacobians]
+                changes[rows, wanted] = tf.concat(found, 0).numpy()[:, here]
+                if start == 0 and last:
+                    by_last = [self._changes.last_changes(part, block.gradients) for part in last]
+                    by_last = tf.concat(by_last, 0).numpy()[: len(self.reference), here]
+                    control[:, wanted] = by_last[references]
+                    control_mean[wanted] = by_last.mean(axis=0, dtype=np.float64)
+        return Sample(_finite(changes), control, control_mean)
 
-    def _keep(self, pairs: np.ndarray) -> list["Block"]:
-        """Returns the gradients of some pairs, and maybe of more, from the last call's if there."""
-        known = np.concatenate([pairs[:0], *(block.pairs for block in self._kept)])
-        if not np.isin(pairs, known).all():
-            self._kept = []  # frees the memory before it is needed
-            return list(self._blocks(pairs))
-        if len(pairs) > len(known) // 2:
-            return self._kept
-        for index, block in enumerate(self._kept):
-            self._kept[index] = block.take(pairs)  # one by one: the old one goes
-        joined = np.concatenate([block.pairs for block in self._kept])
-        if len(joined) > BLOCK:
-            return self._kept
-        parts = [block.gradients for block in self._kept]
-        return [Block(joined, tf.nest.map_structure(lambda *part: tf.concat(part, 0), *parts))]
+    def _last_of_reference(self) -> list[list[Factors]]:
+        """Returns what the last dense layers have of J on all reference images, or nothing.
+
+        They are found once, while the logits of all reference images are checked, and kept if
+        they fit a quarter of the budget.
+        """
+        if self._last is None:
+            parts, fits = [], True
+            for start in range(0, len(self.reference), FORWARD_BATCH):
+                images = self.reference[start : start + FORWARD_BATCH]
+                images = images[_padded(np.arange(len(images)), FORWARD_BATCH)]
+                logits, factors = self._changes.last(self._changes.tensor(images))
+                check_logits(logits.numpy(), "reference")
+                count = start // FORWARD_BATCH + 1
+                fits = fits and 0 < count * _bytes(factors) <= self._budget // 4
+                if fits:
+                    parts.append(factors)
+            groups = [parts[i : i + LAST_BATCHES] for i in range(0, len(parts), LAST_BATCHES)]
+            self._last = [_concatenated(group) for group in groups] if fits else []
+        return self._last
+
+    def _keep(self, pairs: np.ndarray) -> "Block | None":
+        """Returns the gradients of few pairs, and maybe of more, from the last call's if there."""
+        if len(pairs) * self._changes.pair_bytes > self._budget // 8:
+            return None
+        if self._kept is None or not np.isin(pairs, self._kept.pairs).all():
+            self._kept = None  # frees the memory before it is needed
+            self._kept = _joined(self._gradients(pairs))
+        elif 2 * len(pairs) <= len(self._kept.pairs):
+            self._kept = self._kept.take(pairs)
+        return self._kept
 
     def _blocks(self, pairs: np.ndarray) -> Iterator["Block"]:
-        """Yields the gradients of some pairs, those of an image from one forward pass."""
-        quarter = self._budget // 4
-        most = max(1, min(BLOCK, quarter // self._changes.pair_bytes))
-        size = quarter // self._changes.gradient_bytes(self._images.shape[1:])
-        size = max(1, min(GRADIENT_BATCH, most, size))
+        """Yields the gradients of some pairs in blocks for the product."""
+        most = max(1, min(BLOCK, self._budget // 4 // self._changes.pair_bytes))
         for part in np.array_split(pairs, _ceil(len(pairs), most)):
-            batches = [
-                Block(batch.ravel(), self._changes.gradients(self._images_of(batch), labels))
-                for batch, labels in self._pair_batches(part, size)
-            ]
-            gradients = [batch.gradients for batch in batches]
-            yield Block(
-                np.concatenate([batch.pairs for batch in batches]),
-                tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *gradients),
-            )
+            yield _joined(self._gradients(part))
+
+    def _gradients(self, pairs: np.ndarray) -> Iterator["Block"]:
+        """Yields the gradients of some pairs in batches, those of an image together."""
+        size = self._budget // 4 // self._changes.gradient_bytes(self._images.shape[1:])
+        size = max(1, min(GRADIENT_BATCH, size))
+        for batch, labels in self._pair_batches(pairs, size):
+            yield Block(batch.ravel(), self._changes.gradients(self._images_of(batch), labels))
 
     def _pair_batches(
         self, pairs: np.ndarray, size: int
@@ -132,13 +160,19 @@ class PairScores:
     def _images_of(self, batch: np.ndarray) -> tf.Tensor:
         return self._changes.tensor(self._images[self._image_of[batch[:, 0]]])
 
+    @property
+    def _jacobian_bytes(self) -> int:
+        return self._changes.jacobian_bytes(self.reference.shape[1:], BLOCK)
+
+    def _batch_size(self, room: int) -> int:
+        return max(1, min(REFERENCE_BATCH, room // self._jacobian_bytes))
+
     def _batches(self, references: np.ndarray, room: int) -> Iterator[tuple[tf.Tensor, int]]:
         """Yields batches of reference images and how many are real; the others pad the tail."""
-        size = room // self._changes.jacobian_bytes(self._reference.shape[1:], BLOCK)
-        size = max(1, min(REFERENCE_BATCH, size))
+        size = self._batch_size(room)
         for start in range(0, len(references), size):
             batch = references[start : start + size]
-            yield self._changes.tensor(self._reference[_padded(batch, size)]), len(batch)
+            yield self._changes.tensor(self.reference[_padded(batch, size)]), len(batch)
 
 
 class Block(NamedTuple):
@@ -154,6 +188,26 @@ class Block(NamedTuple):
             self.pairs[rows],
             tf.nest.map_structure(lambda part: tf.gather(part, rows), self.gradients),
         )
+
+
+def _joined(blocks: Iterable[Block]) -> Block:
+    pairs, gradients = zip(*blocks, strict=True)
+    return Block(np.concatenate(pairs), _concatenated(gradients))
+
+
+def _concatenated(structures: Sequence):
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *structures)
+
+
+def _common(pairs: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where in ascending `pairs`, and where in `others`, what they share is."""
+    place = np.minimum(np.searchsorted(pairs, others), len(pairs) - 1)
+    here = np.flatnonzero(pairs[place] == others)
+    return place[here], here
+
+
+def _bytes(tensors: list[Factors]) -> int:
+    return sum(part.dtype.size * math.prod(part.shape) for part in tf.nest.flatten(tensors))
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
@@ -172,7 +226,8 @@ def _ceil(count: int, size: int) -> int:
 def _by_image(pairs: np.ndarray, image_of: np.ndarray, widest: int) -> Iterator[np.ndarray]:
     """Yields (images, L) arrays of pairs, L of an image in a row, for L = ..., 4, 2, 1.
 
-    With powers of two few functions are traced, whatever the number of labels.
+    With powers of two few functions are traced. Tracing takes longer than some hundred forward
+    passes, so L > 1 is for many pairs only.
 
     Args:
         pairs: (p,) indices.
@@ -181,7 +236,8 @@ def _by_image(pairs: np.ndarray, image_of: np.ndarray, widest: int) -> Iterator[
     """
     _, start, count = np.unique(image_of, return_index=True, return_counts=True)
     for width in [1 << power for power in reversed(range(widest.bit_length()))]:
-        while (many := count >= width).any():
+        enough = MANY_PAIRS if width > 1 else 1
+        while width * np.count_nonzero(many := count >= width) >= enough:
             yield pairs[start[many, None] + np.arange(width)]
             start, count = start + width * many, count - width * many
 

@@ -19,6 +19,7 @@ from emoc_tf.scoring.labels import (
     check_images,
     check_label_mode,
     check_labels,
+    check_logits,
     check_output,
     check_regularizer,
     check_sets,
@@ -213,7 +214,7 @@ class EMOCScorer:
             scores = weights @ self._means(pairs)
             return best_of(scores, len(reference) * weights.shape[1])
         with _tensor_float_32(self._precision == "tf32"):
-            return select(pairs.values, weights, len(reference), confidence, int(seed))
+            return select(pairs.sample, weights, len(reference), confidence, int(seed))
 
     def _pairs_of_sets(
         self,
@@ -264,9 +265,7 @@ class EMOCScorer:
         """Returns (n, C) logits after checking that they are finite."""
         with _tensor_float_32(False):
             logits = in_batches(self._predict, images, self.model.inputs[0].dtype)
-        if not np.isfinite(logits).all():
-            bad = int(np.argmin(np.isfinite(logits).all(axis=1)))
-            raise ValueError(f"{name}: expected finite model outputs, got {logits[bad]} at {bad}")
+        check_logits(logits, name)
         return logits
 
     def _pairs(
@@ -276,10 +275,10 @@ class EMOCScorer:
         image_of: np.ndarray,
         label_of: np.ndarray,
     ) -> PairScores:
-        self._logits(reference, "reference")  # before the long work
         return PairScores(self._changes, self._memory_budget, reference, images, image_of, label_of)
 
     def _means(self, pairs: PairScores) -> np.ndarray:
+        self._logits(pairs.reference, "reference")  # checked before the long work
         with _tensor_float_32(self._precision == "tf32"):
             return pairs.means()
 

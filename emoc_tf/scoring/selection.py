@@ -3,7 +3,10 @@
 All sets are scored on the same few reference images. Sets that are worse than the leader beyond
 doubt are dropped, the others get twice as many reference images, until one is left or all
 reference images are used. Since sets are compared on the same images, what makes an image
-sensitive to all of them cancels.
+sensitive to all of them cancels. Much of the rest is explained by a control variate: the output
+changes that the last dense layers alone would make, which are cheap enough to be known on all
+reference images. See Cochran, Sampling Techniques (3rd ed. 1977), chapter 7, for the regression
+estimator.
 """
 
 import math
@@ -14,6 +17,20 @@ import numpy as np
 from scipy import sparse, stats
 
 FIRST_REFERENCES = 32
+
+
+class Sample(NamedTuple):
+    """Output changes of p pairs on m reference images.
+
+    Attributes:
+        changes: (m, p), ‖J(x) g(x',y')‖₁.
+        control: (m, p), of a control variate; zeros where there is none.
+        control_mean: (p,), mean of the control variate over all reference images.
+    """
+
+    changes: np.ndarray
+    control: np.ndarray
+    control_mean: np.ndarray
 
 
 class Round(NamedTuple):
@@ -54,23 +71,23 @@ class Selection(NamedTuple):
 
 
 def select(
-    values: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    sample: Callable[[np.ndarray, np.ndarray], Sample],
     weights: sparse.csr_array,
     num_references: int,
     confidence: float,
     seed: int,
 ) -> Selection:
-    """Returns the set with the highest mean value, by correlated elimination.
+    """Returns the set with the highest mean output change, by correlated elimination.
 
     A set is dropped if a one-sided paired t-test on the reference images so far, drawn without
-    replacement, says that it is worse than the leader. The levels of all tests together make
-    1 − confidence, shared equally between the rounds and, in a round, the sets (Bonferroni). A
-    t-test takes means of 32 or more values for normal: it cannot know of a few reference images
-    that it has not seen and that carry the whole difference between two sets.
+    replacement, says that it is worse than the leader; the difference is the regression estimate
+    with the control variate. The levels of all tests together make 1 − confidence, shared equally
+    between the rounds and, in a round, the sets (Bonferroni). A t-test takes means of 32 or more
+    values for normal: it cannot know of a few reference images that it has not seen and that carry
+    the whole difference between two sets.
 
     Args:
-        values: Function of m reference indices and p ascending pair indices that returns their
-            output changes, (m, p).
+        sample: Function of m reference indices and p ascending pair indices.
         weights: (M, pairs); a set's value is the weighted sum of its pairs' values.
         num_references: N.
         confidence: Probability, over the draws of reference images, that the set is the one that
@@ -80,20 +97,21 @@ def select(
     order = np.random.default_rng(seed).permutation(num_references)
     alive = _distinct(weights)
     max_rounds = 1 + max(0, math.ceil(math.log2(num_references / FIRST_REFERENCES)))
-    shown = np.empty((0, len(alive)))  # [references so far, sets alive]
+    shown = Sample(*np.empty((2, 0, len(alive))), np.empty(len(alive)))  # of the sets alive
     rounds: list[Round] = []
     evaluated = 0
     while True:
-        size = min(num_references, max(FIRST_REFERENCES, 2 * len(shown)))
+        used = len(shown.changes)
+        size = min(num_references, max(FIRST_REFERENCES, 2 * used))
         own = weights[alive]
         pairs = np.unique(own.indices)
-        more = values(order[len(shown) : size], pairs) @ own[:, pairs].T
-        shown = np.concatenate([shown, more])
-        evaluated += len(more) * len(pairs)
-        means = shown.mean(axis=0)
+        more = [part @ own[:, pairs].T for part in sample(order[used:size], pairs)]
+        shown = Sample(*(np.concatenate(p) for p in zip(shown[:2], more[:2], strict=True)), more[2])
+        evaluated += (size - used) * len(pairs)
+        exact = size == num_references
+        means = shown.changes.mean(axis=0) if exact else _regression(shown)[0]
         leader = int(means.argmax())
         gap = float(means[leader] - np.delete(means, leader).max()) if len(alive) > 1 else None
-        exact = size == num_references
         level = (1 - confidence) / max_rounds / max(1, len(alive) - 1)
         left = means == means[leader] if exact else _undecided(shown, leader, num_references, level)
         rounds.append(Round(size, len(alive), int(left.sum())))
@@ -107,7 +125,8 @@ def select(
                 num_references * weights.shape[1],
                 tuple(rounds),
             )
-        alive, shown = alive[left], shown[:, left]
+        alive = alive[left]
+        shown = Sample(shown.changes[:, left], shown.control[:, left], shown.control_mean[left])
 
 
 def best_of(scores: np.ndarray, pairs: int) -> Selection:
@@ -117,12 +136,34 @@ def best_of(scores: np.ndarray, pairs: int) -> Selection:
     return Selection(index, float(scores[index]), gap, True, pairs, pairs, ())
 
 
-def _undecided(shown: np.ndarray, leader: int, total: int, level: float) -> np.ndarray:
+def _undecided(shown: Sample, leader: int, total: int, level: float) -> np.ndarray:
     """Returns which sets are not worse than the leader beyond doubt, the leader included."""
-    count = len(shown)
-    behind = shown[:, [leader]] - shown
-    error = behind.std(axis=0, ddof=1) * math.sqrt((1 - count / total) / count)
-    return behind.mean(axis=0) <= stats.t.isf(level, count - 1) * error
+    count = len(shown.changes)
+    behind = Sample(*(part[..., [leader]] - part for part in shown))
+    mean, deviation = _regression(behind)
+    error = deviation * math.sqrt((1 - count / total) / count)
+    left = mean <= stats.t.isf(level, count - 2) * error
+    left[leader] = True
+    return left
+
+
+def _regression(shown: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """Returns each column's mean over all reference images and the deviation around the line.
+
+    The mean is estimated from its regression on the control variate: ȳ + β (X̄ − x̄).
+    """
+    count = len(shown.changes)
+    changes = shown.changes - shown.changes.mean(axis=0)
+    control = shown.control - shown.control.mean(axis=0)
+    spread = (control**2).sum(axis=0)
+    # A control variate that is constant up to rounding explains nothing.
+    explains = spread > 1e-12 * (shown.control**2).sum(axis=0)
+    slope = np.where(
+        explains, (changes * control).sum(axis=0) / np.where(explains, spread, 1.0), 0.0
+    )
+    mean = shown.changes.mean(axis=0) + slope * (shown.control_mean - shown.control.mean(axis=0))
+    deviation = np.sqrt(((changes - slope * control) ** 2).sum(axis=0) / (count - 2))
+    return mean, deviation
 
 
 def _distinct(weights: sparse.csr_array) -> np.ndarray:

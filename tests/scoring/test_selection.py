@@ -8,8 +8,18 @@ from emoc_tf.scoring import EMOCScorer, pairs, reference, selection
 from tests.scoring import models
 
 
-def lookup(values):
-    return lambda references, columns: values[np.ix_(references, columns)]
+def lookup(values, control=None):
+    """Returns what `select` asks, on known values."""
+    control = np.zeros_like(values) if control is None else control
+
+    def sample(references, columns):
+        return selection.Sample(
+            values[np.ix_(references, columns)],
+            control[np.ix_(references, columns)],
+            control[:, columns].mean(axis=0),
+        )
+
+    return sample
 
 
 def made_up(rng, sets=60, references=400, noise=1.0):
@@ -38,11 +48,52 @@ def test_calibration():
     assert np.mean(rounds) < 0.6
 
 
+@pytest.mark.parametrize("kind", ["explains much", "misleads", "constant"])
+def test_control_variates(kind):
+    """A good one saves reference images; none may cost the promise."""
+    hits, used, without = [], [], []
+    for draw in range(120):
+        rng = np.random.default_rng(draw)
+        values = rng.lognormal(0, 1, (600, 40))
+        if kind == "explains much":
+            control = values**0.9 + rng.normal(0, 0.1, values.shape)
+        elif kind == "misleads":
+            control = rng.lognormal(0, 1, (600, 40)) - values**0.5
+        else:
+            control = np.full_like(values, 3.0)
+        found = selection.select(lookup(values, control), each_its_own(40), 600, 0.9, seed=draw)
+        hits.append(found.index == values.mean(axis=0).argmax())
+        used.append(found.pairs_evaluated)
+        plain = selection.select(lookup(values), each_its_own(40), 600, 0.9, seed=draw)
+        without.append(plain.pairs_evaluated)
+    assert np.mean(hits) >= 0.9
+    if kind == "explains much":
+        assert np.mean(used) < np.mean(without) / 3
+    else:
+        assert np.mean(used) < np.mean(without) * 1.1
+
+
+def test_the_mean_of_the_control_is_needed():
+    """With a wrong mean of the control variate the choice is wrong: the test above can fail."""
+    hits = []
+    for draw in range(60):
+        rng = np.random.default_rng(draw)
+        values = rng.lognormal(0, 1, (600, 40))
+
+        def biased(references, columns, values=values):
+            found = lookup(values, values)(references, columns)
+            return found._replace(control_mean=np.arange(40.0)[columns])
+
+        found = selection.select(biased, each_its_own(40), 600, 0.9, seed=draw)
+        hits.append(found.index == values.mean(axis=0).argmax())
+    assert np.mean(hits) < 0.5
+
+
 def test_the_tests_are_needed(monkeypatch):
     """Trusting the first reference images is wrong too often: the test above can fail."""
 
     def trust(shown, leader, total, level):
-        return np.arange(shown.shape[1]) == leader
+        return np.arange(shown.changes.shape[1]) == leader
 
     monkeypatch.setattr(selection, "_undecided", trust)
     hits = []
@@ -60,7 +111,7 @@ def test_what_is_told_about_it():
 
     def counted(references, columns):
         asked.append(len(references) * len(columns))
-        return values[np.ix_(references, columns)]
+        return lookup(values)(references, columns)
 
     found = selection.select(counted, each_its_own(60), 400, 0.95, seed=0)
     assert found.index == 7
@@ -153,3 +204,50 @@ def test_bad_arguments(scored):
     broken[-1] = np.nan
     with pytest.raises(ValueError, match="reference: expected finite numbers, got nan"):
         scorer.select_set(broken, images, sets)
+
+
+@pytest.mark.parametrize("budget", [1 << 11, 1 << 31])
+@pytest.mark.parametrize("output", ["logits", "softmax"])
+def test_samples(output, budget, monkeypatch):
+    """Output changes as the reference has them; the control variate as if all else were frozen."""
+    monkeypatch.setattr(pairs, "REFERENCE_BATCH", 4)
+    monkeypatch.setattr(pairs, "GRADIENT_BATCH", 4)
+    model = models.make("convolutional", scale=2.0)
+    images = models.images(40, model.input_shape[1:])
+    x, candidates = images[:25], images[25:]
+    labels = np.arange(15) % model.output_shape[-1]
+    scorer = EMOCScorer(model, output, memory_budget=budget)
+    every = np.arange(15)
+    known = scorer._pairs(x, candidates, every, labels)
+    literal = reference.scores(model, x, candidates, labels, output)
+    first = known.sample(np.arange(25), every)
+    np.testing.assert_allclose(first.changes.mean(axis=0), literal, rtol=1e-4)
+    some = known.sample(np.array([20, 3, 7]), np.array([2, 3, 11]))
+    rows = np.ix_([20, 3, 7], [2, 3, 11])
+    np.testing.assert_allclose(some.changes, first.changes[rows], rtol=1e-5)
+    np.testing.assert_allclose(some.control, first.control[rows], rtol=1e-5)
+    np.testing.assert_allclose(some.control_mean, first.control_mean[[2, 3, 11]], rtol=1e-5)
+    if budget < 1 << 20:
+        assert not first.control.any()
+        return
+    last = {layer.plan.layer for layer in scorer._changes.factors.last}
+    assert last
+    for layer in model.layers:
+        layer.trainable = layer.name in last
+    assert model.trainable_variables
+    only_last = reference.scores(model, x, candidates, labels, output)
+    np.testing.assert_allclose(first.control_mean, only_last, rtol=1e-4)
+    np.testing.assert_allclose(first.control.mean(axis=0), only_last, rtol=1e-4)
+
+
+def test_an_entirely_dense_model_is_decided_at_once():
+    """The control variate is the output change itself."""
+    model = models.make("dense", scale=2.0)
+    images = models.inputs(model, 240)
+    sets = np.random.default_rng(0).integers(40, size=(12, 3))
+    scorer = EMOCScorer(model)
+    found = scorer.select_set(images[40:], images[:40], sets)
+    assert [r.references for r in found.rounds] == [32]
+    scores = scorer.set_scores(images[40:], images[:40], sets)
+    assert found.index == scores.argmax()
+    assert found.score == pytest.approx(scores.max(), rel=1e-5)
