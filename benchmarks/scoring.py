@@ -34,13 +34,12 @@ from absl import app, flags
 from problem import Case
 from rich.console import Console
 from rich.table import Table
-from workers import BFLOAT16, OURS, SCORERS, SELECTIONS, TANGENTS, TORCH
+from workers import BFLOAT16, OURS, SCORERS, SELECT_SET, TANGENTS, TORCH
 
 PEERS = [name for name in SCORERS if name not in (OURS, BFLOAT16)]
-CONTESTANTS = [OURS, BFLOAT16, *SELECTIONS, *PEERS]
+CONTESTANTS = [OURS, BFLOAT16, SELECT_SET, *PEERS]
 # Greatest difference from ours, of the greatest score; for the set, of the best set's score.
-TOLERANCE = dict.fromkeys(CONTESTANTS, 1e-3) | {BFLOAT16: 5e-3}
-TOLERANCE |= dict.fromkeys(SELECTIONS, 5e-3)
+TOLERANCE = dict.fromkeys(CONTESTANTS, 1e-3) | {BFLOAT16: 5e-3, SELECT_SET: 5e-3}
 SCALING_CASES = [
     *(Case("cifar10_quick", 250, candidates, 10) for candidates in (500, 1000, 2000, 4000, 8000)),
     *(Case("cifar10_quick", 100, 500, classes) for classes in (10, 20, 50, 100)),
@@ -156,7 +155,7 @@ def run_case(case: Case, contestants: list[str], peak: float, folder: Path) -> l
             print(f"{name}: {answer.get('seconds', 'missing')}", flush=True)
             found.append(answer)
     exact_sets = None
-    if set(SELECTIONS) & set(contestants) and CHECK_SELECTION.value:
+    if SELECT_SET in contestants and CHECK_SELECTION.value:
         exact_sets = np.array(run_worker("set_scores", path)["scores"])
     rows = []
     for name, found in answers.items():
@@ -178,7 +177,7 @@ def run_case(case: Case, contestants: list[str], peak: float, folder: Path) -> l
             relative_error=error,
             measured_share=found[0]["images"] / case.reference,
         )
-        if name not in (*SELECTIONS, TANGENTS):
+        if name not in (SELECT_SET, TANGENTS):
             kind = "explicit" if name in PEERS else "factored"
             adds = multiply_adds[kind] * case.reference * case.candidates / 1e9
             row = dataclasses.replace(
@@ -199,7 +198,7 @@ def relative_error(
     exact_sets: np.ndarray | None,
 ) -> float | None:
     """Returns the greatest error of all rounds; None where there is nothing to compare with."""
-    if name in SELECTIONS:
+    if name == SELECT_SET:
         if exact_sets is None:
             return None
         return max(1 - exact_sets[answer["index"]] / exact_sets.max() for answer in answers)

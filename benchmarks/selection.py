@@ -20,7 +20,7 @@ from rich.table import Table
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.exploration import Exploration
 from emoc_tf.scoring import EMOCScorer
-from emoc_tf.scoring.selection import select
+from emoc_tf.scoring.selection import Sample, select
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "tensorflow-datasets folder with CIFAR-100.")
 PRESET = flags.DEFINE_string("preset", "paper", "Settings of the exploration.")
@@ -28,11 +28,13 @@ REFERENCE = flags.DEFINE_integer("reference", 1000, "N, reference images.", 1)
 REPETITIONS = flags.DEFINE_integer("repetitions", 100, "Seeds of the elimination.", 1)
 CONFIDENCE = flags.DEFINE_float("confidence", 0.95, "As in select_set.", 0, 1)
 OUTPUT = flags.DEFINE_string("output", None, "CSV file for the table.")
+# Other roots than those of the networks that the elimination was made with.
+FIRST = 100
 # Root of the episode, changes of the preset, update steps before the choice.
 NETWORKS = [
-    (0, {}, 0),
-    (1, {"pretrain_iterations": 4000}, 0),
-    (2, {}, 3),
+    (FIRST, {}, 0),
+    (FIRST + 1, {"pretrain_iterations": 4000}, 0),
+    (FIRST + 2, {}, 3),
 ]
 
 
@@ -50,18 +52,19 @@ def measure(root: int, changes: dict, steps: int) -> dict[str, object]:
     pairs, weights = EMOCScorer(state.model)._pairs_of_sets(
         reference, state.pool.images, state.candidates[state.candidate_mask], "set"
     )
-    values = pairs.values(np.arange(count), np.arange(weights.shape[1]))
-    scores = weights @ values.mean(axis=0)
+    known = pairs.sample(np.arange(count), np.arange(weights.shape[1]))
+    scores = weights @ known.changes.mean(axis=0)
+
+    def sample(rows: np.ndarray, columns: np.ndarray) -> Sample:
+        return Sample(
+            known.changes[np.ix_(rows, columns)],
+            known.control[np.ix_(rows, columns)],
+            known.control_mean[columns],
+        )
+
     first, second = np.sort(np.unique(scores))[[-1, -2]]
     found = [
-        select(
-            lambda rows, columns: values[np.ix_(rows, columns)],
-            weights,
-            count,
-            CONFIDENCE.value,
-            seed,
-        )
-        for seed in range(REPETITIONS.value)
+        select(sample, weights, count, CONFIDENCE.value, seed) for seed in range(REPETITIONS.value)
     ]
     chosen = scores[[selection.index for selection in found]]
     used = [selection.rounds[-1].references for selection in found]

@@ -19,7 +19,7 @@ import peers
 from problem import Case, Problem, make
 
 OURS, BFLOAT16 = "emoc_tf float32", "emoc_tf bfloat16"
-SELECTIONS = SELECT_SET, SELECT_AGAIN = "emoc_tf select_set", "emoc_tf select_set again"
+SELECT_SET = "emoc_tf select_set"
 TORCH, TANGENTS = "torch.func", "neural-tangents"
 WARM_UP = 32
 PEAK_SIZE, PEAK_REPEATS = 4096, 5
@@ -82,22 +82,13 @@ def measure(name: str, problem: Problem, tangents_images: int) -> dict[str, Any]
     return answer
 
 
-def choose_set(problem: Problem, again: bool) -> dict[str, Any]:
-    """Times the selection of the best set; the answer has its `index` in place of scores.
-
-    Args:
-        problem: The problem.
-        again: Whether it is not the first selection of its size in the process, as in a running
-            exploration. The peers have no such second run.
-    """
+def choose_set(problem: Problem) -> dict[str, Any]:
+    """Times the selection of the best set; the answer has its `index` in place of scores."""
     from emoc_tf.scoring import EMOCScorer
 
     start = time.perf_counter()
     scorer = EMOCScorer(problem.model())
-    if again:
-        scorer.select_set(problem.reference, problem.candidates, problem.sets, seed=1)
-    else:
-        scorer.select_set(problem.reference[:WARM_UP], problem.candidates, problem.sets[:50])
+    scorer.select_set(problem.reference[:WARM_UP], problem.candidates, problem.sets[:50])
     warm = time.perf_counter()
     selection = scorer.select_set(problem.reference, problem.candidates, problem.sets, labels="set")
     return {
@@ -147,7 +138,7 @@ def make_problem(path: str, case: Case, data_dir: str | None) -> dict[str, Any]:
 def main() -> None:
     """Does the job and writes the answer."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("job", choices=["problem", "sgemm", "set_scores", *SELECTIONS, *SCORERS])
+    parser.add_argument("job", choices=["problem", "sgemm", "set_scores", SELECT_SET, *SCORERS])
     parser.add_argument("answer")
     parser.add_argument("problem")
     parser.add_argument("--case", type=json.loads)
@@ -160,8 +151,8 @@ def main() -> None:
         answer = sgemm()
     elif args.job == "set_scores":
         answer = set_scores(Problem.load(args.problem))
-    elif args.job in SELECTIONS:
-        answer = choose_set(Problem.load(args.problem), args.job == SELECT_AGAIN)
+    elif args.job == SELECT_SET:
+        answer = choose_set(Problem.load(args.problem))
     else:
         answer = measure(args.job, Problem.load(args.problem), args.tangents_images)
     Path(args.answer).write_text(json.dumps(answer), encoding="utf-8")

@@ -1,6 +1,11 @@
 """Which label a candidate set is scored under, and the checks that all scorers share."""
 
+import contextlib
+from collections.abc import Iterator
+
+import keras
 import numpy as np
+import tensorflow as tf
 from scipy.special import log_softmax
 
 OUTPUTS = ("logits", "softmax")
@@ -35,19 +40,20 @@ def check_label_mode(labels: str | np.ndarray, num_sets: int) -> None:
         )
 
 
-def check_images(images: np.ndarray, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+def check_images(images: np.ndarray, name: str, model: keras.Model) -> np.ndarray:
     """Returns images as an array (n, ...), n > 0, of the shape that a model eats.
 
     Args:
         images: What was given.
         name: The argument's name, for the message.
-        shape: The model's input shape without the batch axis, None where any size will do.
+        model: The model with one input, of any size where its shape says None.
 
     Raises:
-        ValueError: Another shape or dtype, no image, or values that are not finite.
+        ValueError: Another shape or dtype, no image, values that are not finite, or fractions
+            for a model that takes integers.
     """
     images = np.asarray(images)
-    have = images.shape[1:]
+    have, shape = images.shape[1:], model.inputs[0].shape[1:]
     fits = len(have) == len(shape) and all(
         want in (None, size) for want, size in zip(shape, have, strict=True)
     )
@@ -64,7 +70,20 @@ def check_images(images: np.ndarray, name: str, shape: tuple[int | None, ...]) -
         raise ValueError(
             f"{name}: expected finite numbers, got {images[~finite][0]} in image {index}"
         )
+    if "int" in model.inputs[0].dtype and not (cut := images == np.floor(images)).all():
+        raise ValueError(f"{name}: expected integers for this model, got {images[~cut][0]}")
     return images
+
+
+@contextlib.contextmanager
+def refusals(name: str) -> Iterator[None]:
+    """Turns a model's own error, such as a word that its embedding lacks, into a ValueError."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        # Call stack first, then the reason, then the operation behind a tab.
+        lines = [line for line in error.message.splitlines() if line and line[0] not in " \t"]
+        raise ValueError(f"{name}: the model refuses them: {lines[-1]}") from error
 
 
 def check_logits(logits: np.ndarray, name: str) -> None:

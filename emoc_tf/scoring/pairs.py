@@ -11,7 +11,7 @@ from emoc_tf.networks import FORWARD_BATCH
 from emoc_tf.scoring.changes import OutputChanges
 from emoc_tf.scoring.contractions import Factors
 from emoc_tf.scoring.factors import Pairs
-from emoc_tf.scoring.labels import check_logits
+from emoc_tf.scoring.labels import check_logits, refusals
 from emoc_tf.scoring.selection import Sample
 
 # Constants, never free memory: batches decide the order of summation, and equal seeds must give
@@ -113,7 +113,8 @@ class PairScores:
             for start in range(0, len(self.reference), FORWARD_BATCH):
                 images = self.reference[start : start + FORWARD_BATCH]
                 images = images[_padded(np.arange(len(images)), FORWARD_BATCH)]
-                logits, factors = self._changes.last(self._changes.tensor(images))
+                with refusals("reference"):
+                    logits, factors = self._changes.last(self._changes.tensor(images))
                 check_logits(logits.numpy(), "reference")
                 count = start // FORWARD_BATCH + 1
                 fits = fits and 0 < count * _bytes(factors) <= self._budget // 4

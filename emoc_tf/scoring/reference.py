@@ -177,8 +177,7 @@ def _check(
     check_model(model)
     check_output(output)
     check_regularizer(regularizer)
-    shape = model.inputs[0].shape[1:]
-    return check_images(reference, "reference", shape), check_images(images, name, shape)
+    return check_images(reference, "reference", model), check_images(images, name, model)
 
 
 def scores(

@@ -24,6 +24,7 @@ from emoc_tf.scoring.labels import (
     check_regularizer,
     check_sets,
     most_likely_set_labels,
+    refusals,
 )
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.selection import Selection, best_of, select
@@ -259,11 +260,11 @@ class EMOCScorer:
         return self._pairs(reference, images, image_of, label_of), weights
 
     def _check_images(self, images: np.ndarray, name: str) -> np.ndarray:
-        return check_images(images, name, self.model.inputs[0].shape[1:])
+        return check_images(images, name, self.model)
 
     def _logits(self, images: np.ndarray, name: str) -> np.ndarray:
         """Returns (n, C) logits after checking that they are finite."""
-        with _tensor_float_32(False):
+        with _tensor_float_32(False), refusals(name):
             logits = in_batches(self._predict, images, self.model.inputs[0].dtype)
         check_logits(logits, name)
         return logits

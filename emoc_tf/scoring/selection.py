@@ -9,6 +9,7 @@ reference images. See Cochran, Sampling Techniques (3rd ed. 1977), chapter 7, fo
 estimator.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -47,7 +48,8 @@ class Round(NamedTuple):
     survivors: int
 
 
-class Selection(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Selection:
     """The chosen set and what was done to find it.
 
     Attributes:
@@ -97,7 +99,8 @@ def select(
     order = np.random.default_rng(seed).permutation(num_references)
     alive = _distinct(weights)
     max_rounds = 1 + max(0, math.ceil(math.log2(num_references / FIRST_REFERENCES)))
-    shown = Sample(*np.empty((2, 0, len(alive))), np.empty(len(alive)))  # of the sets alive
+    nothing = np.empty((0, len(alive)))
+    shown = Sample(nothing, nothing, np.empty(len(alive)))  # of the sets alive
     rounds: list[Round] = []
     evaluated = 0
     while True:
@@ -105,8 +108,14 @@ def select(
         size = min(num_references, max(FIRST_REFERENCES, 2 * used))
         own = weights[alive]
         pairs = np.unique(own.indices)
-        more = [part @ own[:, pairs].T for part in sample(order[used:size], pairs)]
-        shown = Sample(*(np.concatenate(p) for p in zip(shown[:2], more[:2], strict=True)), more[2])
+        changes, control, control_mean = (
+            part @ own[:, pairs].T for part in sample(order[used:size], pairs)
+        )
+        shown = Sample(
+            np.concatenate([shown.changes, changes]),
+            np.concatenate([shown.control, control]),
+            control_mean,
+        )
         evaluated += (size - used) * len(pairs)
         exact = size == num_references
         means = shown.changes.mean(axis=0) if exact else _regression(shown)[0]
@@ -139,8 +148,8 @@ def best_of(scores: np.ndarray, pairs: int) -> Selection:
 def _undecided(shown: Sample, leader: int, total: int, level: float) -> np.ndarray:
     """Returns which sets are not worse than the leader beyond doubt, the leader included."""
     count = len(shown.changes)
-    behind = Sample(*(part[..., [leader]] - part for part in shown))
-    mean, deviation = _regression(behind)
+    changes, control, control_mean = (part[..., [leader]] - part for part in shown)
+    mean, deviation = _regression(Sample(changes, control, control_mean))
     error = deviation * math.sqrt((1 - count / total) / count)
     left = mean <= stats.t.isf(level, count - 2) * error
     left[leader] = True

@@ -231,3 +231,16 @@ def test_bad_models_and_settings():
     images = models.images(2, (4,))
     with pytest.raises(ValueError, match="activation 'softmax'"):
         reference.scores(softmax, images, images)
+
+
+def test_a_model_of_words_gets_words():
+    model = models.make("words")
+    words = models.inputs(model, 6)
+    scorer = EMOCScorer(model)
+    with pytest.raises(ValueError, match=r"candidates: expected integers for this model, got 0\.5"):
+        scorer.scores(words, words * 0.0 + 0.5)
+    np.testing.assert_array_equal(scorer.scores(words, words * 1.0), scorer.scores(words, words))
+    with pytest.raises(ValueError, match=r"candidates: the model refuses them: .* = 99 is not"):
+        scorer.scores(words, np.full_like(words, 99))
+    with pytest.raises(ValueError, match=r"reference: the model refuses them: .* = 99 is not"):
+        scorer.select_set(np.full_like(words, 99), words, np.arange(6).reshape(3, 2))
