@@ -20,7 +20,7 @@ GRADIENT_BATCH = 128
 REFERENCE_BATCH = 32
 BLOCK = 2048
 MANY_PAIRS = 2048  # that are worth the tracing of a function for several labels an image
-LAST_BATCHES = 4  # of FORWARD_BATCH reference images: their last layers meet pairs together
+LAST_ROWS = 10_240  # of J, cut down to the last dense layers, that meet pairs together
 
 
 class PairScores:
@@ -120,7 +120,8 @@ class PairScores:
                 fits = fits and 0 < count * _bytes(factors) <= self._budget // 4
                 if fits:
                     parts.append(factors)
-            groups = [parts[i : i + LAST_BATCHES] for i in range(0, len(parts), LAST_BATCHES)]
+            together = max(1, LAST_ROWS // (FORWARD_BATCH * self._changes.num_classes))
+            groups = [parts[i : i + together] for i in range(0, len(parts), together)]
             self._last = [_concatenated(group) for group in groups] if fits else []
         return self._last
 
