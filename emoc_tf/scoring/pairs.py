@@ -127,7 +127,7 @@ class PairScores:
 
     def _keep(self, pairs: np.ndarray) -> "Block | None":
         """Returns the gradients of few pairs, and maybe of more, from the last call's if there."""
-        if len(pairs) * self._changes.pair_bytes > self._budget // 8:
+        if len(pairs) > BLOCK or len(pairs) * self._changes.pair_bytes > self._budget // 8:
             return None
         if self._kept is None or not np.isin(pairs, self._kept.pairs).all():
             self._kept = None  # frees the memory before it is needed
