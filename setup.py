@@ -21,7 +21,7 @@ setup(
         "emoc_tf.agents",
     ],
     package_dir={"emoc_tf.envs": "envs", "emoc_tf.agents": "agents"},
-    package_data={"emoc_tf": ["py.typed"]},
+    package_data={"emoc_tf": ["py.typed"], "emoc_tf.agents": ["learned.keras"]},
     install_requires=[
         "tensorflow>=2.21",
         "keras>=3.15",
@@ -52,6 +52,7 @@ setup(
             "emoc-explore=emoc_tf.experiments:run_explore",
             "emoc-compare=emoc_tf.experiments:run_compare",
             "emoc-report=emoc_tf.experiments:run_report",
+            "emoc-train-agent=emoc_tf.experiments:run_train_agent",
         ]
     },
 )

@@ -12,6 +12,7 @@ from emoc_tf.agents.heuristics import (
     MinLiteralAgent,
     RandomAgent,
 )
+from emoc_tf.agents.learned import LearnedAgent
 from emoc_tf.agents.registry import AGENTS, make, names, register
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Agent",
     "EMOCAgent",
     "ExpectedEMOCAgent",
+    "LearnedAgent",
     "MarginAgent",
     "MaxAgent",
     "MinAgent",

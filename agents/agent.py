@@ -33,6 +33,26 @@ class Agent(abc.ABC):
             state: `env.unwrapped.state`; read-only, and its model is to be left as it is.
         """
 
+    def best(self, scores: np.ndarray, state: ExplorationState) -> int:
+        """Returns the index of the candidate set with the highest score.
+
+        Args:
+            scores: (M,), higher is better; those of masked sets are ignored. Ties are broken at
+                random, seeded.
+            state: Whose sets they are.
+
+        Raises:
+            ValueError: No set can be chosen, or the scores have the wrong shape or are NaN.
+        """
+        mask = check_choice(state)
+        scores = np.asarray(scores, np.float64)
+        if scores.shape != mask.shape or np.isnan(scores[mask]).any():
+            raise ValueError(
+                f"score: expected {mask.shape} numbers, got shape {scores.shape} with "
+                f"{np.isnan(scores).sum()} NaN"
+            )
+        return int(self.rng(state).choice(np.flatnonzero(mask & (scores == scores[mask].max()))))
+
     def rng(self, state: ExplorationState, purpose: str = "agent") -> np.random.Generator:
         """Returns the generator of this step: keyed by (seed, step), so there is none to save."""
         return streams.generator(self._seed, state.step, purpose)
@@ -51,14 +71,12 @@ class ScoringAgent(Agent):
         Raises:
             ValueError: No set can be chosen, or the scores have the wrong shape or are NaN.
         """
-        mask = state.candidate_mask
-        if not mask.any():
-            raise ValueError("state: expected at least one candidate set, got none")
-        scores = np.asarray(self.score(state), np.float64)
-        if scores.shape != mask.shape or np.isnan(scores[mask]).any():
-            raise ValueError(
-                f"score: expected {mask.shape} numbers, got shape {scores.shape} with "
-                f"{np.isnan(scores).sum()} NaN"
-            )
-        best = np.flatnonzero(mask & (scores == scores[mask].max()))
-        return int(self.rng(state).choice(best))
+        check_choice(state)
+        return self.best(self.score(state), state)
+
+
+def check_choice(state: ExplorationState) -> np.ndarray:
+    """Returns `state.candidate_mask`; raises `ValueError` if no set can be chosen."""
+    if not state.candidate_mask.any():
+        raise ValueError("state: expected at least one candidate set, got none")
+    return state.candidate_mask

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from emoc_tf import uncertainty
-from emoc_tf.agents.agent import Agent, ScoringAgent
+from emoc_tf.agents.agent import Agent, ScoringAgent, check_choice
 from emoc_tf.state import ExplorationState
 
 
@@ -14,7 +14,7 @@ class RandomAgent(Agent):
 
     def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:
         """Returns the index of a candidate set."""
-        return int(self.rng(state).choice(np.flatnonzero(state.candidate_mask)))
+        return int(self.rng(state).choice(np.flatnonzero(check_choice(state))))
 
 
 class MinAgent(ScoringAgent):

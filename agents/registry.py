@@ -13,6 +13,7 @@ from emoc_tf.agents.heuristics import (
     MinLiteralAgent,
     RandomAgent,
 )
+from emoc_tf.agents.learned import LearnedAgent
 
 AGENTS: dict[str, type[Agent]] = {
     "random": RandomAgent,
@@ -22,6 +23,7 @@ AGENTS: dict[str, type[Agent]] = {
     "max": MaxAgent,
     "emoc": EMOCAgent,
     "emoc-expected": ExpectedEMOCAgent,
+    "learned": LearnedAgent,
 }
 
 

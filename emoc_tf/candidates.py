@@ -4,6 +4,7 @@ The samplers differ only in their groups: true classes (`single_class`, the pape
 clusters of the network's features (`cluster`), or all images in one (`uniform`).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,14 +22,14 @@ class GroupingInputs:
     Attributes:
         unlabelled: (n,) indices into the pool.
         true_labels: (n_pool,) class ids; only for building sets.
-        features: Function of (k,) pool indices that returns the (k, d) penultimate features.
+        features: (n_pool, d), the inputs of the network's head.
         set_size: K.
         rng: The generator of this step's grouping.
     """
 
     unlabelled: np.ndarray
     true_labels: np.ndarray
-    features: Callable[[np.ndarray], np.ndarray]
+    features: np.ndarray
     set_size: int
     rng: np.random.Generator
 
@@ -46,7 +47,7 @@ def _by_cluster(inputs: GroupingInputs) -> np.ndarray:
     clusters = max(1, len(inputs.unlabelled) // (2 * inputs.set_size))
     if clusters == 1:
         return _together(inputs)
-    features = inputs.features(inputs.unlabelled)
+    features = inputs.features[inputs.unlabelled]
     seed = int(inputs.rng.integers(2**31 - 1))
     with threadpool_limits(1):  # several threads would give other bits from run to run
         return KMeans(clusters, n_init=1, random_state=seed).fit_predict(features)
@@ -68,7 +69,8 @@ def sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws candidate sets: a group uniformly among those with K images left, then K of them.
 
-    Sets are drawn independently, so that near a group's end some may be alike.
+    Sets are drawn independently, so that near a group's end some may be alike. Only where fewer
+    than M different sets can be formed at all is each of them given once.
 
     Args:
         rng: The generator to draw from.
@@ -79,12 +81,16 @@ def sample(
 
     Returns:
         sets (M, K) int64 pool indices, ascending in each set; and mask (M,) bool, which sets are
-        real. If no group has K images, all sets are −1 and all of the mask is False.
+        real. The others are −1 and come last; if no group has K images, all are.
     """
+    sets, mask = np.full((num_sets, set_size), PADDING, np.int64), np.zeros(num_sets, bool)
     members = [np.sort(indices[groups == group]) for group in np.unique(groups)]
     members = [group for group in members if len(group) >= set_size]
     if not members:
-        return np.full((num_sets, set_size), PADDING, np.int64), np.zeros(num_sets, bool)
+        return sets, mask
     choices = rng.integers(len(members), size=num_sets)
     drawn = [np.sort(rng.choice(members[choice], set_size, replace=False)) for choice in choices]
-    return np.stack(drawn).astype(np.int64), np.ones(num_sets, bool)
+    if sum(math.comb(len(group), set_size) for group in members) < num_sets:
+        drawn = list({one.tobytes(): one for one in drawn}.values())
+    sets[: len(drawn)], mask[: len(drawn)] = drawn, True
+    return sets, mask

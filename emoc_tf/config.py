@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import types
 import typing
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ class ExplorationConfig:
     data_dir: str | None = _field(
         None, "tensorflow-datasets folder; if not given, TFDS_DATA_DIR or ~/tensorflow_datasets"
     )
+    classes: str | None = _field(
+        None, "class ids that known and novel classes are drawn from, such as 0-49,60; all if none"
+    )
     known_classes: int = _field(4, "classes the model knows at the start")
     novel_classes: int = _field(6, "classes that wait in the pool to be discovered")
     initial_per_class: int = _field(10, "labelled images of each known class at the start")
@@ -48,7 +52,10 @@ class ExplorationConfig:
     momentum: float = _field(0.9, "momentum μ of SGD")
     weight_decay: float = _field(5e-4, "weight decay d: ω(θ) = ½·d·‖θ‖², in training and scores")
     old_fraction: float = _field(0.8, "probability λ that a mini-batch image is an old one")
-    reward: str = _field("accuracy_gain", "'accuracy_gain' or 'discovery'")
+    reward: str = _field(
+        "accuracy_gain",
+        "'accuracy_gain', 'discovery', 'area' or a sum, such as accuracy_gain+0.1*discovery",
+    )
     max_steps: int | None = _field(12, "update steps; fewer when the pool runs out first")
 
     def __post_init__(self) -> None:
@@ -65,6 +72,7 @@ class ExplorationConfig:
         self._check("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
         self._check("old_fraction", 0 <= self.old_fraction < 1, "a number in [0, 1)")
         self._check("max_steps", self.max_steps is None or self.max_steps > 0, "above 0, or none")
+        self._check_classes()
         available = self.pool_per_class
         where = "pool_per_class, since sets hold images of one class"
         if self.sampler != "single_class":
@@ -90,6 +98,22 @@ class ExplorationConfig:
     def _check(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
             raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
+
+    def _check_classes(self) -> None:
+        part = r"\d{1,6}(-\d{1,6})?"
+        well_formed = self.classes is None or re.fullmatch(rf"{part}(,{part})*", self.classes)
+        self._check("classes", bool(well_formed), "class ids such as 0-49,60, or none")
+        if self.classes is not None:
+            enough = len(self.class_ids) >= self.known_classes + self.novel_classes
+            self._check("classes", enough, "at least known_classes + novel_classes ids")
+
+    @property
+    def class_ids(self) -> frozenset[int] | None:
+        """The class ids that `classes` names; None for all."""
+        if self.classes is None:
+            return None
+        ends = [[int(end) for end in part.split("-")] for part in self.classes.split(",")]
+        return frozenset(c for end in ends for c in range(end[0], end[-1] + 1))
 
     @property
     def num_steps(self) -> int:

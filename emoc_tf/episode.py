@@ -53,7 +53,12 @@ def eligible_classes(config: ExplorationConfig, train: ImageData, test: ImageDat
         )
     if train.class_names != test.class_names:
         raise ValueError("data: expected the same class_names in training and test part")
-    wanted = config.known_classes + config.novel_classes
+    wanted, ids = config.known_classes + config.novel_classes, config.class_ids
+    if ids is not None and max(ids) >= len(train.class_names):
+        raise ValueError(
+            f"classes: expected class ids in [0, {len(train.class_names)}), the classes of the "
+            f"data, got {config.classes}"
+        )
     if wanted > len(train.class_names):
         raise ValueError(
             f"known_classes + novel_classes: expected at most {len(train.class_names)}, the "
@@ -63,6 +68,8 @@ def eligible_classes(config: ExplorationConfig, train: ImageData, test: ImageDat
     counts = np.bincount(train.labels, minlength=len(train.class_names))
     tested = np.bincount(test.labels, minlength=len(train.class_names))
     eligible = np.flatnonzero((counts >= needed) & (tested > 0))
+    if ids is not None:
+        eligible = np.intersect1d(eligible, sorted(ids))
     if len(eligible) < wanted:
         raise ValueError(
             f"initial_per_class + pool_per_class: expected {wanted} classes with {needed} training "

@@ -248,13 +248,13 @@ class Exploration:
             self._compile_forward()
 
     def _compile_forward(self) -> None:
-        self._forward = networks.compile_forward(self._model)
+        self._forward = networks.compile_features(self._model)
 
     def _finish_step(self, choice: int | None, queried_class: int | None) -> StepOutcome:
         with self._timed("evaluation_seconds"):
             outcome = evaluate(
                 self.episode,
-                networks.in_batches(self._forward, self.episode.test_images),
+                networks.in_batches(self._forward, self.episode.test_images)[1],
                 self._known_classes,
                 step=self._step,
                 labelled=len(self._pool.labelled),
@@ -262,23 +262,24 @@ class Exploration:
                 queried_class=queried_class,
             )
         with self._timed("prediction_seconds"):
-            logits = networks.in_batches(self._forward, self._pool.images)
+            features, logits = networks.in_batches(self._forward, self._pool.images)
             probabilities = tf.nn.softmax(logits).numpy()
         with self._timed("candidate_seconds"):
-            sets, mask = self._sample_candidates()
+            sets, mask = self._sample_candidates(features)
         self.state = ExplorationState(
             model=self._model,
             pool=self._pool.snapshot(),
             candidates=read_only(sets),
             candidate_mask=read_only(mask),
             probabilities=read_only(probabilities),
+            features=read_only(features),
             known_classes=tuple(self._known_classes),
             step=self._step,
         )
         self._running = True
         return outcome
 
-    def _sample_candidates(self) -> tuple[np.ndarray, np.ndarray]:
+    def _sample_candidates(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         config, unlabelled = self.config, self._pool.unlabelled
         groups = np.empty(0, np.int64)
         if len(unlabelled):
@@ -286,7 +287,7 @@ class Exploration:
                 candidates.GroupingInputs(
                     unlabelled=unlabelled,
                     true_labels=self.episode.true_labels,
-                    features=self._features,
+                    features=features,
                     set_size=config.set_size,
                     rng=streams.generator(self._root, self._step, "groups"),
                 )
@@ -295,11 +296,6 @@ class Exploration:
         return candidates.sample(
             rng, unlabelled, groups, config.num_candidate_sets, config.set_size
         )
-
-    def _features(self, indices: np.ndarray) -> np.ndarray:
-        """Returns the (k, d) inputs of the model's head for pool images."""
-        extractor = networks.compile_forward(networks.feature_extractor(self._model))
-        return networks.in_batches(extractor, self._pool.images[indices])
 
     @contextlib.contextmanager
     def _timed(self, name: str) -> Iterator[None]:

@@ -260,6 +260,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         ) from None
     if not complete:
         raise ValueError(f"{path / CONFIG}: expected agent, seed and configuration, got less")
+    # A record from before a setting was there has its default.
+    defaults = _configuration(ExplorationConfig())
+    content["configuration"] = {**defaults, **content["configuration"]}
     return content
 
 

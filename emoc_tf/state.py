@@ -26,6 +26,7 @@ class ExplorationState:
         candidates: (M, K) int64 indices into `pool.images`, −1 as padding.
         candidate_mask: (M,) bool, which sets are real and may be chosen.
         probabilities: (n_pool, C) float32, softmax of the model's output.
+        features: (n_pool, d) float32, the inputs of the model's head.
         known_classes: Class ids of the data set in output order: column j is known_classes[j].
         step: How many sets have been labelled so far.
     """
@@ -35,6 +36,7 @@ class ExplorationState:
     candidates: np.ndarray
     candidate_mask: np.ndarray
     probabilities: np.ndarray
+    features: np.ndarray
     known_classes: tuple[int, ...]
     step: int
 

@@ -43,3 +43,10 @@ def set_means(values: np.ndarray, sets: np.ndarray) -> np.ndarray:
     real = sets >= 0
     total = np.where(real, values[sets], 0).sum(axis=1, dtype=np.float64)
     return total / np.maximum(real.sum(axis=1), 1)
+
+
+def set_spreads(values: np.ndarray, sets: np.ndarray) -> np.ndarray:
+    """Returns the standard deviation of per-image values in each set, (M,); see `set_means`."""
+    mean = set_means(values, sets)
+    squares = np.where(sets >= 0, values[sets] - mean[:, None], 0) ** 2
+    return np.sqrt(squares.sum(axis=1) / np.maximum((sets >= 0).sum(axis=1), 1))

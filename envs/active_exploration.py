@@ -11,14 +11,15 @@ import numpy as np
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import ImageData
 from emoc_tf.envs.observation import observation_space, observe
-from emoc_tf.envs.rewards import REWARDS, Reward
+from emoc_tf.envs.rendering import Frame, describe, draw
+from emoc_tf.envs.rewards import Reward, parse
 from emoc_tf.evaluation import StepOutcome
 from emoc_tf.exploration import Exploration
 from emoc_tf.oracle import Oracle
 from emoc_tf.state import ExplorationState
 
 
-class ActiveExplorationEnv(gym.Env):
+class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
     """Each action labels one of M candidate sets; the model learns it before the next.
 
     An episode terminates when no candidate set can be formed and is truncated after
@@ -26,7 +27,7 @@ class ActiveExplorationEnv(gym.Env):
     `emoc_tf.envs.observation.observe`); agents that need the model and the pool take them from
     `env.unwrapped.state`. `info` holds the fields of `StepOutcome` that are not None, and
     `action_mask` (M,) int8. Choosing a masked set raises `gymnasium.error.InvalidAction` and
-    changes nothing.
+    changes nothing. A pickle holds the arguments, not the episode.
 
     Args:
         config: The settings; None takes the defaults, or those of `preset`.
@@ -35,6 +36,8 @@ class ActiveExplorationEnv(gym.Env):
         model: A model of one's own; see `Exploration`.
         oracle: Who answers queries; see `Exploration`.
         model_classes: Class id of each output of `model`; see `Exploration`.
+        render_mode: `"rgb_array"` or `"ansi"` for what `render` returns; `gym.make` has `"human"`
+            too, a window of Gymnasium's own.
         reward: The field of the configuration, or a function of the outcomes before and after a
             step in its place.
         **overrides: Fields of the configuration to change.
@@ -44,13 +47,14 @@ class ActiveExplorationEnv(gym.Env):
         FileNotFoundError: The data set is not there.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 1}
 
     def __init__(
         self,
         config: ExplorationConfig | None = None,
         *,
         preset: str = "demo",
+        render_mode: str | None = None,
         data: tuple[ImageData, ImageData] | None = None,
         model: keras.Model | None = None,
         oracle: Oracle | None = None,
@@ -58,6 +62,16 @@ class ActiveExplorationEnv(gym.Env):
         reward: str | Reward | None = None,
         **overrides: Any,
     ) -> None:
+        gym.utils.EzPickle.__init__(
+            self, config, preset=preset, render_mode=render_mode, data=data, model=model,
+            oracle=oracle, model_classes=model_classes, reward=reward, **overrides,
+        )  # fmt: skip
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(
+                f"render_mode: expected None or one of {self.metadata['render_modes']}, got "
+                f"{render_mode!r}"
+            )
+        self.render_mode = render_mode
         if config is None:
             config = ExplorationConfig.preset(preset)
         if not isinstance(config, ExplorationConfig):
@@ -67,15 +81,13 @@ class ActiveExplorationEnv(gym.Env):
         if isinstance(reward, str):
             overrides["reward"], reward = reward, None
         self.config = config.replace(**overrides)
-        if self.config.reward not in REWARDS:
-            raise ValueError(
-                f"reward: expected one of {sorted(REWARDS)}, got {self.config.reward!r}"
-            )
-        self._reward = reward or REWARDS[self.config.reward]
+        self._reward = reward or parse(self.config.reward)
         self.exploration = Exploration(self.config, data, model, oracle, model_classes)
         self.observation_space = observation_space(self.config)
         self.action_space = gym.spaces.Discrete(self.config.num_candidate_sets)
-        self._outcome: StepOutcome | None = None
+        # Of the reset and all steps of the episode so far.
+        self._outcomes: list[StepOutcome] = []
+        self._queried_set: np.ndarray | None = None
         self._over = False
 
     @property
@@ -85,16 +97,18 @@ class ActiveExplorationEnv(gym.Env):
         Raises:
             gymnasium.error.ResetNeeded: No episode has been started.
         """
-        if self._outcome is None:
-            raise gym.error.ResetNeeded("state: expected a call of reset before it is asked for")
+        self._check_episode("state: expected a call of reset before it is asked for")
         return self.exploration.state
 
     @property
     def outcome(self) -> StepOutcome:
         """What the last step, or the reset, led to."""
-        if self._outcome is None:
-            raise gym.error.ResetNeeded("outcome: expected a call of reset before it is asked for")
-        return self._outcome
+        self._check_episode("outcome: expected a call of reset before it is asked for")
+        return self._outcomes[-1]
+
+    def _check_episode(self, message: str) -> None:
+        if not self._outcomes:
+            raise gym.error.ResetNeeded(message)
 
     def action_masks(self) -> np.ndarray:
         """Returns which actions are possible, (M,) bool."""
@@ -120,7 +134,8 @@ class ActiveExplorationEnv(gym.Env):
         if options:
             raise ValueError(f"options: expected only 'pretrained_path', got {sorted(options)}")
         root = int(self.np_random.integers(2**62))
-        self._outcome = self.exploration.reset(root, pretrained_path)
+        self._outcomes, self._queried_set = [], None
+        self._outcomes = [self.exploration.reset(root, pretrained_path)]
         self._over = self.exploration.finished
         return observe(self.state, self.config), self._info()
 
@@ -131,19 +146,39 @@ class ActiveExplorationEnv(gym.Env):
             gymnasium.error.ResetNeeded: No episode is running.
             gymnasium.error.InvalidAction: The action is no integer, or no candidate set.
         """
-        if self._outcome is None:
-            raise gym.error.ResetNeeded("step: expected a call of reset before the first step")
+        self._check_episode("step: expected a call of reset before the first step")
         if self._over:
             raise gym.error.ResetNeeded("step: expected a call of reset after the episode's end")
         action = self._check_action(action)
-        before = self._outcome
-        self._outcome = self.exploration.advance(action)
-        reward = float(self._reward(before, self._outcome))
+        queried_set = self.state.candidates[action]
+        before, after = self.outcome, self.exploration.advance(action)
+        self._outcomes.append(after)
+        self._queried_set = queried_set
+        reward = float(self._reward(before, after))
         terminated = bool(self.exploration.finished)
         max_steps = self.config.max_steps
-        truncated = bool(max_steps is not None and self._outcome.step >= max_steps)
+        truncated = bool(max_steps is not None and after.step >= max_steps)
         self._over = terminated or truncated
         return observe(self.state, self.config), reward, terminated, truncated, self._info()
+
+    def render(self) -> np.ndarray | str | None:
+        """Shows the set labelled last with its label, the curves so far and the classes known.
+
+        Returns:
+            (720, 1280, 3) uint8 for `render_mode="rgb_array"`, some lines of text for `"ansi"`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No episode has been started.
+        """
+        self._check_episode("render: expected a call of reset before there is something to show")
+        if self.render_mode is None:
+            gym.logger.warn(
+                "render was called without a render mode: give one to the environment, such as "
+                'gym.make(id, render_mode="rgb_array")'
+            )
+            return None
+        frame = Frame.of(self.exploration, self._outcomes, self._queried_set)
+        return draw(frame) if self.render_mode == "rgb_array" else describe(frame)
 
     def _check_action(self, action: Any) -> int:
         mask = self.state.candidate_mask
@@ -160,5 +195,5 @@ class ActiveExplorationEnv(gym.Env):
         return index
 
     def _info(self) -> dict[str, Any]:
-        fields = {name: value for name, value in vars(self._outcome).items() if value is not None}
+        fields = {name: value for name, value in vars(self.outcome).items() if value is not None}
         return {**fields, "action_mask": self.state.candidate_mask.astype(np.int8)}

@@ -2,14 +2,27 @@
 
 import gymnasium as gym
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
 
 from emoc_tf import uncertainty
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.state import ExplorationState
 
-# Columns of `set_features`, each in [0, 1]; all but the last are means over the set's images.
-FEATURES = ("max_score", "margin", "min_score", "entropy", "label_agreement")
-# Entries of `progress`, each in [0, 1].
+_MEASURES = {
+    "max_score": uncertainty.max_score,
+    "margin": uncertainty.margin,
+    "min_score": uncertainty.min_score,
+    "entropy": uncertainty.entropy,
+}
+# Columns of `set_features`; `observe` tells what each is.
+FEATURES = (
+    *_MEASURES,
+    *(f"{name}_spread" for name in _MEASURES),
+    "label_agreement",
+    "labelled_share",
+    "distance",
+)
+# Entries of `progress`.
 PROGRESS = ("step", "labelled", "known_classes")
 
 
@@ -28,31 +41,42 @@ def observation_space(config: ExplorationConfig) -> gym.spaces.Dict:
 def observe(state: ExplorationState, config: ExplorationConfig) -> dict[str, np.ndarray]:
     """Describes a state in a fixed shape.
 
+    Axis letters: M candidate sets, C outputs. All numbers are finite and in [0, 1]; those of a
+    masked set are 0.
+
     Returns:
-        `set_features` (M, 5) float32: per set the mean maximum score, mean margin of the two
-        highest scores, mean minimum score, mean entropy over log C, and the share of its images
-        that have the set's most frequent predicted label; 0 for padding. `action_mask` (M,)
-        int8. `progress` (3,) float32: step over all steps, labelled images over all images,
-        known classes over all classes.
+        `set_features` (M, 11) float32, per set in the order of `FEATURES`:
+
+        - `max_score`, in [1/C, 1]; `margin` of the two highest scores, in [0, 1]; `min_score`, in
+          [0, 1/C]; and `entropy` over log C, in [0, 1]: means over the set's images;
+        - the same with `_spread`: standard deviations over the set's images, in [0, 0.5];
+        - `label_agreement`: the share of its images that have the set's most frequent predicted
+          label, in [1/K, 1];
+        - `labelled_share`: how many labelled images the predicted classes have, over those of the
+          class that has most, in [0, 1]: mean over the set's images;
+        - `distance`: from an image to the nearest labelled one in the space of the head's inputs,
+          d / (d + mean of d over the images of all sets), in [0, 1): mean over the set's images;
+          0.5 for one as far away as they are on average.
+
+        `action_mask` (M,) int8. `progress` (3,) float32: step over all steps, labelled images
+        over all images, known classes over all classes.
     """
     posterior, sets = state.probabilities, state.candidates
-    means = [
-        uncertainty.set_means(measure(posterior), sets)
-        for measure in (
-            uncertainty.max_score,
-            uncertainty.margin,
-            uncertainty.min_score,
-            uncertainty.entropy,
-        )
+    measured = [measure(posterior) for measure in _MEASURES.values()]
+    columns = [
+        *(uncertainty.set_means(values, sets) for values in measured),
+        *(uncertainty.set_spreads(values, sets) for values in measured),
+        _label_agreement(posterior, sets),
+        uncertainty.set_means(_labelled_share(state), sets),
+        uncertainty.set_means(_distance(state), sets),
     ]
-    features = np.stack([*means, _label_agreement(posterior, sets)], axis=1)
     progress = [
         state.step / config.num_steps,
         (state.pool.labels >= 0).mean(),
         len(state.known_classes) / (config.known_classes + config.novel_classes),
     ]
     return {
-        "set_features": np.clip(features, 0, 1).astype(np.float32),
+        "set_features": np.clip(np.stack(columns, axis=1), 0, 1).astype(np.float32),
         "action_mask": state.candidate_mask.astype(np.int8),
         "progress": np.clip(progress, 0, 1).astype(np.float32),
     }
@@ -65,3 +89,27 @@ def _label_agreement(posterior: np.ndarray, sets: np.ndarray) -> np.ndarray:
     rows = np.nonzero(real)[0]
     np.add.at(counts, (rows, predicted[sets[real]]), 1)
     return counts.max(axis=1) / np.maximum(real.sum(axis=1), 1)
+
+
+def _labelled_share(state: ExplorationState) -> np.ndarray:
+    """Returns how well labelled the predicted class of each pool image is, (n_pool,)."""
+    labels, posterior = state.pool.labels, state.probabilities
+    counts = np.bincount(labels[labels >= 0], minlength=posterior.shape[1])
+    return (counts / max(counts.max(), 1))[posterior.argmax(axis=1)]
+
+
+def _distance(state: ExplorationState) -> np.ndarray:
+    """Returns the distance of each pool image to the labelled ones, (n_pool,); 0 outside sets."""
+    distances = np.zeros(len(state.features))
+    labelled = np.flatnonzero(state.pool.labels >= 0)
+    waiting = np.unique(state.candidates[state.candidates >= 0])
+    if not len(waiting) or not len(labelled):
+        return distances
+    # Relative to the largest number, so that squares stay finite.
+    features = state.features.astype(np.float64)
+    features /= max(np.abs(features).max(), np.finfo(np.float64).tiny)
+    neighbours = NearestNeighbors(n_neighbors=1).fit(features[labelled])
+    nearest = neighbours.kneighbors(features[waiting])[0][:, 0]
+    if nearest.any():
+        distances[waiting] = nearest / (nearest + nearest.mean())
+    return distances

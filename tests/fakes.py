@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from emoc_tf import networks
 from emoc_tf.data import read_only
 from emoc_tf.pool import Pool
 from emoc_tf.state import ExplorationState
@@ -30,6 +31,7 @@ def state_of(model, pool, sets, step=2):
         candidates=read_only(sets.astype(np.int64)),
         candidate_mask=read_only((sets >= 0).any(axis=1)),
         probabilities=read_only(posterior.astype(np.float32)),
+        features=read_only(networks.feature_extractor(model)(pool.images).numpy()),
         known_classes=tuple(range(10, 10 + logits.shape[1])),
         step=step,
     )

@@ -1,4 +1,4 @@
-"""Binaries: `explore` (one run), `compare` (policies × seeds), `report` (figure and table)."""
+"""Binaries: `explore` (one run), `compare`, `report` (figure, table), `train_agent` (a policy)."""
 
 import importlib
 import os
@@ -48,3 +48,8 @@ def run_compare() -> None:
 def run_report() -> None:
     """Entry point of `emoc-report`."""
     _run("report")
+
+
+def run_train_agent() -> None:
+    """Entry point of `emoc-train-agent`."""
+    _run("train_agent")

@@ -1,0 +1,114 @@
+"""A query policy that was learnt by acting: one small network scores each set by its features."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from emoc_tf import networks
+from emoc_tf.agents.agent import Agent
+from emoc_tf.state import ExplorationState
+
+# Trained with the command in results/learned/README.md.
+DEFAULT_PATH = Path(__file__).parent / "learned.keras"
+_LARGEST = 5.0
+
+
+def set_inputs(observation: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns what the network sees of each candidate set.
+
+    Args:
+        observation: Of the environment, with F features a set and P numbers of progress.
+
+    Returns:
+        (M, 2F + P) float32: the set's features; the same standardised over the sets that may be
+        chosen, in [−5, 5]; and the progress. Rows of other sets are 0. Which set comes first
+        makes no difference, nor does their number.
+    """
+    features, progress = observation["set_features"], observation["progress"]
+    possible = observation["action_mask"].astype(bool)
+    inputs = np.zeros((len(features), 2 * features.shape[1] + len(progress)), np.float32)
+    if possible.any():
+        shown = features[possible].astype(np.float64)
+        # Where all sets are alike up to rounding, 0 is what is left of their differences.
+        spread = np.maximum(shown.std(axis=0), 1e-4)
+        relative = np.clip((shown - shown.mean(axis=0)) / spread, -_LARGEST, _LARGEST)
+        rows = np.broadcast_to(progress, (len(shown), len(progress)))
+        inputs[possible] = np.concatenate([shown, relative, rows], axis=1)
+    return inputs
+
+
+def build_network(num_inputs: int, seed: int = 0) -> keras.Model:
+    """Returns a new network, (n, num_inputs) to (n,) scores; at first all scores are 0.
+
+    Args:
+        num_inputs: Columns of `set_inputs`.
+        seed: Of the initial weights.
+    """
+    layers = keras.layers
+    inputs = keras.Input((num_inputs,), name="set_inputs")
+    x = inputs
+    for i in range(2):
+        initializer = keras.initializers.GlorotUniform(seed=seed + i)
+        x = layers.Dense(32, "tanh", kernel_initializer=initializer, name=f"hidden{i + 1}")(x)
+    score = layers.Dense(1, kernel_initializer="zeros", name="score")(x)
+    return keras.Model(inputs, layers.Reshape((), name="flat")(score), name="set_scores")
+
+
+def load_network(path: str | Path) -> keras.Model:
+    """Returns a network that was saved as `.keras`; nothing in the file is executed.
+
+    Raises:
+        ValueError: The file holds something else.
+        FileNotFoundError: There is no such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path: expected a .keras file of a learnt policy, got {path}")
+    try:
+        network = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises what it meets: OSError, KeyError, TypeError, ...
+        raise ValueError(
+            f"path: expected a .keras file of a learnt policy, got {path} ({error})"
+        ) from error
+    shapes = [tuple(tensor.shape) for tensor in (*network.inputs, *network.outputs)]
+    if [len(shape) for shape in shapes] != [2, 1]:
+        raise ValueError(
+            f"path: expected a network of (n, inputs) to (n,) scores, got shapes {shapes} in {path}"
+        )
+    return network
+
+
+class LearnedAgent(Agent):
+    """Chooses the set that a learnt network scores highest; ties are broken at random, seeded.
+
+    Args:
+        seed: Breaks ties.
+        path: A network that `train_agent` saved; None takes the one that comes with the package,
+            learnt on CIFAR-100.
+
+    Raises:
+        ValueError: The file holds no such network.
+        FileNotFoundError: There is no such file.
+    """
+
+    def __init__(self, seed: int = 0, *, path: str | None = None) -> None:
+        super().__init__(seed)
+        self._path = DEFAULT_PATH if path is None else path
+        network = load_network(self._path)
+        self._num_inputs = network.inputs[0].shape[1]
+        self._score = networks.compile_forward(network)
+
+    def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:
+        """Returns the index of the best candidate set.
+
+        Raises:
+            ValueError: No set can be chosen, or the network was made for other observations.
+        """
+        inputs = set_inputs(observation)
+        if inputs.shape[1] != self._num_inputs:
+            raise ValueError(
+                f"path: expected a network of {inputs.shape[1]} inputs for this observation, got "
+                f"one of {self._num_inputs} in {self._path}"
+            )
+        return self.best(self._score(inputs).numpy(), state)

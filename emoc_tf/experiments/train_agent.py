@@ -1,0 +1,169 @@
+"""Trains a query policy by imitation of another one and then by acting in the environment.
+
+Writes policy.keras, training.csv and TensorBoard's files. `--agents=learned:path=DIR/policy.keras`
+takes the policy into a comparison.
+
+Example: python -m emoc_tf.experiments.train_agent --output_dir=out --updates=20
+"""
+
+import csv
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from rich.console import Console
+from rich.progress import Progress
+
+from emoc_tf import agents, checkpoint
+from emoc_tf.agents import learned
+from emoc_tf.agents.policy_gradient import Episode, PolicyLearner, run_episode
+from emoc_tf.envs import FEATURES, PROGRESS, ActiveExplorationEnv
+from emoc_tf.experiments import runner, settings
+from emoc_tf.results import environment, make_output_dir
+
+TEACHER = flags.DEFINE_string("teacher", "1-vs-2", "Query policy that is imitated first.")
+IMITATION_EPISODES = flags.DEFINE_integer(
+    "imitation_episodes", 4, "Episodes of the teacher; 0 starts without it.", 0
+)
+UPDATES = flags.DEFINE_integer("updates", 40, "Updates of the policy after that.", 0)
+EPISODES = flags.DEFINE_integer(
+    "episodes", 6, "Episodes of one seed an update; each is compared with the others' mean.", 2
+)
+POLICY_LEARNING_RATE = flags.DEFINE_float(
+    "policy_learning_rate", 3e-3, "Learning rate of Adam for the policy.", 0
+)
+ENTROPY_BONUS = flags.DEFINE_float("entropy_bonus", 0.01, "Weight of the policy's entropy.", 0)
+SEED = flags.DEFINE_integer("seed", 0, "Everything random descends from it.", 0)
+flags.adopt_module_key_flags(settings)
+OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)
+
+POLICY, TRAINING, CONFIG = "policy.keras", "training.csv", "config.json"
+_COLUMNS = ("update", "mean_reward", "final_accuracy", "discovered_classes", "loss", "seconds")
+
+
+def train(
+    env: ActiveExplorationEnv,
+    learner: PolicyLearner,
+    teacher: agents.Agent,
+    imitation_episodes: int,
+    updates: int,
+    episodes: int,
+    seed: int,
+) -> Iterator[tuple[int, list[Episode], float, bool]]:
+    """Trains a policy, and yields after each episode.
+
+    Args:
+        env: Where it acts. Episode i of imitation has seed (seed, i), update j's (seed, count + j).
+        learner: Whose network is trained.
+        teacher: Imitated first.
+        imitation_episodes: Of the teacher.
+        updates: Of the policy, each by `episodes` episodes of one seed.
+        episodes: At least 2.
+        seed: Of all.
+
+    Yields:
+        The update (0: imitation), its episodes so far, the loss (NaN until there is one), and
+        whether the policy has just been updated.
+    """
+    seeds = np.random.SeedSequence(seed).generate_state(imitation_episodes + updates)
+    shown: list[Episode] = []
+    for environment_seed in seeds[:imitation_episodes]:
+        shown.append(
+            run_episode(env, lambda o: teacher.act(o, env.state), seed=int(environment_seed))
+        )
+        over = len(shown) == imitation_episodes
+        yield 0, shown, learner.imitate(shown) if over else float("nan"), over
+    with tempfile.TemporaryDirectory() as folder:
+        for update, environment_seed in enumerate(seeds[imitation_episodes:], 1):
+            group: list[Episode] = []
+            pretrained = f"{folder}/{update}.npz"  # the episodes of a seed share it
+            for _ in range(episodes):
+                group.append(
+                    run_episode(
+                        env, learner.sample, int(environment_seed), pretrained_path=pretrained
+                    )
+                )
+                over = len(group) == episodes
+                yield update, group, learner.reinforce([group]) if over else float("nan"), over
+            os.remove(pretrained)
+
+
+def _save(network, path: Path) -> None:
+    """Writes the network aside and puts it in place whole."""
+    aside = path.with_name(f".{path.name}")
+    network.save(aside)
+    os.replace(aside, path)
+
+
+def main(argv: list[str]) -> None:
+    """Trains and writes."""
+    if argv[1:]:
+        raise ValueError(f"arguments: expected flags only, got {argv[1:]}")
+    config, folder, console = settings.config_from_flags(), Path(OUTPUT_DIR.value), Console()
+    if (folder / CONFIG).exists():
+        raise ValueError(f"output_dir: expected a new folder, got {folder} with a training in it")
+    teacher = agents.make(TEACHER.value, seed=SEED.value)
+    env = ActiveExplorationEnv(config)
+    make_output_dir(folder)
+    own = {
+        holder.name: holder.value
+        for holder in (
+            TEACHER, IMITATION_EPISODES, UPDATES, EPISODES, POLICY_LEARNING_RATE, ENTROPY_BONUS,
+            SEED,
+        )
+    }  # fmt: skip
+    content = {"training": own, "configuration": config.to_dict(), **environment()}
+    checkpoint.write_text(folder / CONFIG, json.dumps(content, indent=2) + "\n")
+    network = learned.build_network(2 * len(FEATURES) + len(PROGRESS), SEED.value)
+    learner = PolicyLearner(network, POLICY_LEARNING_RATE.value, ENTROPY_BONUS.value, SEED.value)
+    board = tf.summary.create_file_writer(str(folder / "tensorboard"))
+    total = IMITATION_EPISODES.value + UPDATES.value * EPISODES.value
+    start = time.perf_counter()
+    with (
+        open(folder / TRAINING, "w", encoding="utf-8", newline="") as file,
+        Progress(console=console, disable=not console.is_terminal) as progress,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        task = progress.add_task("episodes", total=total)
+        for update, episodes, loss, updated in train(
+            env, learner, teacher, IMITATION_EPISODES.value, UPDATES.value, EPISODES.value,
+            SEED.value,
+        ):  # fmt: skip
+            progress.advance(task)
+            if not updated:
+                continue
+            values = {
+                "mean_reward": np.mean([episode.rewards.mean() for episode in episodes]),
+                "final_accuracy": np.mean([e.info["test_accuracy"] for e in episodes]),
+                "discovered_classes": np.mean([e.info["discovered_classes"] for e in episodes]),
+                "loss": loss,
+                "seconds": time.perf_counter() - start,
+            }
+            writer.writerow([update, *(f"{value:.6g}" for value in values.values())])
+            file.flush()
+            with board.as_default(step=update):
+                for name, value in values.items():
+                    tf.summary.scalar(name, value)
+            board.flush()
+            _save(network, folder / POLICY)
+            name = f"update {update}/{UPDATES.value}" if update else f"imitation of {TEACHER.value}"
+            console.print(
+                f"{name}  mean reward {values['mean_reward']:.4f}  "
+                f"final accuracy {values['final_accuracy']:.3f}  "
+                f"classes found {values['discovered_classes']:.1f}/{config.novel_classes}  "
+                f"{values['seconds']:.0f} s",
+                highlight=False,
+                soft_wrap=True,
+            )
+    console.print(f"Written: {folder / POLICY}")
+
+
+if __name__ == "__main__":
+    runner.run_binary(main)

@@ -1,0 +1,209 @@
+"""Pictures and text of an episode: the set just labelled, the curves so far, the classes known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from emoc_tf.evaluation import StepOutcome
+from emoc_tf.exploration import Exploration
+
+# Pixels; even numbers, as video codecs want them.
+WIDTH, HEIGHT = 1280, 720
+# Images a mosaic shows at most; of larger sets, the first ones.
+MOSAIC = 64
+_KNOWN, _FOUND, _WAITING = "#0072B2", "#D55E00", "#BBBBBB"
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What a picture shows.
+
+    Attributes:
+        images: (k, H, W, channels) as in the data set: the set labelled last, or some of the
+            initial images before any.
+        outcomes: Of all steps so far, the one after pretraining first.
+        classes: Names of the known classes, those known at the start first.
+        num_known: How many classes were known at the start.
+        num_classes: Known and novel classes.
+        num_steps: Steps of the episode.
+        queried: Name of the class of the set labelled last; None before any.
+    """
+
+    images: np.ndarray
+    outcomes: Sequence[StepOutcome]
+    classes: Sequence[str]
+    num_known: int
+    num_classes: int
+    num_steps: int
+    queried: str | None
+
+    @classmethod
+    def of(
+        cls,
+        exploration: Exploration,
+        outcomes: Sequence[StepOutcome],
+        queried_set: np.ndarray | None,
+    ) -> "Frame":
+        """Returns the frame of an exploration as it is.
+
+        Args:
+            exploration: Whose episode is shown.
+            outcomes: Of all steps so far.
+            queried_set: (K,) pool indices of the set labelled last; None before any.
+        """
+        episode, names, last = exploration.episode, exploration.class_names, outcomes[-1]
+        shown = queried_set
+        if shown is None:
+            count = min(episode.num_initial, MOSAIC)
+            shown = np.linspace(0, episode.num_initial - 1, count).astype(int)
+        return cls(
+            images=episode.raw_images[shown],
+            outcomes=outcomes,
+            classes=[names[class_id] for class_id in exploration.state.known_classes],
+            num_known=episode.num_known,
+            num_classes=len(episode.classes),
+            num_steps=exploration.config.num_steps,
+            queried=None if last.queried_class is None else names[last.queried_class],
+        )
+
+    @property
+    def discovered(self) -> bool:
+        """Whether the last step discovered a class."""
+        found = [outcome.discovered_classes for outcome in self.outcomes[-2:]]
+        return found[-1] > found[0]
+
+    @property
+    def title(self) -> str:
+        """What the mosaic shows."""
+        if self.queried is None:
+            return "From the images labelled at the start"
+        return f"{len(self.images)} images, labelled “{self.queried}”"
+
+
+def describe(frame: Frame) -> str:
+    """Returns the frame as a few lines of text."""
+    last, found = frame.outcomes[-1], frame.classes[frame.num_known :]
+    lines = [
+        f"step {last.step} of {frame.num_steps}: {frame.title}"
+        + (", a class not seen before" if frame.discovered else ""),
+        f"labelled {last.labelled}   test accuracy {last.test_accuracy:.3f}   "
+        f"classes known {len(frame.classes)} of {frame.num_classes}",
+        f"known from the start: {', '.join(frame.classes[: frame.num_known])}",
+        f"discovered: {', '.join(found) or 'none yet'}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def draw(frame: Frame) -> np.ndarray:
+    """Returns the frame as an image, (HEIGHT, WIDTH, 3) uint8."""
+    figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100, facecolor="white")
+    grid = figure.add_gridspec(
+        3, 2, width_ratios=(1.05, 1), height_ratios=(1, 1, 0.36),
+        left=0.03, right=0.97, top=0.86, bottom=0.04, wspace=0.16, hspace=0.42,
+    )  # fmt: skip
+    last = frame.outcomes[-1]
+    figure.text(0.03, 0.925, f"Step {last.step} of {frame.num_steps}", fontsize=22, weight="bold")
+    figure.text(
+        0.97, 0.925, f"{last.labelled} images labelled", fontsize=18, ha="right", color="#444444"
+    )
+    _mosaic(figure.add_subplot(grid[:2, 0]), frame)
+    accuracy = [outcome.test_accuracy for outcome in frame.outcomes]
+    _curve(figure.add_subplot(grid[0, 1]), frame, accuracy, "test accuracy, all classes", 1)
+    known = [frame.num_known + outcome.discovered_classes for outcome in frame.outcomes]
+    axes = figure.add_subplot(grid[1, 1])
+    _curve(axes, frame, known, "classes known", frame.num_classes)
+    axes.set_xlabel("step", fontsize=13)
+    _chips(figure.add_subplot(grid[2, :]), frame)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _mosaic(axes: Axes, frame: Frame) -> None:
+    images = frame.images[:MOSAIC]
+    if images.dtype != np.uint8:
+        low, high = images.min(), images.max()
+        images = (images - low) / max(high - low, np.finfo(np.float32).tiny)
+    if images.shape[-1] == 2:  # shown by the first channel, like grey
+        images = images[..., :1]
+    images = images[..., :3]
+    # Square or somewhat wider, with the fewest empty fields.
+    root = np.sqrt(len(images))
+    widths = range(int(np.ceil(root)), int(np.ceil(1.3 * root)) + 1)
+    columns = min(widths, key=lambda width: -len(images) % width)
+    height, width = images.shape[1:3]
+    gap = max(1, round(0.06 * max(height, width)))
+    rows = -(-len(images) // columns)
+    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, images.shape[-1])
+    white = 255 if images.dtype == np.uint8 else 1
+    canvas = np.full(shape, white, images.dtype)
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        canvas[top : top + height, left : left + width] = image
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=white, interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_anchor("NW")
+    colour = _FOUND if frame.discovered else "black"
+    title = frame.title + (": a new class" if frame.discovered else "")
+    axes.set_title(title, fontsize=16, loc="left", color=colour)
+
+
+def _curve(axes: Axes, frame: Frame, values: list[float], title: str, highest: float) -> None:
+    steps = [outcome.step for outcome in frame.outcomes]
+    axes.plot(steps, values, "-o", color=_KNOWN, linewidth=2.4, markersize=6)
+    place = steps[-1] / frame.num_steps
+    axes.annotate(
+        f"{values[-1]:.3f}" if highest == 1 else f"{values[-1]} of {highest}",
+        (steps[-1], values[-1]), textcoords="offset points", xytext=(4, 10),
+        ha="left" if place < 0.1 else "right" if place > 0.9 else "center",
+        fontsize=14, weight="bold", color=_KNOWN,
+    )  # fmt: skip
+    # Room for the last points, and for the number above.
+    axes.set_xlim(-0.02 * frame.num_steps, 1.04 * frame.num_steps)
+    axes.set_ylim(0, 1.22 * highest)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ticks = MaxNLocator(4, integer=highest > 1).tick_values(0, highest)
+    axes.set_yticks([tick for tick in ticks if tick <= highest])
+    axes.set_title(title, fontsize=16, loc="left")
+    axes.tick_params(labelsize=12)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _chips(axes: Axes, frame: Frame) -> None:
+    """Draws a field for each class: known from the start, discovered, or not found yet."""
+    axes.set_axis_off()
+    waiting = frame.num_classes - len(frame.classes)
+    names = [*frame.classes, *["?"] * waiting]
+    rows = 1 if len(names) <= 10 else 2
+    columns = -(-len(names) // rows)
+    axes.set_xlim(0, columns)
+    axes.set_ylim(rows, 0)
+    for x, text, colour in (
+        (0.002, "known from the start", _KNOWN),
+        (0.19, "discovered", _FOUND),
+        (0.30, "not found yet", "#777777"),
+    ):
+        axes.text(x, 1.12, text, color=colour, fontsize=13, weight="bold", transform=axes.transAxes)
+    letters = max(6, int(130 / columns))
+    for i, name in enumerate(names):
+        known = i < len(frame.classes)
+        colour = _WAITING if not known else _KNOWN if i < frame.num_known else _FOUND
+        short = name if len(name) <= letters else name[: letters - 1] + "…"
+        left, top = i % columns, i // columns
+        axes.add_patch(Rectangle((left + 0.03, top + 0.06), 0.94, 0.86, color=colour))
+        axes.text(
+            left + 0.5,
+            top + 0.49,
+            short,
+            ha="center",
+            va="center",
+            color="white",
+            fontsize=13,
+        )
