@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test clean
+.PHONY: demo test test-rl clean
 
-# A mark is younger than setup.py once the package is installed, with its test extra or without.
+# A mark is younger than setup.py once the package is installed with the extras it is named for.
 $(VENV)/installed: EXTRA =
 $(VENV)/installed-test: EXTRA = [test]
-$(VENV)/installed $(VENV)/installed-test: setup.py
+$(VENV)/installed-rl: EXTRA = [test,rl]
+$(VENV)/installed $(VENV)/installed-test $(VENV)/installed-rl: setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "emoc_tf needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -21,6 +22,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+# Reinforcement-learning libraries as users of the environment: installs PyTorch.
+test-rl: $(VENV)/installed-rl
+	$(BIN)/python -m pytest tests/rl
 
 clean:
 	rm -rf $(VENV) demo_results build *.egg-info

@@ -17,6 +17,7 @@ setup(
         "emoc_tf",
         "emoc_tf.scoring",
         "emoc_tf.experiments",
+        "emoc_tf.testing",
         "emoc_tf.envs",
         "emoc_tf.agents",
     ],
@@ -39,7 +40,11 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21"],
+        "rl": ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "torch>=2.8"],
+        "video": ["moviepy>=2.2", "pygame>=2.6"],  # RecordVideo, render_mode="human"
         "test": [
+            "moviepy>=2.2",
+            "pygame>=2.6",
             "pytest>=9.0",
             "pytest-xdist>=3.8",
             "hypothesis>=6.170",

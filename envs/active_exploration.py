@@ -112,7 +112,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
 
     def action_masks(self) -> np.ndarray:
         """Returns which actions are possible, (M,) bool."""
-        return self.state.candidate_mask
+        return self.state.candidate_mask.copy()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -6,6 +6,14 @@ import pytest
 from emoc_tf.config import ExplorationConfig
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leaves tests/rl out, which needs the extra `rl`, unless it is asked for by name."""
+    rl = Path(__file__).parent / "rl"
+    asked = any(Path(str(argument).split("::")[0]).resolve().is_relative_to(rl)
+                for argument in config.args)  # fmt: skip
+    return True if collection_path == rl and not asked else None
+
+
 def pytest_collection_modifyitems(items):
     """Skips the tests that need a GPU where there is none."""
     marked = [item for item in items if "gpu" in item.keywords]

@@ -13,7 +13,7 @@ def inputs(sampler_rng=0, true_labels=None, set_size=3):
     if true_labels is None:
         true_labels = np.arange(60) % 3
     return GroupingInputs(
-        unlabelled, true_labels, features.__getitem__, set_size, np.random.default_rng(sampler_rng)
+        unlabelled, true_labels, features, set_size, np.random.default_rng(sampler_rng)
     )
 
 
@@ -82,11 +82,30 @@ def test_the_place_of_a_set_tells_nothing_about_its_class():
     groups = np.repeat(np.arange(8), 3)
     orders = set()
     for seed in range(20):
-        sets, mask = sample(np.random.default_rng(seed), np.arange(24), groups, 30, 3)
-        assert mask.all()
-        orders.add(tuple(sets[:, 0] // 3))
-        assert list(sets[:, 0]) != sorted(sets[:, 0])
+        sets, mask = sample(np.random.default_rng(seed), np.arange(24), groups, 60, 3)
+        assert list(mask) == [True] * 8 + [False] * 52
+        orders.add(tuple(sets[mask, 0] // 3))
+        assert list(sets[mask, 0]) != sorted(sets[mask, 0])
     assert len(orders) == 20
+
+
+def test_repeats_are_masked_where_fewer_than_m_sets_exist():
+    groups = np.array([0] * 4 + [1] * 3 + [2] * 2)  # 4 + 1 + 0 sets of three
+    for num_sets in (6, 100):
+        sets, mask = sample(np.random.default_rng(0), np.arange(9), groups, num_sets, 3)
+        real = {tuple(row) for row in sets[mask]}
+        assert len(real) == mask.sum() <= 5
+        assert (sets[~mask] == -1).all()
+        assert not mask[mask.sum() :].any()
+    assert real == {(0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3), (4, 5, 6)}
+
+
+def test_repeats_stay_where_m_sets_exist():
+    """Dropping them would keep a random policy away from classes that are nearly used up."""
+    groups = np.array([0] * 4 + [1] * 3)
+    sets, mask = sample(np.random.default_rng(0), np.arange(7), groups, 5, 3)
+    assert mask.all()
+    assert len({tuple(row) for row in sets}) < 5
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))

@@ -24,3 +24,10 @@ def test_one_class():
 def test_set_means_leave_padding_out():
     sets = np.array([[0, 2, -1], [1, 1, 2], [-1, -1, -1]])
     np.testing.assert_allclose(uncertainty.set_means(np.array([1.0, 2, 4]), sets), [2.5, 8 / 3, 0])
+
+
+def test_set_spreads_are_standard_deviations_without_padding():
+    sets = np.array([[0, 2, -1], [1, 1, 1], [-1, -1, -1]])
+    np.testing.assert_allclose(
+        uncertainty.set_spreads(np.array([1.0, 2, 4]), sets), [1.5, 0, 0], atol=1e-12
+    )

@@ -9,51 +9,8 @@ from tests import fakes
 OBSERVATION = {}
 
 
-@pytest.fixture(params=agents.names())
-def name(request):
-    return request.param
-
-
 def act(name, state, seed=0):
     return agents.make(name, seed=seed).act(OBSERVATION, state)
-
-
-def test_actions_are_legal_under_masks(name):
-    for masked in ((), (0, 1, 2, 3, 5), (2, 4)):
-        state = fakes.make_state(masked=masked)
-        for seed in range(3):
-            action = act(name, state, seed)
-            assert type(action) is int
-            assert state.candidate_mask[action]
-
-
-@pytest.mark.parametrize(
-    "shape", [{"num_sets": 1}, {"set_size": 1}, {"classes": 1}, {"classes": 2, "num_images": 6}]
-)
-def test_small_worlds(name, shape):
-    state = fakes.make_state(**shape)
-    assert state.candidate_mask[act(name, state)]
-
-
-def test_choices_are_functions_of_state_and_seed(name):
-    state = fakes.make_state()
-    agent = agents.make(name, seed=3)
-    first = agent.act(OBSERVATION, state)
-    agent.act(OBSERVATION, fakes.make_state(seed=5, step=7))
-    assert agent.act(OBSERVATION, state) == first == act(name, state, seed=3)
-
-
-def test_the_state_is_left_as_it_was(name):
-    state = fakes.make_state()
-    weights = [w.copy() for w in state.model.get_weights()]
-    arrays = [a.copy() for a in (state.pool.labels, state.candidates, state.probabilities)]
-    act(name, state)
-    for old, new in zip(weights, state.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-    for old, new in zip(
-        arrays, (state.pool.labels, state.candidates, state.probabilities), strict=True
-    ):
-        np.testing.assert_array_equal(old, new)
 
 
 #                       max   min   margin

@@ -1,0 +1,54 @@
+"""A query policy of one's own: core-set selection, and the contract test it has to pass.
+
+The set is chosen whose images are farthest from the labelled ones in the space of the network's
+features (Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set
+Approach", 2018, there for single images).
+
+Run: python examples/own_policy.py; test: pytest examples/own_policy.py
+"""
+
+import gymnasium as gym
+import numpy as np
+
+from emoc_tf import agents, uncertainty
+from emoc_tf.testing import AgentContract
+
+
+class CoreSetAgent(agents.ScoringAgent):
+    """Chooses the set with the greatest mean distance to the nearest labelled image."""
+
+    def score(self, state):
+        """Returns the mean distance of each set, (M,)."""
+        features = state.features.astype(np.float64)
+        labelled = features[state.pool.labels >= 0]
+        squares = (features**2).sum(axis=1)[:, None] + (labelled**2).sum(axis=1)
+        nearest = (squares - 2 * features @ labelled.T).min(axis=1)
+        return uncertainty.set_means(np.sqrt(np.maximum(nearest, 0)), state.candidates)
+
+
+class TestCoreSetAgent(AgentContract):
+    """Legal choices under masks, determinism, the state left alone, small worlds."""
+
+    def make_agent(self, seed):
+        """Returns the agent to test."""
+        return CoreSetAgent(seed)
+
+
+def main(**settings) -> float:
+    """Runs one episode on digits and returns the final test accuracy."""
+    if "core-set" not in agents.names():
+        agents.register("core-set", CoreSetAgent)
+    env = gym.make("emoc_tf/Digits-v0", **settings)
+    agent = agents.make("core-set", seed=0)
+    observation, info = env.reset(seed=0)
+    over = False
+    while not over:
+        action = agent.act(observation, env.unwrapped.state)
+        observation, _, terminated, truncated, info = env.step(action)
+        over = terminated or truncated
+        print(f"labelled {info['labelled']}  accuracy {info['test_accuracy']:.3f}")
+    return info["test_accuracy"]
+
+
+if __name__ == "__main__":
+    main()
