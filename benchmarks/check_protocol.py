@@ -18,15 +18,10 @@ from pathlib import Path
 
 from absl import app, flags
 
-from emoc_tf.results import RECALLS, STEPS, RunRecord, read_runs
+from emoc_tf.results import RECALLS, STEPS, read_runs, run_path
 
 FALL = flags.DEFINE_float("fall", 0.10, "Accepted fall of accuracy on the first known classes.")
 NEED_NOT_RISE = ("max", "min-literal")
-
-
-def folder_of(output_dir: str, run: RunRecord) -> Path:
-    """Returns the folder of a run."""
-    return Path(output_dir) / run.agent.replace(":", "__") / str(run.seed)
 
 
 def discoveries(folder: Path) -> list[float]:
@@ -53,7 +48,7 @@ def check(output_dir: str, fall: float) -> bool:
     starts: dict[int, set[str]] = {}
     found, falls, resting = [], [], []
     for run in runs:
-        folder = folder_of(output_dir, run)
+        folder = run_path(output_dir, run.agent, run.seed)
         starts.setdefault(run.seed, set()).add((folder / STEPS).read_text().splitlines()[1])
         found += discoveries(folder)
         known = run.steps["known_accuracy"]

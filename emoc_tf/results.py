@@ -31,6 +31,11 @@ TIMING_COLUMNS = (
 CONFIG, STEPS, TIMINGS, RECALLS = "config.json", "steps.csv", "timings.csv", "recalls.csv"
 
 
+def run_path(output_dir: str | Path, agent: str, seed: int) -> Path:
+    """Returns the folder of a run; variants may hold `:` and, in paths, `/`."""
+    return Path(output_dir) / agent.replace(":", "__").replace("/", "%2F") / str(seed)
+
+
 class RunFolder:
     """The folder `OUT/<agent>/<seed>/` of one run.
 
@@ -48,7 +53,7 @@ class RunFolder:
     def __init__(
         self, output_dir: str | Path, agent: str, seed: int, config: ExplorationConfig
     ) -> None:
-        self.path = Path(output_dir) / agent.replace(":", "__") / str(seed)
+        self.path = run_path(output_dir, agent, seed)
         self._agent, self._seed, self._config = agent, seed, config
 
     def check(self) -> None:

@@ -1,0 +1,78 @@
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from emoc_tf.agents import learned
+from tests.experiments.test_binaries import TINY, run
+
+TRAINING = [*TINY, "--reward=area", "--imitation_episodes=1", "--updates=2", "--episodes=2"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training") / "out"
+    result = run("train_agent", *TRAINING, f"--output_dir={folder}")
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_what_a_training_leaves(trained):
+    folder, result = trained
+    names = {file.name for file in folder.iterdir()}
+    assert names == {"policy.keras", "training.csv", "config.json", "tensorboard"}
+    rows = list(csv.DictReader((folder / "training.csv").open()))
+    assert [row["update"] for row in rows] == ["0", "1", "2"]
+    for row in rows:
+        assert 0 <= float(row["mean_reward"]) <= 1
+        assert np.isfinite(float(row["loss"]))
+    content = json.loads((folder / "config.json").read_text())
+    assert content["configuration"]["reward"] == "area"
+    assert content["training"]["teacher"] == "1-vs-2"
+    assert "update 2/2  mean reward 0." in result.stdout
+    assert "imitation of 1-vs-2" in result.stdout
+    assert result.stderr == ""
+    assert list((folder / "tensorboard").glob("events.*"))
+
+
+def test_equal_seeds_train_equal_policies(trained, tmp_path):
+    result = run("train_agent", *TRAINING, f"--output_dir={tmp_path / 'again'}")
+    assert result.returncode == 0, result.stderr
+    first, second = (
+        keras.models.load_model(folder / "policy.keras").get_weights()
+        for folder in (trained[0], tmp_path / "again")
+    )
+    untrained = learned.build_network(first[0].shape[0], 0).get_weights()
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any(not np.array_equal(a, b) for a, b in zip(first, untrained, strict=True))
+
+
+def test_a_trained_policy_enters_a_comparison(trained, tmp_path):
+    path = trained[0] / "policy.keras"
+    agents = f"--agents=random,learned:path={path}"
+    for _ in range(2):  # a finished run is found again
+        result = run("compare", *TINY, agents, "--seeds=0", f"--output_dir={tmp_path / 'out'}")
+        assert result.returncode == 0, result.stderr
+    assert "2 finished, 0 to do" in result.stdout.replace("\n", " ")
+    assert len(list((tmp_path / "out").glob("learned__path=*policy.keras/0/steps.csv"))) == 1
+
+
+def test_a_training_is_not_overwritten(trained):
+    result = run("train_agent", *TRAINING, f"--output_dir={trained[0]}")
+    assert result.returncode == 1
+    assert "error: output_dir: expected a new folder, got" in result.stderr
+
+
+def test_bad_settings_get_one_sentence(tmp_path):
+    for flag, message in (
+        ("--teacher=best", "error: agent: expected one of"),
+        ("--classes=0-99", "error: classes: expected class ids in [0, 10)"),
+        ("--reward=fame", "error: reward: expected one of"),
+    ):
+        result = run("train_agent", *TINY, flag, f"--output_dir={tmp_path / 'x'}")
+        assert result.returncode == 1
+        assert message in result.stderr
+        assert not (tmp_path / "x").exists()
