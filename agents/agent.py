@@ -15,9 +15,15 @@ class Agent(abc.ABC):
     Args:
         seed: Source of all the agent's randomness, at least 0.
 
+    Attributes:
+        fingerprint: Hash of what the agent was made of besides its name and settings, such as a
+            file; None if that is nothing. Runs with different ones are different policies'.
+
     Raises:
         ValueError: The seed is no integer of at least 0.
     """
+
+    fingerprint: str | None = None
 
     def __init__(self, seed: int = 0) -> None:
         if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:

@@ -1,5 +1,7 @@
 """A query policy that was learnt by acting: one small network scores each set by its features."""
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,8 +25,8 @@ def set_inputs(observation: Mapping[str, np.ndarray]) -> np.ndarray:
 
     Returns:
         (M, 2F + P) float32: the set's features; the same standardised over the sets that may be
-        chosen, in [−5, 5]; and the progress. Rows of other sets are 0. Which set comes first
-        makes no difference, nor does their number.
+        chosen, in [−5, 5]; and the progress. Rows of other sets are 0. Any number of sets will
+        do, and their order makes no difference.
     """
     features, progress = observation["set_features"], observation["progress"]
     possible = observation["action_mask"].astype(bool)
@@ -63,6 +65,8 @@ def load_network(path: str | Path) -> keras.Model:
         ValueError: The file holds something else.
         FileNotFoundError: There is no such file.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path: expected a .keras file of a learnt policy, got {path!r}")
     if not Path(path).is_file():
         raise FileNotFoundError(f"path: expected a .keras file of a learnt policy, got {path}")
     try:
@@ -71,7 +75,8 @@ def load_network(path: str | Path) -> keras.Model:
         raise ValueError(
             f"path: expected a .keras file of a learnt policy, got {path} ({error})"
         ) from error
-    shapes = [tuple(tensor.shape) for tensor in (*network.inputs, *network.outputs)]
+    tensors = (*getattr(network, "inputs", ()), *getattr(network, "outputs", ()))
+    shapes = [tuple(tensor.shape) for tensor in tensors]
     if [len(shape) for shape in shapes] != [2, 1]:
         raise ValueError(
             f"path: expected a network of (n, inputs) to (n,) scores, got shapes {shapes} in {path}"
@@ -96,6 +101,7 @@ class LearnedAgent(Agent):
         super().__init__(seed)
         self._path = DEFAULT_PATH if path is None else path
         network = load_network(self._path)
+        self.fingerprint = hashlib.sha256(Path(self._path).read_bytes()).hexdigest()
         self._num_inputs = network.inputs[0].shape[1]
         self._score = networks.compile_forward(network)
 

@@ -4,6 +4,7 @@ The samplers differ only in their groups: true classes (`single_class`, the pape
 clusters of the network's features (`cluster`), or all images in one (`uniform`).
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,9 +89,12 @@ def sample(
     members = [group for group in members if len(group) >= set_size]
     if not members:
         return sets, mask
-    choices = rng.integers(len(members), size=num_sets)
-    drawn = [np.sort(rng.choice(members[choice], set_size, replace=False)) for choice in choices]
     if sum(math.comb(len(group), set_size) for group in members) < num_sets:
-        drawn = list({one.tobytes(): one for one in drawn}.values())
+        possible = [one for group in members for one in itertools.combinations(group, set_size)]
+        # Mixed, so that the place of a set tells nothing about its class.
+        drawn = rng.permutation(possible)
+    else:
+        choices = rng.integers(len(members), size=num_sets)
+        drawn = [np.sort(rng.choice(members[i], set_size, replace=False)) for i in choices]
     sets[: len(drawn)], mask[: len(drawn)] = drawn, True
     return sets, mask

@@ -32,7 +32,8 @@ class ExplorationConfig:
         None, "tensorflow-datasets folder; if not given, TFDS_DATA_DIR or ~/tensorflow_datasets"
     )
     classes: str | None = _field(
-        None, "class ids that known and novel classes are drawn from, such as 0-49,60; all if none"
+        None,
+        "class ids that classes are drawn from, such as 0-49,60; if not given, all",
     )
     known_classes: int = _field(4, "classes the model knows at the start")
     novel_classes: int = _field(6, "classes that wait in the pool to be discovered")
@@ -102,7 +103,9 @@ class ExplorationConfig:
     def _check_classes(self) -> None:
         part = r"\d{1,6}(-\d{1,6})?"
         well_formed = self.classes is None or re.fullmatch(rf"{part}(,{part})*", self.classes)
-        self._check("classes", bool(well_formed), "class ids such as 0-49,60, or none")
+        if well_formed and self.classes is not None:
+            well_formed = all(part[0] <= part[-1] for part in self._class_ranges())
+        self._check("classes", bool(well_formed), "class ids such as 0-49,60")
         if self.classes is not None:
             enough = len(self.class_ids) >= self.known_classes + self.novel_classes
             self._check("classes", enough, "at least known_classes + novel_classes ids")
@@ -112,8 +115,11 @@ class ExplorationConfig:
         """The class ids that `classes` names; None for all."""
         if self.classes is None:
             return None
-        ends = [[int(end) for end in part.split("-")] for part in self.classes.split(",")]
-        return frozenset(c for end in ends for c in range(end[0], end[-1] + 1))
+        ranges = self._class_ranges()
+        return frozenset(c for part in ranges for c in range(part[0], part[-1] + 1))
+
+    def _class_ranges(self) -> list[list[int]]:
+        return [[int(end) for end in part.split("-")] for part in self.classes.split(",")]
 
     @property
     def num_steps(self) -> int:

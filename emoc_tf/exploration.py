@@ -47,6 +47,7 @@ class Exploration:
     Attributes:
         config: As given.
         class_names: Names of all classes of the data, by class id.
+        initial_model: The copy of `model` that episodes start from; None without one.
         episode: Images and true labels of the current episode; not for agents.
         state: What agents may see.
         timings: Seconds of the parts of the last `reset` or `advance`.
@@ -85,7 +86,7 @@ class Exploration:
             self._train, self._test = check_data(data)
         eligible = eligible_classes(config, self._train, self._test)
         self.class_names = self._train.class_names
-        self._initial_model = self._check_own_model(model)
+        self.initial_model = self._check_own_model(model)
         self._model_classes = check_known_ids(model_classes, model is not None, config, eligible)
         self._given_oracle = oracle
         self._running = False
@@ -178,6 +179,11 @@ class Exploration:
         return self._finish_step(choice, int(np.bincount(classes).argmax()))
 
     @property
+    def running(self) -> bool:
+        """Whether there is an episode and its last step came to its end."""
+        return self._running
+
+    @property
     def finished(self) -> bool:
         """Whether no candidate set can be formed any more."""
         return not self.state.candidate_mask.any()
@@ -191,8 +197,8 @@ class Exploration:
         return np.array([self._known_classes.index(int(c)) for c in classes], np.int64)
 
     def _new_model(self) -> keras.Model:
-        if self._initial_model is not None:
-            model = networks.copy(self._initial_model)
+        if self.initial_model is not None:
+            model = networks.copy(self.initial_model)
             networks.seed_layers(model, streams.generator(self._root, 0, "random layers"))
             return model
         return networks.build(

@@ -48,13 +48,20 @@ class RunFolder:
         agent: The policy's name, with its variant.
         seed: The run's seed.
         config: The run's configuration.
+        fingerprint: Of what the policy was made of besides its name; see `Agent.fingerprint`.
     """
 
     def __init__(
-        self, output_dir: str | Path, agent: str, seed: int, config: ExplorationConfig
+        self,
+        output_dir: str | Path,
+        agent: str,
+        seed: int,
+        config: ExplorationConfig,
+        fingerprint: str | None = None,
     ) -> None:
         self.path = run_path(output_dir, agent, seed)
         self._agent, self._seed, self._config = agent, seed, config
+        self._fingerprint = fingerprint
 
     def check(self) -> None:
         """Checks that the folder is empty or holds records of this policy and seed.
@@ -68,6 +75,11 @@ class RunFolder:
                 raise ValueError(
                     f"output_dir: expected a run of {self._agent!r} with seed {self._seed} in "
                     f"{self.path}, got one of {found['agent']!r} with seed {found['seed']}"
+                )
+            if found.get("fingerprint") != self._fingerprint:
+                raise ValueError(
+                    f"output_dir: expected a run of {self._agent!r} as it is now in {self.path}, "
+                    f"got one whose policy was made from another file; use another output folder"
                 )
         elif self.path.exists() and any(self.path.iterdir()):
             raise ValueError(
@@ -85,6 +97,7 @@ class RunFolder:
         content = {
             "agent": self._agent,
             "seed": self._seed,
+            **({"fingerprint": self._fingerprint} if self._fingerprint else {}),
             "configuration": _configuration(self._config),
             **environment(),
         }

@@ -1,7 +1,7 @@
 """The active-exploration loop as a Gymnasium environment."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -30,7 +30,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
     changes nothing. A pickle holds the arguments, not the episode.
 
     Args:
-        config: The settings; None takes the defaults, or those of `preset`.
+        config: The settings, or a mapping of some fields to values; None takes those of `preset`.
         preset: Name of the preset to start from, if no `config` is given.
         data: Training and test part of one's own; see `Exploration`.
         model: A model of one's own; see `Exploration`.
@@ -51,7 +51,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
 
     def __init__(
         self,
-        config: ExplorationConfig | None = None,
+        config: ExplorationConfig | Mapping[str, Any] | None = None,
         *,
         preset: str = "demo",
         render_mode: str | None = None,
@@ -62,27 +62,34 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         reward: str | Reward | None = None,
         **overrides: Any,
     ) -> None:
-        gym.utils.EzPickle.__init__(
-            self, config, preset=preset, render_mode=render_mode, data=data, model=model,
-            oracle=oracle, model_classes=model_classes, reward=reward, **overrides,
-        )  # fmt: skip
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(
                 f"render_mode: expected None or one of {self.metadata['render_modes']}, got "
                 f"{render_mode!r}"
             )
         self.render_mode = render_mode
+        arguments = {
+            "preset": preset, "render_mode": render_mode, "data": data, "oracle": oracle,
+            "model_classes": model_classes, "reward": reward, **overrides,
+        }  # fmt: skip
         if config is None:
-            config = ExplorationConfig.preset(preset)
-        if not isinstance(config, ExplorationConfig):
+            chosen = ExplorationConfig.preset(preset)
+        elif isinstance(config, Mapping):  # as a spec that was read from JSON gives it
+            chosen = ExplorationConfig().replace(**config)
+        elif isinstance(config, ExplorationConfig):
+            chosen = config
+        else:
             raise ValueError(f"config: expected an ExplorationConfig or None, got {config!r}")
         if not (reward is None or isinstance(reward, str) or callable(reward)):
             raise ValueError(f"reward: expected a name or a function, got {reward!r}")
         if isinstance(reward, str):
             overrides["reward"], reward = reward, None
-        self.config = config.replace(**overrides)
-        self._reward = reward or parse(self.config.reward)
+        self.config = chosen.replace(**overrides)
+        self._reward = parse(self.config.reward) if reward is None else reward
         self.exploration = Exploration(self.config, data, model, oracle, model_classes)
+        # The model as it was given: the caller's own may be trained further.
+        arguments["model"] = self.exploration.initial_model
+        gym.utils.EzPickle.__init__(self, config, **arguments)
         self.observation_space = observation_space(self.config)
         self.action_space = gym.spaces.Discrete(self.config.num_candidate_sets)
         # Of the reset and all steps of the episode so far.
@@ -97,18 +104,22 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         Raises:
             gymnasium.error.ResetNeeded: No episode has been started.
         """
-        self._check_episode("state: expected a call of reset before it is asked for")
+        self._check_episode("state")
         return self.exploration.state
 
     @property
     def outcome(self) -> StepOutcome:
         """What the last step, or the reset, led to."""
-        self._check_episode("outcome: expected a call of reset before it is asked for")
+        self._check_episode("outcome")
         return self._outcomes[-1]
 
-    def _check_episode(self, message: str) -> None:
+    def _check_episode(self, asked: str) -> None:
         if not self._outcomes:
-            raise gym.error.ResetNeeded(message)
+            raise gym.error.ResetNeeded(f"{asked}: expected a call of reset first")
+        if not self.exploration.running:
+            raise gym.error.ResetNeeded(
+                f"{asked}: expected a call of reset first, since a step was broken off"
+            )
 
     def action_masks(self) -> np.ndarray:
         """Returns which actions are possible, (M,) bool."""
@@ -146,7 +157,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             gymnasium.error.ResetNeeded: No episode is running.
             gymnasium.error.InvalidAction: The action is no integer, or no candidate set.
         """
-        self._check_episode("step: expected a call of reset before the first step")
+        self._check_episode("step")
         if self._over:
             raise gym.error.ResetNeeded("step: expected a call of reset after the episode's end")
         action = self._check_action(action)
@@ -154,11 +165,11 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         before, after = self.outcome, self.exploration.advance(action)
         self._outcomes.append(after)
         self._queried_set = queried_set
-        reward = float(self._reward(before, after))
         terminated = bool(self.exploration.finished)
         max_steps = self.config.max_steps
         truncated = bool(max_steps is not None and after.step >= max_steps)
         self._over = terminated or truncated
+        reward = float(self._reward(before, after))
         return observe(self.state, self.config), reward, terminated, truncated, self._info()
 
     def render(self) -> np.ndarray | str | None:
@@ -170,7 +181,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         Raises:
             gymnasium.error.ResetNeeded: No episode has been started.
         """
-        self._check_episode("render: expected a call of reset before there is something to show")
+        self._check_episode("render")
         if self.render_mode is None:
             gym.logger.warn(
                 "render was called without a render mode: give one to the environment, such as "

@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 from emoc_tf import uncertainty
 from emoc_tf.config import ExplorationConfig
@@ -105,11 +106,15 @@ def _distance(state: ExplorationState) -> np.ndarray:
     waiting = np.unique(state.candidates[state.candidates >= 0])
     if not len(waiting) or not len(labelled):
         return distances
+    theirs, own = (state.features[rows].astype(np.float64) for rows in (labelled, waiting))
     # Relative to the largest number, so that squares stay finite.
-    features = state.features.astype(np.float64)
-    features /= max(np.abs(features).max(), np.finfo(np.float64).tiny)
-    neighbours = NearestNeighbors(n_neighbors=1).fit(features[labelled])
-    nearest = neighbours.kneighbors(features[waiting])[0][:, 0]
+    scale = max(np.abs(theirs).max(), np.abs(own).max(), np.finfo(np.float64).tiny)
+    theirs, own = theirs / scale, own / scale
+    with threadpool_limits(1):  # threads cost more than they bring, where cores are busy
+        neighbours = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(theirs)
+        indices = neighbours.kneighbors(own, return_distance=False)[:, 0]
+    # Not the search's own distances: they cancel where images are alike, and noise would be left.
+    nearest = np.linalg.norm(own - theirs[indices], axis=1)
     if nearest.any():
         distances[waiting] = nearest / (nearest + nearest.mean())
     return distances

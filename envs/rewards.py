@@ -1,5 +1,6 @@
 """Rewards: functions of the outcomes before and after a step, and weighted sums of them."""
 
+import math
 import re
 from collections.abc import Callable
 
@@ -33,8 +34,8 @@ REWARDS: dict[str, Reward] = {
     "area": area,
 }
 
-_NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
-_TERM = re.compile(rf"(?:({_NUMBER})\*)?([a-z_]+)")
+_TERM = r"(?:([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*\*\s*)?([a-z_]+)"
+_SUM = re.compile(rf"\s*{_TERM}\s*(?:\+\s*{_TERM}\s*)*")
 
 
 def parse(text: str) -> Reward:
@@ -47,16 +48,13 @@ def parse(text: str) -> Reward:
     Raises:
         ValueError: A term is something else.
     """
-    terms = []
-    # A plus or minus behind `*` or an exponent's `e` belongs to the number.
-    for term in re.split(r"(?<!\*)(?<!\d[eE])\+", re.sub(r"\s", "", text)):
-        match = _TERM.fullmatch(term)
-        if not match or match[2] not in REWARDS:
-            raise ValueError(
-                f"reward: expected one of {sorted(REWARDS)} or a weighted sum of them such as "
-                f"'accuracy_gain+0.1*discovery', got {text!r}"
-            )
-        terms.append((float(match[1] or 1), REWARDS[match[2]]))
+    found = re.findall(_TERM, text) if _SUM.fullmatch(text) else []
+    terms = [(float(weight or 1), REWARDS.get(name)) for weight, name in found]
+    if not terms or not all(reward and math.isfinite(weight) for weight, reward in terms):
+        raise ValueError(
+            f"reward: expected one of {sorted(REWARDS)} or a weighted sum of them such as "
+            f"'accuracy_gain+0.1*discovery', got {text!r}"
+        )
     if len(terms) == 1 and terms[0][0] == 1:
         return terms[0][1]
     return lambda before, after: sum(weight * reward(before, after) for weight, reward in terms)

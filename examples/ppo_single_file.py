@@ -6,6 +6,7 @@ sets. Algorithm: Schulman et al., "Proximal Policy Optimization Algorithms", 201
 Run: python examples/ppo_single_file.py
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -47,7 +48,7 @@ class ActorCritic(nn.Module):
     def forward(self, observation: dict[str, torch.Tensor]) -> tuple[Categorical, torch.Tensor]:
         """Returns the distribution over the sets and the value, both for a batch."""
         features, mask = observation["set_features"], observation["action_mask"].bool()
-        # After an episode's last step no set is left; what is chosen there starts the next one.
+        # Where the pool ran out no set is left; what is chosen there only starts the next episode.
         mask = mask | ~mask.any(dim=1, keepdim=True)
         progress = observation["progress"][:, None].expand(-1, features.shape[1], -1)
         hidden = self.body(torch.cat([features, progress], dim=2))
@@ -58,6 +59,36 @@ class ActorCritic(nn.Module):
 def tensors(observation: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """Returns the observation as float tensors."""
     return {key: torch.tensor(value, dtype=torch.float32) for key, value in observation.items()}
+
+
+def estimate_advantages(
+    rewards: Sequence[np.ndarray],
+    values: Sequence[torch.Tensor],
+    overs: Sequence[np.ndarray],
+    following: torch.Tensor,
+    settings: Settings,
+) -> list[torch.Tensor]:
+    """Generalised advantage estimation; nothing flows across an episode's end.
+
+    Args:
+        rewards: (num_envs,) of each step.
+        values: (num_envs,) of the state before each step.
+        overs: (num_envs,) bool, whether the step ended the episode.
+        following: (num_envs,), the value of the state after the last step.
+        settings: Discount and λ.
+    """
+    advantages: list[torch.Tensor] = []
+    later = torch.zeros_like(following)
+    for reward, value, over in zip(
+        reversed(rewards), reversed(values), reversed(overs), strict=True
+    ):
+        going_on = torch.tensor(~over, dtype=torch.float32)
+        delta = torch.tensor(reward, dtype=torch.float32) - value
+        delta = delta + settings.discount * following * going_on
+        later = delta + settings.discount * settings.gae_lambda * going_on * later
+        advantages.insert(0, later)
+        following = value
+    return advantages
 
 
 def main(settings: Settings | None = None, **environment) -> list[float]:
@@ -95,30 +126,22 @@ def main(settings: Settings | None = None, **environment) -> list[float]:
             finished += list(info["episode"]["r"][over]) if over.any() else []
         seen, actions, log_probs, values, rewards, overs, idle = zip(*steps, strict=True)
 
-        # Generalised advantage estimation; nothing flows across an episode's end.
         with torch.no_grad():
             _, following = agent(tensors(observation))
-        advantages, later = [], torch.zeros(s.num_envs)
-        for t in reversed(range(s.num_steps)):
-            going_on = torch.tensor(~overs[t], dtype=torch.float32)
-            delta = torch.tensor(rewards[t], dtype=torch.float32) - values[t]
-            delta = delta + s.discount * following * going_on
-            later = delta + s.discount * s.gae_lambda * going_on * later
-            advantages.insert(0, later)
-            following = values[t]
+        advantages = estimate_advantages(rewards, values, overs, following, s)
         used = torch.tensor(~np.concatenate(idle))
         seen = {key: torch.cat([part[key] for part in seen])[used] for key in seen[0]}
         actions, log_probs, values, advantages = (
             torch.cat(list(parts))[used] for parts in (actions, log_probs, values, advantages)
         )
         returns = advantages + values
+        advantages = (advantages - advantages.mean()) / (advantages.std(unbiased=False) + 1e-8)
 
         for _ in range(s.epochs):
             for rows in torch.randperm(len(actions)).tensor_split(s.minibatches):
                 policy, value = agent({key: part[rows] for key, part in seen.items()})
                 ratio = (policy.log_prob(actions[rows]) - log_probs[rows]).exp()
                 advantage = advantages[rows]
-                advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
                 clipped = ratio.clamp(1 - s.clip, 1 + s.clip)
                 loss = (
                     -torch.min(advantage * ratio, advantage * clipped).mean()

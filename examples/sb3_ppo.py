@@ -1,6 +1,7 @@
 """Trains Stable-Baselines3's PPO in the environment. Needs the extra `rl`.
 
-PPO knows no action masks; as long as no class runs out of images, all sets can be chosen.
+PPO knows no action masks: the pool has to be large enough that M different sets can be formed at
+every step, which `max_steps` sees to here. Otherwise take MaskablePPO.
 
 Run: python examples/sb3_ppo.py
 """

@@ -31,7 +31,7 @@ def main(num_envs: int = 2, num_steps: int = 12, seed: int = 0, **settings) -> n
     observations, _ = envs.reset(seed=seed)
     for _ in range(num_steps):
         masks = observations["action_mask"]
-        # Where an episode is over no set is left; whatever is chosen there starts the next one.
+        # Where the pool ran out no set is left; whatever is chosen then starts the next episode.
         actions = [rng.choice(np.flatnonzero(mask)) if mask.any() else 0 for mask in masks]
         observations, rewards, _, _, infos = envs.step(np.array(actions))
         gained += rewards

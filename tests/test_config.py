@@ -81,9 +81,9 @@ def test_numbers_of_numpy_and_paths_are_taken():
 def test_classes_are_ranges_and_single_ids():
     assert ExplorationConfig(classes="0-9,12,20-20").class_ids == {*range(10), 12, 20}
     assert ExplorationConfig().class_ids is None
-    for bad in ("", "a", "1-", "-3", "1,,2", "1 2", "0-99999999999"):
+    for bad in ("", "a", "1-", "-3", "1,,2", "1 2", "9-0", "0-9,20-15", "0-99999999999"):
         with pytest.raises(ValueError, match=r"classes: expected class ids such as 0-49,60"):
             ExplorationConfig(classes=bad)
-    for few in ("9-0", "0-8"):
+    for few in ("0", "0-8"):
         with pytest.raises(ValueError, match=r"classes: expected at least known_classes \+ nov"):
             ExplorationConfig(classes=few)

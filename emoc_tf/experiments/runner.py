@@ -22,9 +22,16 @@ from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.evaluation import StepOutcome
 from emoc_tf.results import RunFolder, check_output_dir, make_output_dir
 
+_GO_ON = "finished runs are kept; the same command goes on with the rest"
 
-def run_binary(main: Callable[[list[str]], None]) -> None:
-    """Runs an absl main function; errors a user can mend end it with one sentence."""
+
+def run_binary(main: Callable[[list[str]], None], interrupted: str = _GO_ON) -> None:
+    """Runs an absl main function; errors a user can mend end it with one sentence.
+
+    Args:
+        main: Of the binary.
+        interrupted: What Ctrl-C leaves and how to go on.
+    """
     logging.set_verbosity(logging.ERROR)  # tensorflow-datasets tells of every file it reads
 
     def guarded(argv: list[str]) -> None:
@@ -33,7 +40,7 @@ def run_binary(main: Callable[[list[str]], None]) -> None:
         except (ValueError, OSError, FloatingPointError) as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
-            sys.exit("interrupted: finished runs are kept; the same command goes on with the rest")
+            sys.exit(f"interrupted: {interrupted}")
 
     app.run(guarded)
 
@@ -66,7 +73,8 @@ def run_grid(
             raise ValueError(f"{name}: expected distinct ones, at least one, got {list(values)}")
     policies = {(name, seed): agents.make(name, seed=seed) for seed in seeds for name in names}
     folders = {
-        key: RunFolder(output_dir, name, seed, config) for key in policies for name, seed in [key]
+        (name, seed): RunFolder(output_dir, name, seed, config, agent.fingerprint)
+        for (name, seed), agent in policies.items()
     }
     check_output_dir(output_dir, config)
     for folder in folders.values():

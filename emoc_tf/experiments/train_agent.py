@@ -122,6 +122,7 @@ def main(argv: list[str]) -> None:
     checkpoint.write_text(folder / CONFIG, json.dumps(content, indent=2) + "\n")
     network = learned.build_network(2 * len(FEATURES) + len(PROGRESS), SEED.value)
     learner = PolicyLearner(network, POLICY_LEARNING_RATE.value, ENTROPY_BONUS.value, SEED.value)
+    _save(network, folder / POLICY)
     board = tf.summary.create_file_writer(str(folder / "tensorboard"))
     total = IMITATION_EPISODES.value + UPDATES.value * EPISODES.value
     start = time.perf_counter()
@@ -166,4 +167,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    runner.run_binary(main)
+    runner.run_binary(
+        main, "policy.keras holds the last update's policy; a new training needs a new output_dir"
+    )

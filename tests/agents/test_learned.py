@@ -105,6 +105,9 @@ def test_files_that_hold_no_policy_are_refused(tmp_path):
     unsafe.save(tmp_path / "unsafe.keras")
     with pytest.raises(ValueError, match=r"path: expected a .keras file"):
         agents.make("learned", path=str(tmp_path / "unsafe.keras"))
+    for odd in (5, None, 2.5):
+        with pytest.raises(ValueError, match=r"path: expected a .keras file of a learnt pol"):
+            learned.load_network(odd)
     learned.build_network(9).save(tmp_path / "narrow.keras")
     agent = agents.make("learned", path=str(tmp_path / "narrow.keras"))
     with pytest.raises(ValueError, match=rf"network of {WIDTH} inputs for this observation, got"):

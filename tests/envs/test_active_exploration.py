@@ -113,9 +113,34 @@ def test_masked_actions_are_refused():
     env.step(3)
 
 
+def test_fewer_sets_than_m_at_the_end_of_the_pool():
+    """Six images a class and three a set: in the end one set a class is left, then none."""
+    env = make(max_steps=None, num_candidate_sets=30)
+    observation, _ = env.reset(seed=0)
+    counts, over = [], False
+    while not over:
+        mask, state = env.action_masks(), env.state
+        counts.append(mask.sum())
+        assert (observation["set_features"][~mask] == 0).all()
+        assert (observation["set_features"][mask] != 0).any(axis=1).all()
+        if not mask.all():
+            with pytest.raises(gym.error.InvalidAction, match=f"one of the {counts[-1]} candidate"):
+                env.step(int(np.flatnonzero(~mask)[0]))
+            assert env.state is state
+        observation, _, over, _, info = env.step(int(np.flatnonzero(mask)[-1]))
+        np.testing.assert_array_equal(info["action_mask"], env.action_masks())
+    assert len(counts) == 8
+    assert counts[0] == 30
+    assert list(counts[-1:]) == [1]
+    assert any(1 < count < 30 for count in counts)
+    mask = env.action_masks()
+    mask[:] = True  # a copy of its own
+    assert not env.action_masks().any()
+
+
 def test_steps_outside_an_episode_are_refused():
     env = make(max_steps=1)
-    with pytest.raises(gym.error.ResetNeeded, match="before the first step"):
+    with pytest.raises(gym.error.ResetNeeded, match="step: expected a call of reset first"):
         env.step(0)
     for early in (lambda: env.state, env.action_masks, lambda: env.outcome):
         with pytest.raises(gym.error.ResetNeeded, match="expected a call of reset"):
@@ -126,13 +151,50 @@ def test_steps_outside_an_episode_are_refused():
         env.step(0)
 
 
+def test_an_episode_that_broke_off_wants_a_reset(monkeypatch):
+    env = make()
+    env.reset(seed=0)
+
+    def diverge(*arguments):
+        raise FloatingPointError("training diverged")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(env.exploration._learner, "train", diverge)
+        with pytest.raises(FloatingPointError):
+            env.step(0)
+    for call in (lambda: env.step(0), lambda: env.state, env.action_masks, lambda: env.outcome):
+        with pytest.raises(gym.error.ResetNeeded, match="first, since a step was broken off"):
+            call()
+    env.reset(seed=0)
+    env.step(0)
+
+
+def test_a_reward_that_fails_leaves_the_step_made():
+    calls = []
+
+    class Reward:
+        def __len__(self):  # false in a condition, and still a reward
+            return 0
+
+        def __call__(self, before, after):
+            calls.append((before.step, after.step))
+            return 1 / (after.step - 1)
+
+    env = ActiveExplorationEnv(emoc_tf.ExplorationConfig(**SHRUNK), reward=Reward())
+    env.reset(seed=0)
+    with pytest.raises(ZeroDivisionError):
+        env.step(0)
+    assert env.step(0)[1] == 1
+    assert calls == [(0, 1), (1, 2)]
+
+
 def test_bad_settings_get_one_sentence():
     with pytest.raises(ValueError, match=r"reward: expected one of .*'accuracy_gain'.*got 'fame'"):
         make(reward="fame")
     with pytest.raises(ValueError, match="colour: expected a field"):
         make(colour=1)
-    with pytest.raises(ValueError, match=r"config: expected an ExplorationConfig or None, got \{"):
-        ActiveExplorationEnv({"known_classes": 3})
+    with pytest.raises(ValueError, match=r"config: expected an ExplorationConfig or None, got 3"):
+        ActiveExplorationEnv(3)
     with pytest.raises(ValueError, match="reward: expected a name or a function, got 5"):
         make(reward=5)
     with pytest.raises(ValueError, match="preset: expected one of"):

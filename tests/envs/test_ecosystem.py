@@ -8,10 +8,12 @@ import sys
 import warnings
 
 import gymnasium as gym
+import keras
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env, data_equivalence
 
+import emoc_tf
 from emoc_tf.envs import FEATURES, ActiveExplorationEnv, rendering
 from tests.envs.test_active_exploration import IDS, SHRUNK, make, shrunk
 
@@ -26,6 +28,12 @@ def test_gymnasiums_checker_is_content(env_id, render_mode, cifar_dir):
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="(?!gymnasium)")
         env = gym.make(env_id, render_mode=render_mode, **shrunk(env_id, cifar_dir))
         check_env(env.unwrapped, skip_render_check=render_mode != "ansi")
+
+
+def test_a_configuration_survives_json_too():
+    spec = gym.make(DIGITS, config=emoc_tf.ExplorationConfig(**SHRUNK)).spec
+    again = gym.make(gym.envs.registration.EnvSpec.from_json(spec.to_json()))
+    assert again.unwrapped.config == emoc_tf.ExplorationConfig(**SHRUNK)
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -79,6 +87,16 @@ def test_pickles_hold_the_arguments(copied):
     with pytest.raises(gym.error.ResetNeeded):
         other.step(0)
     assert data_equivalence(trajectory(other), trajectory(env), exact=True)
+
+
+def test_pickles_hold_the_model_as_it_was_given():
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    env = make(model=model)
+    first = trajectory(env)
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    assert data_equivalence(trajectory(copy.deepcopy(env)), first, exact=True)
 
 
 def test_wrappers():

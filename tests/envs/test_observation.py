@@ -90,3 +90,13 @@ def test_the_order_of_the_sets_changes_nothing_but_the_order():
     np.testing.assert_array_equal(
         observe(turned, CONFIG)["set_features"], observe(state, CONFIG)["set_features"][order]
     )
+
+
+@pytest.mark.parametrize("alike", ["all", "labelled ones"])
+def test_no_distance_is_made_of_rounding(alike):
+    """A collapsed network, or waiting images that repeat labelled ones: 0, exactly."""
+    state = fakes.make_state(num_images=40)
+    features = np.random.default_rng(0).normal(3, 1, (40, 64)).astype(np.float32)
+    features = features[[0] * 40] if alike == "all" else features[np.arange(40) % 20]
+    observation = observe(dataclasses.replace(state, features=features), CONFIG)
+    assert (column(observation, "distance") == 0).all()

@@ -29,7 +29,10 @@ def test_names_and_weighted_sums(text, expected):
     assert rewards.parse(text)(BEFORE, AFTER) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("text", ["fame", "", "area+", "area-discovery", "*area", "area*2", "0.5"])
+@pytest.mark.parametrize(
+    "text",
+    ["fame", "", "area+", "area-discovery", "*area", "area*2", "0.5", "1 0*area", "1e999*area"],
+)
 def test_other_texts_are_refused(text):
     with pytest.raises(ValueError, match=r"reward: expected one of \['accuracy_gain', 'area', "):
         rewards.parse(text)

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -58,6 +59,18 @@ def test_a_trained_policy_enters_a_comparison(trained, tmp_path):
         assert result.returncode == 0, result.stderr
     assert "2 finished, 0 to do" in result.stdout.replace("\n", " ")
     assert len(list((tmp_path / "out").glob("learned__path=*policy.keras/0/steps.csv"))) == 1
+
+
+def test_another_policy_in_the_same_file_is_another_policy(trained, tmp_path):
+    """Records under its name would be the old policy's."""
+    path = tmp_path / "policy.keras"
+    shutil.copy(trained[0] / "policy.keras", path)
+    arguments = [*TINY, f"--agents=learned:path={path}", "--seeds=0", f"--output_dir={tmp_path}/o"]
+    assert run("compare", *arguments).returncode == 0
+    learned.build_network(keras.models.load_model(path).inputs[0].shape[1], seed=9).save(path)
+    result = run("compare", *arguments)
+    assert result.returncode == 1
+    assert "whose policy was made from another file" in result.stderr
 
 
 def test_a_training_is_not_overwritten(trained):

@@ -120,6 +120,27 @@ def test_the_single_file_trains():
     assert np.isfinite(rewards).all()
 
 
+def test_advantages_of_the_single_file_by_hand():
+    module = example("ppo_single_file")
+    settings = module.Settings(discount=0.5, gae_lambda=0.8)
+    rewards, overs = [[1.0], [2.0], [4.0]], [[False], [True], [False]]
+    values = [torch.tensor([value]) for value in (0.1, 0.2, 0.3)]
+    advantages = module.estimate_advantages(
+        [np.array(r) for r in rewards], values, [np.array(o) for o in overs],
+        torch.tensor([10.0]), settings,
+    )  # fmt: skip
+    last = 4 + 0.5 * 10 - 0.3
+    ending = 2 - 0.2
+    first = 1 + 0.5 * 0.2 - 0.1 + 0.5 * 0.8 * ending
+    np.testing.assert_allclose(torch.cat(advantages), [first, ending, last], rtol=1e-6)
+
+
+def test_the_single_file_learns_from_single_rows():
+    module = example("ppo_single_file")
+    settings = module.Settings(total_timesteps=16, num_envs=1, num_steps=4, minibatches=2)
+    assert np.isfinite(module.main(settings, **SHRUNK)).all()
+
+
 def test_examples_train():
     for name in ("sb3_ppo", "sb3_maskable_ppo"):
         assert np.isfinite(example(name).main(total_timesteps=24, **SHRUNK)), name
