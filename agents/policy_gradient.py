@@ -12,6 +12,9 @@ from emoc_tf.agents.learned import set_inputs
 
 Observation = Mapping[str, np.ndarray]
 
+# How far reinforcement moves the probability of a choice for its sake.
+CLIP = 0.2
+
 
 @dataclass(frozen=True, eq=False)
 class Episode:
@@ -101,24 +104,16 @@ class PolicyLearner:
         self._optimizer = keras.optimizers.Adam(learning_rate)
         self._optimizer.build(network.trainable_variables)
         self._rng = np.random.default_rng(seed)
-        width = network.inputs[0].shape[1]
-        self._log_policy = tf.function(
-            self._log_policy,
-            input_signature=[
-                tf.TensorSpec((None, None, width), tf.float32),
-                tf.TensorSpec((None, None), tf.bool),
-            ],
-        )
-        self._update = tf.function(
-            self._update,
-            input_signature=[
-                tf.TensorSpec((None, None, width), tf.float32),
-                tf.TensorSpec((None, None), tf.bool),
-                tf.TensorSpec((None,), tf.int64),
-                tf.TensorSpec((None,), tf.float32),
-                tf.TensorSpec((), tf.float32),
-            ],
-        )
+        inputs = tf.TensorSpec((None, None, network.inputs[0].shape[1]), tf.float32)
+        masks = tf.TensorSpec((None, None), tf.bool)
+        choices, numbers = (tf.TensorSpec((None,), dtype) for dtype in (tf.int64, tf.float32))
+
+        def compiled(function, *signature):
+            return tf.function(function, input_signature=signature)
+
+        self._log_policy = compiled(self._log_policy, inputs, masks)
+        self._imitate = compiled(self._imitate, inputs, masks, choices)
+        self._reinforce = compiled(self._reinforce, inputs, masks, choices, numbers, numbers)
 
     def sample(self, observation: Observation) -> int:
         """Returns a choice drawn from the policy."""
@@ -127,44 +122,42 @@ class PolicyLearner:
         policy = np.where(mask, np.exp(log_policy), 0)
         return int(self._rng.choice(len(policy), p=policy / policy.sum()))
 
-    def imitate(self, episodes: Sequence[Episode], iterations: int = 300) -> float:
+    def imitate(self, episodes: Sequence[Episode], passes: int = 300) -> float:
         """Fits the policy to the choices of a teacher; returns the mean −log π(choice) at last.
 
         It ends early once that is half of a random policy's: one that is sure of all its choices
         would never try others and find out about them.
         """
-        weights = [np.ones(len(episode.choices)) for episode in episodes]
-        masks = np.concatenate([episode.masks for episode in episodes])
+        inputs, masks, choices = _together(episodes)
         enough = np.log(masks.sum(axis=1)).mean() / 2
         loss = np.inf
-        for _ in range(iterations):
-            loss = self._fit(episodes, weights, 0.0)
+        for _ in range(passes):
+            loss = float(self._imitate(inputs, masks, choices))
             if loss <= enough:
                 break
         return loss
 
-    def reinforce(self, groups: Sequence[Sequence[Episode]], discount: float = 1.0) -> float:
-        """Makes one step along Σ A_t ∇log π(choice_t); returns the loss.
+    def reinforce(
+        self, groups: Sequence[Sequence[Episode]], discount: float = 1.0, passes: int = 4
+    ) -> float:
+        """Raises the probability of choices with an advantage; returns the last loss.
+
+        The clipped objective of Schulman et al., "Proximal Policy Optimization Algorithms" (2017,
+        Eq. 7): several passes over the same episodes, none of which moves a choice's probability
+        further than by a fifth for its sake.
 
         Args:
             groups: Episodes that the policy as it is has acted in, in groups of one seed.
             discount: γ of the rewards to come.
+            passes: Gradient steps, at least 1.
         """
-        episodes = [episode for group in groups for episode in group]
-        weights = [advantage for group in groups for advantage in advantages(group, discount)]
-        scale = max(np.concatenate(weights).std(), 1e-8)
-        return self._fit(episodes, [weight / scale for weight in weights], self._entropy_bonus)
-
-    def _fit(
-        self, episodes: Sequence[Episode], weights: Sequence[np.ndarray], entropy_bonus: float
-    ) -> float:
-        loss = self._update(
-            np.concatenate([episode.inputs for episode in episodes]),
-            np.concatenate([episode.masks for episode in episodes]),
-            np.concatenate([episode.choices for episode in episodes]),
-            np.concatenate(weights).astype(np.float32),
-            np.float32(entropy_bonus),
-        )
+        inputs, masks, choices = _together([episode for group in groups for episode in group])
+        weights = np.concatenate([a for group in groups for a in advantages(group, discount)])
+        weights = (weights / max(weights.std(), 1e-8)).astype(np.float32)
+        log_policy = self._log_policy(inputs, masks).numpy()
+        before = np.take_along_axis(log_policy, choices[:, None], axis=1)[:, 0]
+        for _ in range(passes):
+            loss = self._reinforce(inputs, masks, choices, weights, before)
         return float(loss)
 
     def _log_policy(self, inputs: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
@@ -173,19 +166,37 @@ class PolicyLearner:
         scores = tf.reshape(self.network(rows, training=True), shape[:2])
         return tf.nn.log_softmax(tf.where(masks, scores, scores.dtype.min))
 
-    def _update(
+    def _imitate(self, inputs: tf.Tensor, masks: tf.Tensor, choices: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            log_policy = self._log_policy(inputs, masks)
+            loss = -tf.reduce_mean(tf.gather(log_policy, choices, batch_dims=1))
+        self._apply(tape, loss)
+        return loss
+
+    def _reinforce(
         self,
         inputs: tf.Tensor,
         masks: tf.Tensor,
         choices: tf.Tensor,
         weights: tf.Tensor,
-        entropy_bonus: tf.Tensor,
+        before: tf.Tensor,
     ) -> tf.Tensor:
         with tf.GradientTape() as tape:
             log_policy = self._log_policy(inputs, masks)
-            chosen = tf.gather(log_policy, choices, batch_dims=1)
-            entropy = -tf.reduce_sum(tf.where(masks, tf.exp(log_policy) * log_policy, 0.0), axis=1)
-            loss = -tf.reduce_mean(weights * chosen + entropy_bonus * entropy)
+            ratio = tf.exp(tf.gather(log_policy, choices, batch_dims=1) - before)
+            clipped = tf.clip_by_value(ratio, 1 - CLIP, 1 + CLIP)
+            gain = tf.minimum(ratio * weights, clipped * weights)
+            shares = tf.where(masks, tf.exp(log_policy) * log_policy, 0.0)
+            entropy = -tf.reduce_sum(shares, axis=1)
+            loss = -tf.reduce_mean(gain + self._entropy_bonus * entropy)
+        self._apply(tape, loss)
+        return loss
+
+    def _apply(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
         variables = self.network.trainable_variables
         self._optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
+
+
+def _together(episodes: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    parts = ("inputs", "masks", "choices")
+    return tuple(np.concatenate([getattr(e, part) for e in episodes]) for part in parts)

@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ EPISODES = flags.DEFINE_integer(
 POLICY_LEARNING_RATE = flags.DEFINE_float(
     "policy_learning_rate", 3e-3, "Learning rate of Adam for the policy.", 0
 )
+DISCOUNT = flags.DEFINE_float("discount", 0.9, "γ of the rewards to come.", 0, 1)
 ENTROPY_BONUS = flags.DEFINE_float("entropy_bonus", 0.01, "Weight of the policy's entropy.", 0)
 SEED = flags.DEFINE_integer("seed", 0, "Everything random descends from it.", 0)
 flags.adopt_module_key_flags(settings)
@@ -48,50 +49,38 @@ _COLUMNS = ("update", "mean_reward", "final_accuracy", "discovered_classes", "lo
 
 
 def train(
-    env: ActiveExplorationEnv,
-    learner: PolicyLearner,
-    teacher: agents.Agent,
-    imitation_episodes: int,
-    updates: int,
-    episodes: int,
-    seed: int,
-) -> Iterator[tuple[int, list[Episode], float, bool]]:
-    """Trains a policy, and yields after each episode.
+    env: ActiveExplorationEnv, learner: PolicyLearner, advance: Callable[[], None]
+) -> Iterator[tuple[list[Episode], float]]:
+    """Trains a policy as the flags say.
 
     Args:
-        env: Where it acts. Episode i of imitation has seed (seed, i), update j's (seed, count + j).
+        env: Where it acts. Each update has a seed of its own, and so has each episode of imitation.
         learner: Whose network is trained.
-        teacher: Imitated first.
-        imitation_episodes: Of the teacher.
-        updates: Of the policy, each by `episodes` episodes of one seed.
-        episodes: At least 2.
-        seed: Of all.
+        advance: Called after each episode.
 
     Yields:
-        The update (0: imitation), its episodes so far, the loss (NaN until there is one), and
-        whether the policy has just been updated.
+        The episodes that an update was made of, and its loss; the first update is imitation.
     """
-    seeds = np.random.SeedSequence(seed).generate_state(imitation_episodes + updates)
-    shown: list[Episode] = []
-    for environment_seed in seeds[:imitation_episodes]:
-        shown.append(
-            run_episode(env, lambda o: teacher.act(o, env.state), seed=int(environment_seed))
-        )
-        over = len(shown) == imitation_episodes
-        yield 0, shown, learner.imitate(shown) if over else float("nan"), over
+    count = IMITATION_EPISODES.value
+    seeds = np.random.SeedSequence(SEED.value).generate_state(count + UPDATES.value).tolist()
+    teacher = agents.make(TEACHER.value, seed=SEED.value)
+
+    def run(choose: Callable, seed: int, **options: str) -> Episode:
+        episode = run_episode(env, choose, seed, **options)
+        advance()
+        return episode
+
+    if count:
+        shown = [run(lambda o: teacher.act(o, env.state), seed) for seed in seeds[:count]]
+        yield shown, learner.imitate(shown)
     with tempfile.TemporaryDirectory() as folder:
-        for update, environment_seed in enumerate(seeds[imitation_episodes:], 1):
-            group: list[Episode] = []
-            pretrained = f"{folder}/{update}.npz"  # the episodes of a seed share it
-            for _ in range(episodes):
-                group.append(
-                    run_episode(
-                        env, learner.sample, int(environment_seed), pretrained_path=pretrained
-                    )
-                )
-                over = len(group) == episodes
-                yield update, group, learner.reinforce([group]) if over else float("nan"), over
+        for seed in seeds[count:]:
+            pretrained = f"{folder}/{seed}.npz"  # the episodes of a seed share it
+            group = [
+                run(learner.sample, seed, pretrained_path=pretrained) for _ in range(EPISODES.value)
+            ]
             os.remove(pretrained)
+            yield group, learner.reinforce([group], DISCOUNT.value)
 
 
 def _save(network, path: Path) -> None:
@@ -108,14 +97,14 @@ def main(argv: list[str]) -> None:
     config, folder, console = settings.config_from_flags(), Path(OUTPUT_DIR.value), Console()
     if (folder / CONFIG).exists():
         raise ValueError(f"output_dir: expected a new folder, got {folder} with a training in it")
-    teacher = agents.make(TEACHER.value, seed=SEED.value)
+    agents.make(TEACHER.value)  # an unknown one is told before any work
     env = ActiveExplorationEnv(config)
     make_output_dir(folder)
     own = {
         holder.name: holder.value
         for holder in (
-            TEACHER, IMITATION_EPISODES, UPDATES, EPISODES, POLICY_LEARNING_RATE, ENTROPY_BONUS,
-            SEED,
+            TEACHER, IMITATION_EPISODES, UPDATES, EPISODES, DISCOUNT, POLICY_LEARNING_RATE,
+            ENTROPY_BONUS, SEED,
         )
     }  # fmt: skip
     content = {"training": own, "configuration": config.to_dict(), **environment()}
@@ -133,13 +122,8 @@ def main(argv: list[str]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         task = progress.add_task("episodes", total=total)
-        for update, episodes, loss, updated in train(
-            env, learner, teacher, IMITATION_EPISODES.value, UPDATES.value, EPISODES.value,
-            SEED.value,
-        ):  # fmt: skip
-            progress.advance(task)
-            if not updated:
-                continue
+        updates = train(env, learner, lambda: progress.advance(task))
+        for update, (episodes, loss) in enumerate(updates, int(not IMITATION_EPISODES.value)):
             values = {
                 "mean_reward": np.mean([episode.rewards.mean() for episode in episodes]),
                 "final_accuracy": np.mean([e.info["test_accuracy"] for e in episodes]),

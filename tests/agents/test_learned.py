@@ -138,31 +138,44 @@ def test_advantages_by_hand():
         np.testing.assert_allclose(advantage, np.array(own) - mean)
 
 
+def log_policies(network, episode):
+    """Of the possible sets of each step, with the position of the choice among them."""
+    for inputs, mask, choice in zip(episode.inputs, episode.masks, episode.choices, strict=True):
+        scores = network(inputs).numpy().astype(np.float64)[mask]
+        log_policy = scores - scores.max()
+        yield (
+            log_policy - np.log(np.exp(log_policy).sum()),
+            np.flatnonzero(mask).tolist().index(choice),
+        )
+
+
+def objective(network, episode, weights, before):
+    """The clipped objective with an entropy bonus of 0.1, written out."""
+    total = 0.0
+    for (log_policy, chosen), weight, old in zip(
+        log_policies(network, episode), weights, before, strict=True
+    ):
+        ratio = np.exp(log_policy[chosen] - old)
+        total += min(ratio * weight, np.clip(ratio, 0.8, 1.2) * weight)
+        total -= 0.1 * (np.exp(log_policy) * log_policy).sum()
+    return total / len(weights)
+
+
 def test_an_update_follows_the_policy_gradient():
-    """Against finite differences of Σ A log π + entropy, in one direction of the weights."""
-    network = make_network(3)
-    episode = make_episode([0.3, -1, 2], masked=(5,))
-    weights = np.array([0.5, -1.0, 2.0])
-
-    def objective():
-        total = 0.0
-        for inputs, mask, choice, weight in zip(
-            episode.inputs, episode.masks, episode.choices, weights, strict=True
-        ):
-            scores = network(inputs).numpy().astype(np.float64)[mask]
-            log_policy = scores - scores.max()
-            log_policy -= np.log(np.exp(log_policy).sum())
-            position = np.flatnonzero(mask).tolist().index(choice)
-            entropy = -(np.exp(log_policy) * log_policy).sum()
-            total += weight * log_policy[position] + 0.1 * entropy
-        return total / len(weights)
-
+    """Against finite differences of the objective in the weights that moved most."""
+    network, episode = make_network(3), make_episode([0.3, -1, 2], masked=(5,))
+    weights = np.array([0.5, -1.0, 2.0], np.float32)
+    # A ratio within the clip range, one above it and one below.
+    before = np.array([lp[c] for lp, c in log_policies(network, episode)]) - [0.0, 0.5, -0.5]
     learner = PolicyLearner(network, learning_rate=1e-4, entropy_bonus=0.1)
-    before, start = objective(), [w.numpy() for w in network.trainable_variables]
-    loss = learner._fit([episode], [weights], 0.1)
-    assert loss == pytest.approx(-before, rel=1e-4)
+    expected = objective(network, episode, weights, before)
+    start = [w.numpy() for w in network.trainable_variables]
+    loss = learner._reinforce(
+        episode.inputs, episode.masks, episode.choices, weights, before.astype(np.float32)
+    )
+    assert float(loss) == pytest.approx(-expected, rel=1e-4)
+    assert objective(network, episode, weights, before) > expected
     steps = [w.numpy() - old for w, old in zip(network.trainable_variables, start, strict=True)]
-    assert objective() > before
     # Adam's first step is the learning rate times the gradient's sign. The last bias adds the same
     # to all scores and has no gradient.
     for i, step in enumerate(steps[:-1]):
@@ -172,8 +185,21 @@ def test_an_update_follows_the_policy_gradient():
             values = [array.copy() for array in start]
             values[i][where] += sign * 1e-2
             network.set_weights(values)
-            slopes.append(sign * objective())
+            slopes.append(sign * objective(network, episode, weights, before))
         assert np.sign(sum(slopes)) == np.sign(step[where])
+
+
+def test_what_is_clipped_does_not_move():
+    """Choices whose probability has risen enough for their advantage, or fallen for its lack."""
+    network, episode = make_network(3), make_episode([0, 0])
+    old = np.array([lp[c] for lp, c in log_policies(network, episode)])
+    learner, start = PolicyLearner(network, entropy_bonus=0.0), network.get_weights()
+    learner._reinforce(
+        episode.inputs, episode.masks, episode.choices, np.float32([1, -1]),
+        (old + np.array([-0.5, 0.5])).astype(np.float32),
+    )  # fmt: skip
+    for one, other in zip(start, network.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-7)
 
 
 def test_imitation_learns_the_teacher_and_leaves_doubt():
