@@ -1,5 +1,6 @@
 """Pictures and text of an episode: the set just labelled, the curves so far, the classes known."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
 from emoc_tf.evaluation import StepOutcome
@@ -32,7 +34,7 @@ class Frame:
         num_known: How many classes were known at the start.
         num_classes: Known and novel classes.
         num_steps: Steps of the episode.
-        queried: Name of the class of the set labelled last; None before any.
+        labels: Of the set labelled last, the name of each image's class; None before any.
     """
 
     images: np.ndarray
@@ -41,7 +43,7 @@ class Frame:
     num_known: int
     num_classes: int
     num_steps: int
-    queried: str | None
+    labels: Sequence[str] | None
 
     @classmethod
     def of(
@@ -57,41 +59,57 @@ class Frame:
             outcomes: Of all steps so far.
             queried_set: (K,) pool indices of the set labelled last; None before any.
         """
-        episode, names, last = exploration.episode, exploration.class_names, outcomes[-1]
-        shown = queried_set
-        if shown is None:
+        episode, state = exploration.episode, exploration.state
+        classes = [exploration.class_names[class_id] for class_id in state.known_classes]
+        shown, labels = queried_set, None
+        if queried_set is not None:
+            labels = [classes[column] for column in state.pool.labels[queried_set]]
+        else:
             count = min(episode.num_initial, MOSAIC)
             shown = np.linspace(0, episode.num_initial - 1, count).astype(int)
         return cls(
             images=episode.raw_images[shown],
             outcomes=outcomes,
-            classes=[names[class_id] for class_id in exploration.state.known_classes],
+            classes=classes,
             num_known=episode.num_known,
             num_classes=len(episode.classes),
             num_steps=exploration.config.num_steps,
-            queried=None if last.queried_class is None else names[last.queried_class],
+            labels=labels,
         )
 
     @property
-    def discovered(self) -> bool:
-        """Whether the last step discovered a class."""
+    def discovered(self) -> list[str]:
+        """Names of the classes that the last step discovered."""
         found = [outcome.discovered_classes for outcome in self.outcomes[-2:]]
-        return found[-1] > found[0]
+        return list(self.classes[len(self.classes) - (found[-1] - found[0]) :])
 
     @property
     def title(self) -> str:
         """What the mosaic shows."""
-        if self.queried is None:
+        if self.labels is None:
             return "From the images labelled at the start"
-        return f"{len(self.images)} images, labelled “{self.queried}”"
+        counts = Counter(self.labels).most_common()
+        images = f"{len(self.labels)} image{'s' * (len(self.labels) > 1)}"
+        if len(counts) == 1:
+            return f"{images}, labelled “{counts[0][0]}”"
+        named = ", ".join(f"{name} ×{count}" for name, count in counts[:3])
+        return f"{images}: {named}{', …' * (len(counts) > 3)}"
+
+    @property
+    def news(self) -> str:
+        """What was discovered, to follow the title."""
+        if not self.discovered:
+            return ""
+        if len(set(self.labels or ())) == 1:
+            return ", a new class"
+        return f"; new: {', '.join(self.discovered)}"
 
 
 def describe(frame: Frame) -> str:
     """Returns the frame as a few lines of text."""
     last, found = frame.outcomes[-1], frame.classes[frame.num_known :]
     lines = [
-        f"step {last.step} of {frame.num_steps}: {frame.title}"
-        + (", a class not seen before" if frame.discovered else ""),
+        f"step {last.step} of {frame.num_steps}: {frame.title}{frame.news}",
         f"labelled {last.labelled}   test accuracy {last.test_accuracy:.3f}   "
         f"classes known {len(frame.classes)} of {frame.num_classes}",
         f"known from the start: {', '.join(frame.classes[: frame.num_known])}",
@@ -102,6 +120,13 @@ def describe(frame: Frame) -> str:
 
 def draw(frame: Frame) -> np.ndarray:
     """Returns the frame as an image, (HEIGHT, WIDTH, 3) uint8."""
+    canvas = FigureCanvasAgg(compose(frame))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def compose(frame: Frame) -> Figure:
+    """Returns the frame as a figure."""
     figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100, facecolor="white")
     grid = figure.add_gridspec(
         3, 2, width_ratios=(1.05, 1), height_ratios=(1, 1, 0.36),
@@ -114,15 +139,15 @@ def draw(frame: Frame) -> np.ndarray:
     )
     _mosaic(figure.add_subplot(grid[:2, 0]), frame)
     accuracy = [outcome.test_accuracy for outcome in frame.outcomes]
-    _curve(figure.add_subplot(grid[0, 1]), frame, accuracy, "test accuracy, all classes", 1)
+    _curve(
+        figure.add_subplot(grid[0, 1]), frame, accuracy, "test accuracy, all classes", 1.0, "{:.3f}"
+    )
     known = [frame.num_known + outcome.discovered_classes for outcome in frame.outcomes]
     axes = figure.add_subplot(grid[1, 1])
-    _curve(axes, frame, known, "classes known", frame.num_classes)
+    _curve(axes, frame, known, "classes known", frame.num_classes, f"{{}} of {frame.num_classes}")
     axes.set_xlabel("step", fontsize=13)
     _chips(figure.add_subplot(grid[2, :]), frame)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return figure
 
 
 def _mosaic(axes: Axes, frame: Frame) -> None:
@@ -149,17 +174,25 @@ def _mosaic(axes: Axes, frame: Frame) -> None:
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=white, interpolation="nearest")
     axes.set_axis_off()
     axes.set_anchor("NW")
+    title, size = _fitted(frame.title + frame.news, 0.47 * WIDTH * 72 / 100, 16)
     colour = _FOUND if frame.discovered else "black"
-    title = frame.title + (": a new class" if frame.discovered else "")
-    axes.set_title(title, fontsize=16, loc="left", color=colour)
+    axes.set_title(title, fontsize=size, loc="left", color=colour)
 
 
-def _curve(axes: Axes, frame: Frame, values: list[float], title: str, highest: float) -> None:
+def _curve(
+    axes: Axes,
+    frame: Frame,
+    values: Sequence[float],
+    title: str,
+    highest: float,
+    last: str,
+) -> None:
+    """Draws values up to `highest` over steps; `last` formats the one of the last step."""
     steps = [outcome.step for outcome in frame.outcomes]
     axes.plot(steps, values, "-o", color=_KNOWN, linewidth=2.4, markersize=6)
     place = steps[-1] / frame.num_steps
     axes.annotate(
-        f"{values[-1]:.3f}" if highest == 1 else f"{values[-1]} of {highest}",
+        last.format(values[-1]),
         (steps[-1], values[-1]), textcoords="offset points", xytext=(4, 10),
         ha="left" if place < 0.1 else "right" if place > 0.9 else "center",
         fontsize=14, weight="bold", color=_KNOWN,
@@ -168,7 +201,7 @@ def _curve(axes: Axes, frame: Frame, values: list[float], title: str, highest: f
     axes.set_xlim(-0.02 * frame.num_steps, 1.04 * frame.num_steps)
     axes.set_ylim(0, 1.22 * highest)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ticks = MaxNLocator(4, integer=highest > 1).tick_values(0, highest)
+    ticks = MaxNLocator(4, integer=isinstance(highest, int)).tick_values(0, highest)
     axes.set_yticks([tick for tick in ticks if tick <= highest])
     axes.set_title(title, fontsize=16, loc="left")
     axes.tick_params(labelsize=12)
@@ -177,12 +210,14 @@ def _curve(axes: Axes, frame: Frame, values: list[float], title: str, highest: f
 
 
 def _chips(axes: Axes, frame: Frame) -> None:
-    """Draws a field for each class: known from the start, discovered, or not found yet."""
+    """Draws a field for each class: known from the start, discovered, or not found yet.
+
+    Up to 40 classes are named, ten a row; of more, only the colours are shown.
+    """
     axes.set_axis_off()
-    waiting = frame.num_classes - len(frame.classes)
-    names = [*frame.classes, *["?"] * waiting]
-    rows = 1 if len(names) <= 10 else 2
-    columns = -(-len(names) // rows)
+    names = [*frame.classes, *["?"] * (frame.num_classes - len(frame.classes))]
+    columns = min(10, len(names)) if len(names) <= 40 else -(-len(names) // 4)
+    rows = -(-len(names) // columns)
     axes.set_xlim(0, columns)
     axes.set_ylim(rows, 0)
     for x, text, colour in (
@@ -191,19 +226,26 @@ def _chips(axes: Axes, frame: Frame) -> None:
         (0.30, "not found yet", "#777777"),
     ):
         axes.text(x, 1.12, text, color=colour, fontsize=13, weight="bold", transform=axes.transAxes)
-    letters = max(6, int(130 / columns))
+    width = 0.94 * WIDTH * 0.88 / columns * 72 / 100  # points
+    height = 13 if rows <= 2 else 26 / rows
     for i, name in enumerate(names):
         known = i < len(frame.classes)
         colour = _WAITING if not known else _KNOWN if i < frame.num_known else _FOUND
-        short = name if len(name) <= letters else name[: letters - 1] + "…"
         left, top = i % columns, i // columns
         axes.add_patch(Rectangle((left + 0.03, top + 0.06), 0.94, 0.86, color=colour))
-        axes.text(
-            left + 0.5,
-            top + 0.49,
-            short,
-            ha="center",
-            va="center",
-            color="white",
-            fontsize=13,
-        )
+        if len(names) <= 40:
+            text, size = _fitted(name, width, height)
+            axes.text(
+                left + 0.5, top + 0.49, text,
+                ha="center", va="center", color="white", fontsize=size,
+            )  # fmt: skip
+
+
+def _fitted(text: str, width: float, size: float) -> tuple[str, float]:
+    """Returns the text, shortened if need be, and its font size, at most `size`, for a width."""
+    wanted = TextPath((0, 0), text, size=10).get_extents().width / 10
+    smallest = 6.5
+    size = min(size, max(smallest, width / wanted)) if wanted else size
+    if wanted * size > width:
+        text = f"{text[: int(len(text) * width / (wanted * size)) - 1]}…"
+    return text, size

@@ -1,5 +1,6 @@
 """What other people's tools ask of an environment: vectors, wrappers, pickles, rendering."""
 
+import collections
 import copy
 import json
 import pickle
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env, data_equivalence
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import emoc_tf
 from emoc_tf.envs import FEATURES, ActiveExplorationEnv, rendering
@@ -212,7 +214,7 @@ def test_text_tells_what_was_labelled():
         text, queried = env.render(), info["queried_class"]
         assert f"step {step} of 3: 3 images, labelled “{names[queried]}”" in text
         new = queried not in {*found, env.exploration.episode.classes[0]}
-        assert ("a class not seen before" in text) == new
+        assert ("”, a new class" in text) == new
         found |= {queried} if new else set()
         assert f"classes known {1 + len(found)} of 4" in text
 
@@ -231,6 +233,42 @@ def test_mosaics_of_all_kinds(shape, count):
     ):
         frame = rendering.Frame(images, [outcome], list("abc"), 2, 30, 5, None)
         assert rendering.draw(frame).shape == (rendering.HEIGHT, rendering.WIDTH, 3)
+
+
+def test_mixed_sets_are_named_by_the_labels_they_got():
+    env = make(render_mode="ansi", sampler="uniform", known_classes=2, novel_classes=6, set_size=6)
+    env.reset(seed=0)
+    chosen = env.state.candidates[0]
+    truth = [env.exploration.class_names[c] for c in env.exploration.episode.true_labels[chosen]]
+    known = {env.exploration.class_names[c] for c in env.state.known_classes}
+    env.step(0)
+    text = env.render()
+    title = text.splitlines()[0]
+    assert "step 1 of 3: 6 images: " in title
+    for name, count in collections.Counter(truth).most_common(2):
+        assert f"{name} ×{count}" in title
+    _, _, new = title.partition("; new: ")
+    assert set(new.split(", ")) == set(truth) - known
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 20, 40, 41, 100])
+@pytest.mark.parametrize("name", ["aquarium_fish", "W" * 30, "a"])
+def test_names_fit_their_fields(count, name):
+    frame = rendering.Frame(
+        np.zeros((1, 2, 2, 1)), [make_outcome()], [name] * (count - count // 2), count // 2, count,
+        5, None,
+    )  # fmt: skip
+    figure = rendering.compose(frame)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    fields = [patch.get_window_extent() for patch in figure.axes[-1].patches]
+    assert len(fields) == count
+    texts = figure.axes[-1].texts[3:]
+    assert len(texts) == (count if count <= 40 else 0)
+    for text, field in zip(texts, fields, strict=False):
+        extent = text.get_window_extent(canvas.get_renderer())
+        assert field.x0 <= extent.x0 < extent.x1 <= field.x1, text.get_text()
+        assert field.y0 <= extent.y0 + 3 < extent.y1 - 3 <= field.y1, text.get_text()
 
 
 def make_outcome():
