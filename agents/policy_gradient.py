@@ -108,12 +108,14 @@ class PolicyLearner:
         masks = tf.TensorSpec((None, None), tf.bool)
         choices, numbers = (tf.TensorSpec((None,), dtype) for dtype in (tf.int64, tf.float32))
 
-        def compiled(function, *signature):
+        def compiled(function: Callable, *signature: tf.TensorSpec) -> Callable:
             return tf.function(function, input_signature=signature)
 
-        self._log_policy = compiled(self._log_policy, inputs, masks)
-        self._imitate = compiled(self._imitate, inputs, masks, choices)
-        self._reinforce = compiled(self._reinforce, inputs, masks, choices, numbers, numbers)
+        self._log_policy = compiled(self._trace_log_policy, inputs, masks)
+        self._imitate = compiled(self._trace_imitation, inputs, masks, choices)
+        self._reinforce = compiled(
+            self._trace_reinforcement, inputs, masks, choices, numbers, numbers
+        )
 
     def sample(self, observation: Observation) -> int:
         """Returns a choice drawn from the policy."""
@@ -160,20 +162,22 @@ class PolicyLearner:
             loss = self._reinforce(inputs, masks, choices, weights, before)
         return float(loss)
 
-    def _log_policy(self, inputs: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    def _trace_log_policy(self, inputs: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(inputs)
         rows = tf.reshape(inputs, [shape[0] * shape[1], inputs.shape[2]])
         scores = tf.reshape(self.network(rows, training=True), shape[:2])
         return tf.nn.log_softmax(tf.where(masks, scores, scores.dtype.min))
 
-    def _imitate(self, inputs: tf.Tensor, masks: tf.Tensor, choices: tf.Tensor) -> tf.Tensor:
+    def _trace_imitation(
+        self, inputs: tf.Tensor, masks: tf.Tensor, choices: tf.Tensor
+    ) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            log_policy = self._log_policy(inputs, masks)
+            log_policy = self._trace_log_policy(inputs, masks)
             loss = -tf.reduce_mean(tf.gather(log_policy, choices, batch_dims=1))
         self._apply(tape, loss)
         return loss
 
-    def _reinforce(
+    def _trace_reinforcement(
         self,
         inputs: tf.Tensor,
         masks: tf.Tensor,
@@ -182,7 +186,7 @@ class PolicyLearner:
         before: tf.Tensor,
     ) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            log_policy = self._log_policy(inputs, masks)
+            log_policy = self._trace_log_policy(inputs, masks)
             ratio = tf.exp(tf.gather(log_policy, choices, batch_dims=1) - before)
             clipped = tf.clip_by_value(ratio, 1 - CLIP, 1 + CLIP)
             gain = tf.minimum(ratio * weights, clipped * weights)
@@ -198,5 +202,8 @@ class PolicyLearner:
 
 
 def _together(episodes: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    parts = ("inputs", "masks", "choices")
-    return tuple(np.concatenate([getattr(e, part) for e in episodes]) for part in parts)
+    return (
+        np.concatenate([episode.inputs for episode in episodes]),
+        np.concatenate([episode.masks for episode in episodes]),
+        np.concatenate([episode.choices for episode in episodes]),
+    )

@@ -92,7 +92,7 @@ def sample(
     if sum(math.comb(len(group), set_size) for group in members) < num_sets:
         possible = [one for group in members for one in itertools.combinations(group, set_size)]
         # Mixed, so that the place of a set tells nothing about its class.
-        drawn = rng.permutation(possible)
+        drawn = list(rng.permutation(possible))
     else:
         choices = rng.integers(len(members), size=num_sets)
         drawn = [np.sort(rng.choice(members[i], set_size, replace=False)) for i in choices]

@@ -101,25 +101,23 @@ class ExplorationConfig:
             raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
 
     def _check_classes(self) -> None:
+        if self.classes is None:
+            return
         part = r"\d{1,6}(-\d{1,6})?"
-        well_formed = self.classes is None or re.fullmatch(rf"{part}(,{part})*", self.classes)
-        if well_formed and self.classes is not None:
-            well_formed = all(part[0] <= part[-1] for part in self._class_ranges())
-        self._check("classes", bool(well_formed), "class ids such as 0-49,60")
-        if self.classes is not None:
-            enough = len(self.class_ids) >= self.known_classes + self.novel_classes
-            self._check("classes", enough, "at least known_classes + novel_classes ids")
+        well_formed = re.fullmatch(rf"{part}(,{part})*", self.classes) is not None
+        ranges = _ranges(self.classes) if well_formed else []
+        ascending = all(part[0] <= part[-1] for part in ranges)
+        self._check("classes", well_formed and ascending, "class ids such as 0-49,60")
+        enough = len(self.class_ids or ()) >= self.known_classes + self.novel_classes
+        self._check("classes", enough, "at least known_classes + novel_classes ids")
 
     @property
     def class_ids(self) -> frozenset[int] | None:
         """The class ids that `classes` names; None for all."""
         if self.classes is None:
             return None
-        ranges = self._class_ranges()
-        return frozenset(c for part in ranges for c in range(part[0], part[-1] + 1))
-
-    def _class_ranges(self) -> list[list[int]]:
-        return [[int(end) for end in part.split("-")] for part in self.classes.split(",")]
+        parts = _ranges(self.classes)
+        return frozenset(c for part in parts for c in range(part[0], part[-1] + 1))
 
     @property
     def num_steps(self) -> int:
@@ -166,6 +164,11 @@ class ExplorationConfig:
         if name not in PRESETS:
             raise ValueError(f"preset: expected one of {sorted(PRESETS)}, got {name!r}")
         return cls().replace(**{**PRESETS[name], **changes})
+
+
+def _ranges(classes: str) -> list[list[int]]:
+    """Returns the first and last class id of each part of a text such as `0-49,60`."""
+    return [[int(end) for end in part.split("-")] for part in classes.split(",")]
 
 
 def _plain(value: Any) -> Any:

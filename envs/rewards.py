@@ -1,8 +1,9 @@
 """Rewards: functions of the outcomes before and after a step, and weighted sums of them."""
 
-import math
 import re
 from collections.abc import Callable
+
+import numpy as np
 
 from emoc_tf.evaluation import StepOutcome
 
@@ -49,12 +50,13 @@ def parse(text: str) -> Reward:
         ValueError: A term is something else.
     """
     found = re.findall(_TERM, text) if _SUM.fullmatch(text) else []
-    terms = [(float(weight or 1), REWARDS.get(name)) for weight, name in found]
-    if not terms or not all(reward and math.isfinite(weight) for weight, reward in terms):
+    weights = [float(weight or 1) for weight, _ in found]
+    if not found or not all(name in REWARDS for _, name in found) or not np.isfinite(weights).all():
         raise ValueError(
             f"reward: expected one of {sorted(REWARDS)} or a weighted sum of them such as "
             f"'accuracy_gain+0.1*discovery', got {text!r}"
         )
-    if len(terms) == 1 and terms[0][0] == 1:
-        return terms[0][1]
-    return lambda before, after: sum(weight * reward(before, after) for weight, reward in terms)
+    terms = [REWARDS[name] for _, name in found]
+    if weights == [1]:
+        return terms[0]
+    return lambda before, after: float(np.dot(weights, [term(before, after) for term in terms]))

@@ -47,16 +47,16 @@ def make_world(steps: int = 0, masked: Sequence[int] = (), **changes: Any) -> Wo
         **changes: Fields of the configuration to change; digits with a small network otherwise.
     """
     kept = _kept_state(steps, **changes)
-    copies = {
-        name: getattr(kept, name).copy()
-        for name in ("candidates", "candidate_mask", "probabilities", "features")
-    }
-    copies["candidates"][list(masked)], copies["candidate_mask"][list(masked)] = -1, False
+    candidates, mask = kept.candidates.copy(), kept.candidate_mask.copy()
+    candidates[list(masked)], mask[list(masked)] = -1, False
     state = dataclasses.replace(
         kept,
         model=networks.copy(kept.model),
         pool=kept.pool.snapshot(),
-        **{name: read_only(array) for name, array in copies.items()},
+        candidates=read_only(candidates),
+        candidate_mask=read_only(mask),
+        probabilities=read_only(kept.probabilities.copy()),
+        features=read_only(kept.features.copy()),
     )
     return observe(state, _environment(**changes).config), state
 
