@@ -229,3 +229,19 @@ def test_the_papers_protocol_in_small(cifar_dir):
     after = exploration.advance(choice)
     assert after.labelled == 1025
     assert np.isfinite(exploration.state.probabilities).all()
+
+
+def test_episodes_keep_to_the_classes_named(tiny):
+    exploration = Exploration(tiny.replace(classes="1-3,5,7-8", update_iterations=1))
+    drawn = set()
+    for root in range(8):
+        exploration.reset(root)
+        drawn |= set(exploration.episode.classes)
+    assert drawn == {1, 2, 3, 5, 7, 8}
+    with pytest.raises(ValueError, match=r"classes: expected class ids in \[0, 10\), the classes"):
+        Exploration(tiny.replace(classes="0-10"))
+
+
+def test_naming_all_classes_changes_nothing(tiny):
+    first, second = Exploration(tiny), Exploration(tiny.replace(classes="0-9"))
+    assert_same_run(run(first, [0, 1]), run(second, [0, 1]))
