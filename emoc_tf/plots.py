@@ -21,12 +21,12 @@ _STYLES: dict[str, tuple[str, str, str]] = {
     "max": ("#E69F00", "s", "-."),
     "emoc": ("#D55E00", "D", "-"),
     "emoc-expected": ("#CC79A7", "X", "-"),
-    "learned": ("#0072B2", "*", "-"),
+    "learned": ("#0072B2", "h", "-"),
 }
 # Variants and policies of one's own: 4 colours × 5 markers × 3 dashes that go round separately.
 _COLOURS, _MARKERS, _DASHES = (
     ("#8C6D31", "#5E3C99", "#666666", "#66A61E"),
-    "hp>d<",
+    "*p>d<",
     ("-", "--", "-."),
 )
 
