@@ -57,7 +57,7 @@ def test_a_trained_policy_enters_a_comparison(trained, tmp_path):
     for _ in range(2):  # a finished run is found again
         result = run("compare", *TINY, agents, "--seeds=0", f"--output_dir={tmp_path / 'out'}")
         assert result.returncode == 0, result.stderr
-    assert "2 finished, 0 to do" in result.stdout.replace("\n", " ")
+    assert "2 finished, 0 to do" in " ".join(result.stdout.split())
     assert len(list((tmp_path / "out").glob("learned__path=*policy.keras/0/steps.csv"))) == 1
 
 
