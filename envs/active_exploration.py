@@ -27,7 +27,8 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
     `emoc_tf.envs.observation.observe`); agents that need the model and the pool take them from
     `env.unwrapped.state`. `info` holds the fields of `StepOutcome` that are not None, and
     `action_mask` (M,) int8. Choosing a masked set raises `gymnasium.error.InvalidAction` and
-    changes nothing. A pickle holds the arguments, not the episode.
+    changes nothing. A pickle holds the arguments, not the episode. `spec.to_json` of Gymnasium takes
+    JSON values only: no path objects or NumPy numbers as keyword arguments.
 
     Args:
         config: The settings, or a mapping of some fields to values; None takes those of `preset`.
