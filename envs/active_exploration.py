@@ -27,7 +27,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
     `emoc_tf.envs.observation.observe`); agents that need the model and the pool take them from
     `env.unwrapped.state`. `info` holds the fields of `StepOutcome` that are not None, and
     `action_mask` (M,) int8. Choosing a masked set raises `gymnasium.error.InvalidAction` and
-    changes nothing. A pickle holds the arguments, not the episode. `spec.to_json` of Gymnasium takes
+    changes nothing. A pickle holds the arguments, not the episode. Gymnasium's `spec.to_json` takes
     JSON values only: no path objects or NumPy numbers as keyword arguments.
 
     Args:
