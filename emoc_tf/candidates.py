@@ -13,6 +13,9 @@ import numpy as np
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
+from emoc_tf import streams
+from emoc_tf.config import ExplorationConfig
+
 PADDING = -1
 
 
@@ -59,6 +62,36 @@ SAMPLERS: dict[str, Callable[[GroupingInputs], np.ndarray]] = {
     "uniform": _together,
     "cluster": _by_cluster,
 }
+
+
+def draw(
+    config: ExplorationConfig,
+    root: int,
+    step: int,
+    unlabelled: np.ndarray,
+    true_labels: np.ndarray,
+    features: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws the candidate sets of a step as the configuration says.
+
+    Args:
+        config: `sampler`, M and K.
+        root: Of the episode.
+        step: Whose sets they are.
+        unlabelled: (n,) indices into the pool.
+        true_labels: (n_pool,) class ids.
+        features: (n_pool, d).
+
+    Returns:
+        Sets and mask; see `sample`.
+    """
+    groups = np.empty(0, np.int64)
+    if len(unlabelled):
+        rng = streams.generator(root, step, "groups")
+        inputs = GroupingInputs(unlabelled, true_labels, features, config.set_size, rng)
+        groups = SAMPLERS[config.sampler](inputs)
+    rng = streams.generator(root, step, "candidates")
+    return sample(rng, unlabelled, groups, config.num_candidate_sets, config.set_size)
 
 
 def sample(

@@ -6,6 +6,7 @@ import os
 import re
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -144,6 +145,18 @@ class ExplorationConfig:
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as a dictionary of JSON values."""
         return dataclasses.asdict(self)
+
+    def record(self) -> dict[str, Any]:
+        """Returns the settings that a run is a function of: where the data lie is not one."""
+        return {name: value for name, value in self.to_dict().items() if name != "data_dir"}
+
+    def differences(self, record: Mapping[str, Any]) -> list[str]:
+        """Returns in words where another record has other settings; empty if nowhere."""
+        return [
+            f"{name}={record.get(name)!r} there, {value!r} here"
+            for name, value in self.record().items()
+            if record.get(name) != value
+        ]
 
     def to_json(self) -> str:
         """Returns the record as JSON; `from_json` reads it back to an equal record."""

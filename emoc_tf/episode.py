@@ -1,5 +1,7 @@
 """One episode's images: which classes are known, which wait in the pool, what is tested on."""
 
+import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +35,14 @@ class Episode:
     num_initial: int
     test_images: np.ndarray
     test_labels: np.ndarray
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A hash of all images and labels."""
+        digest = hashlib.sha256()
+        for array in (self.raw_images, self.true_labels, self.test_images, self.test_labels):
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
 
 
 def eligible_classes(config: ExplorationConfig, train: ImageData, test: ImageData) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Test accuracy and discovery after a step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -34,6 +36,15 @@ class StepOutcome:
     chosen_set: int | None
     queried_class: int | None
     class_recall: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as JSON values."""
+        return {**vars(self), "class_recall": self.class_recall.tolist()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Returns what `to_dict` was called of."""
+        return cls(**{**fields, "class_recall": np.array(fields["class_recall"], np.float64)})
 
 
 def evaluate(

@@ -1,16 +1,15 @@
 """The active-exploration loop: query a candidate set, learn it, evaluate, draw new sets."""
 
 import contextlib
-import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf import candidates, checkpoint, networks, streams
+from emoc_tf import candidates, networks, pretraining, streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import ImageData, load, read_only
 from emoc_tf.episode import (
@@ -22,8 +21,8 @@ from emoc_tf.episode import (
 )
 from emoc_tf.evaluation import StepOutcome, evaluate
 from emoc_tf.learner import Learner
-from emoc_tf.oracle import LabelOracle, Oracle, ask
-from emoc_tf.pool import Pool
+from emoc_tf.oracle import LabelOracle, Oracle, Query, ask
+from emoc_tf.pool import UNLABELLED, Pool
 from emoc_tf.state import ExplorationState
 
 
@@ -51,6 +50,9 @@ class Exploration:
         episode: Images and true labels of the current episode; not for agents.
         state: What agents may see.
         timings: Seconds of the parts of the last `reset` or `advance`.
+        query: The query that was begun and is not learnt yet; None between two steps.
+        on_query: Called after a set was chosen and again after it was answered, when `save` has
+            something new; None for nobody.
 
     Raises:
         ValueError: Settings, data and model do not fit each other.
@@ -91,6 +93,8 @@ class Exploration:
         self._given_oracle = oracle
         self._running = False
         self.timings: dict[str, float] = {}
+        self.query: Query | None = None
+        self.on_query: Callable[[], None] | None = None
 
     def _check_own_model(self, model: keras.Model | None) -> keras.Model | None:
         """Returns a copy that computes what the model computes."""
@@ -106,20 +110,34 @@ class Exploration:
             )
         return copy
 
-    def reset(self, root: int, pretrained_path: str | Path | None = None) -> StepOutcome:
+    def reset(
+        self, root: int, pretrained_path: str | Path | None = None, allow_mixed: bool = False
+    ) -> StepOutcome:
         """Starts an episode: draws classes and images, builds and pretrains the model.
 
         Args:
             root: At least 0; everything random in the episode is a function of it.
             pretrained_path: An `.npz` file for the pretrained weights: read if it is there,
                 otherwise written after pretraining, so that several policies share one start.
+            allow_mixed: Read the file although another version, processor or thread count made it.
 
         Raises:
-            ValueError: The file belongs to another configuration, data, model or root.
+            ValueError: The file is broken or belongs to another configuration, data, model or
+                root, or was made elsewhere.
             FloatingPointError: Training diverged.
         """
+        self._begin(root)
+        self._learner = self._new_learner(self._new_model())
+        with self._timed("training_seconds"):
+            self._pretrain(Path(pretrained_path) if pretrained_path else None, allow_mixed)
+        self._compile_forward()
+        return self._finish_step(None, None)
+
+    def _begin(self, root: int) -> None:
+        """Draws the episode's classes and images; only the initial images are labelled."""
         config = self.config
-        self._root, self._step, self.timings, self._running = root, 0, {}, False
+        self._root, self._step, self.timings = root, 0, {}
+        self._running, self.query = False, None
         self.episode = draw_episode(
             config, self._train, self._test, root, known_ids=self._model_classes
         )
@@ -129,29 +147,29 @@ class Exploration:
         self._pool.label(initial, self._columns(self.episode.true_labels[initial]))
         given = self._given_oracle
         self._oracle = LabelOracle(self.episode.true_labels) if given is None else given
-        self._learner = Learner(
-            self._new_model(),
+
+    def _new_learner(self, model: keras.Model) -> Learner:
+        config = self.config
+        return Learner(
+            model,
             self._pool.images,
             learning_rate=config.learning_rate,
             momentum=config.momentum,
             batch_size=config.batch_size,
             old_fraction=config.old_fraction,
         )
-        self._compile_forward()
-        with self._timed("training_seconds"):
-            self._pretrain(Path(pretrained_path) if pretrained_path else None)
-        return self._finish_step(None, None)
 
     def advance(self, choice: int) -> StepOutcome:
         """Labels one candidate set, learns it, evaluates, and draws the next candidate sets.
 
         Args:
-            choice: Index of a set whose `state.candidate_mask` is True.
+            choice: Index of a set whose `state.candidate_mask` is True; after `restore`, that of
+                `query` if it has been answered, since an answer is never thrown away.
 
         Raises:
             RuntimeError: There is no episode, or its last step did not come to its end.
-            ValueError: The set does not exist, or the oracle's answer is none; nothing has
-                changed then.
+            ValueError: The set does not exist, is not the one that was answered, or the oracle's
+                answer is none; nothing has changed then.
             FloatingPointError: Training diverged.
         """
         if not self._running:
@@ -166,8 +184,7 @@ class Exploration:
                 f"got {choice!r}"
             )
         indices = self.state.candidates[choice]
-        raw_images = self.episode.raw_images[indices]
-        classes = ask(self._oracle, indices, raw_images, self.episode.classes)
+        classes = self._ask(choice, indices)
         # What breaks off from here on leaves pool, model and state at odds.
         self._running = False
         self._step, self.timings = self._step + 1, {}
@@ -177,6 +194,90 @@ class Exploration:
             self._pool.label(indices, self._columns(classes))
             self._fit(self.config.update_iterations, old, indices)
         return self._finish_step(choice, int(np.bincount(classes).argmax()))
+
+    def _ask(self, choice: int, indices: np.ndarray) -> np.ndarray:
+        """Returns the class ids of the chosen images, from the answer there is or the oracle."""
+        if self.query is not None and self.query.classes is not None:
+            if self.query.choice != choice:
+                raise ValueError(
+                    f"choice: expected {self.query.choice}, the set that has been answered, got "
+                    f"{choice}"
+                )
+            return self.query.classes
+        self._set_query(Query(choice))
+        raw_images = self.episode.raw_images[indices]
+        classes = ask(self._oracle, indices, raw_images, self.episode.classes)
+        self._set_query(Query(choice, classes))
+        return classes
+
+    def _set_query(self, query: Query) -> None:
+        self.query = query
+        if self.on_query is not None:
+            self.on_query()
+
+    def save(self) -> dict[str, np.ndarray]:
+        """Returns everything that `restore` goes on from: the end of the last step, and `query`.
+
+        Raises:
+            RuntimeError: There is no episode, or the model is being trained.
+        """
+        if not self._running:
+            raise RuntimeError("save: expected an episode between two steps, got none")
+        arrays = {
+            "root": np.array(self._root),
+            "step": np.array(self._step),
+            "images": np.array(self.episode.digest),
+            "known_classes": np.array(self._known_classes),
+            "labels": self._pool.labels,
+            **self._learner.get_arrays(),
+        }
+        if self.query is not None:
+            arrays["query"] = np.array(self.query.choice)
+            if self.query.classes is not None:
+                arrays["answer"] = self.query.classes
+        return arrays
+
+    def restore(
+        self, arrays: Mapping[str, np.ndarray], choice: int | None, queried_class: int | None
+    ) -> StepOutcome:
+        """Goes on where `save` was called, as if there had been no break.
+
+        Args:
+            arrays: What `save` returned in an exploration of the same configuration, data and
+                model. A query begun is in `query` again; `advance` takes its answer from there.
+            choice: For the outcome, as are the following; they are not in the arrays.
+            queried_class: See `StepOutcome`.
+
+        Returns:
+            The outcome of the last step, evaluated again.
+
+        Raises:
+            ValueError: The arrays belong to other data, another configuration or model; `reset`
+                or another `restore` is needed then.
+        """
+        self._begin(int(arrays["root"]))
+        if str(arrays["images"]) != self.episode.digest:
+            raise ValueError("checkpoint: expected one of the same images, got others")
+        first = self._known_classes
+        known = arrays["known_classes"].tolist()
+        if known[: len(first)] != first or not set(known) <= set(self.episode.classes):
+            raise ValueError(
+                f"checkpoint: expected classes of the episode, {self.episode.classes}, got {known}"
+            )
+        self._step, self._known_classes = int(arrays["step"]), known
+        answered = self._pool.unlabelled[arrays["labels"][self._pool.unlabelled] != UNLABELLED]
+        self._pool.label(answered, arrays["labels"][answered])
+        model = self._new_model()
+        if len(known) > len(first):
+            rng = streams.generator(self._root, self._step, "new units")  # replaced below
+            model = networks.grow_head(model, len(known) - len(first), rng)
+        self._learner = self._new_learner(model)
+        self._learner.set_arrays(arrays)
+        self._compile_forward()
+        outcome = self._finish_step(choice, queried_class)
+        if "query" in arrays:
+            self.query = Query(int(arrays["query"]), arrays.get("answer"))
+        return outcome
 
     @property
     def running(self) -> bool:
@@ -211,38 +312,22 @@ class Exploration:
 
     def _fit(self, iterations: int, old: np.ndarray, novel: np.ndarray | None) -> None:
         seed = streams.device_seed(self._root, self._step, "mini-batches")
-        self._learner.train(iterations, seed, self._pool.labels, old, novel)
+        try:
+            self._learner.train(iterations, seed, self._pool.labels, old, novel)
+        except FloatingPointError as error:
+            where = f"update step {self._step}" if self._step else "pretraining"
+            raise FloatingPointError(f"{where}: {error}") from error
 
-    def _pretrain(self, path: Path | None) -> None:
-        fingerprint = self._pretraining_fingerprint() if path else ""
-        if path and path.exists():
-            arrays = checkpoint.read_arrays(path)
-            if str(arrays.pop("fingerprint", "")) != fingerprint:
-                raise ValueError(
-                    f"{path}: expected pretrained weights of this configuration and seed, got "
-                    f"others; use another output folder"
-                )
-            self._learner.set_arrays(arrays)
-            return
-        self._fit(self.config.pretrain_iterations, self._pool.labelled, None)
+    def _pretrain(self, path: Path | None, allow_mixed: bool) -> None:
+        expected = ""
         if path:
-            arrays = {"fingerprint": np.array(fingerprint), **self._learner.get_arrays()}
-            checkpoint.write_arrays(path, arrays)
-
-    def _pretraining_fingerprint(self) -> str:
-        """Returns a hash of all that pretrained weights depend on."""
-        config = self.config
-        settings = (
-            self._root, config.pretrain_iterations, config.batch_size, config.learning_rate,
-            config.momentum, config.weight_decay,
-        )  # fmt: skip
-        digest = hashlib.sha256(repr(settings).encode())
-        initial = self._pool.labelled
-        for array in (self._pool.images[initial], self._pool.labels[initial]):
-            digest.update(array.tobytes())
-        for variable in self._model.variables:
-            digest.update(variable.numpy().tobytes())
-        return digest.hexdigest()
+            expected = pretraining.fingerprint(self.config, self._root, self._pool, self._learner)
+        if path and path.exists():
+            pretraining.read(path, expected, self._learner, allow_mixed)
+        else:
+            self._fit(self.config.pretrain_iterations, self._pool.labelled, None)
+            if path:
+                pretraining.write(path, expected, self._learner)
 
     def _discover(self, classes: np.ndarray) -> None:
         """Grows the head by an output for each class not seen before, in order of appearance."""
@@ -271,7 +356,14 @@ class Exploration:
             features, logits = networks.in_batches(self._forward, self._pool.images)
             probabilities = tf.nn.softmax(logits).numpy()
         with self._timed("candidate_seconds"):
-            sets, mask = self._sample_candidates(features)
+            sets, mask = candidates.draw(
+                self.config,
+                self._root,
+                self._step,
+                self._pool.unlabelled,
+                self.episode.true_labels,
+                features,
+            )
         self.state = ExplorationState(
             model=self._model,
             pool=self._pool.snapshot(),
@@ -282,26 +374,8 @@ class Exploration:
             known_classes=tuple(self._known_classes),
             step=self._step,
         )
-        self._running = True
+        self._running, self.query = True, None
         return outcome
-
-    def _sample_candidates(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        config, unlabelled = self.config, self._pool.unlabelled
-        groups = np.empty(0, np.int64)
-        if len(unlabelled):
-            groups = candidates.SAMPLERS[config.sampler](
-                candidates.GroupingInputs(
-                    unlabelled=unlabelled,
-                    true_labels=self.episode.true_labels,
-                    features=features,
-                    set_size=config.set_size,
-                    rng=streams.generator(self._root, self._step, "groups"),
-                )
-            )
-        rng = streams.generator(self._root, self._step, "candidates")
-        return candidates.sample(
-            rng, unlabelled, groups, config.num_candidate_sets, config.set_size
-        )
 
     @contextlib.contextmanager
     def _timed(self, name: str) -> Iterator[None]:

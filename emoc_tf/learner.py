@@ -78,7 +78,7 @@ class Learner:
             novel: Indices of the set just labelled; None trains on `old` alone (pretraining).
 
         Raises:
-            FloatingPointError: The loss became NaN or infinite.
+            FloatingPointError: The loss or a weight became NaN or infinite.
         """
         old_share = tf.constant(1.0 if novel is None else self._old_fraction)
         novel = old if novel is None else novel
@@ -91,10 +91,17 @@ class Learner:
             )
             loss = float(self._train_slice(batches, data[0]))
             if not np.isfinite(loss):
-                raise FloatingPointError(
-                    f"training diverged: loss {loss} after {start + length} iterations at "
-                    f"learning_rate={self._learning_rate}; try a smaller one"
-                )
+                raise self._diverged(f"loss {loss} after {start + length} iterations")
+        # The loss of the last mini-batch was that before its own update.
+        for variable in self.model.trainable_variables:
+            if not np.isfinite(variable.numpy()).all():
+                raise self._diverged(f"{variable.path} not finite after {iterations} iterations")
+
+    def _diverged(self, what: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"training diverged: {what} at learning_rate={self._learning_rate}; try "
+            f"learning_rate={self._learning_rate / 10:g}, or images scaled to a smaller range"
+        )
 
     def get_arrays(self) -> dict[str, np.ndarray]:
         """Returns weights, states of random layers and momentum by name."""

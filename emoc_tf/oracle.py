@@ -1,8 +1,22 @@
 """Who answers queries. True labels live here, not in the pool."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A candidate set that the oracle was asked about.
+
+    Attributes:
+        choice: Index of the set in `state.candidates`.
+        classes: (k,) class ids, the answer; None while there is none.
+    """
+
+    choice: int
+    classes: np.ndarray | None = None
 
 
 class Oracle(Protocol):

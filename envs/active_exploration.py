@@ -8,6 +8,7 @@ import gymnasium as gym
 import keras
 import numpy as np
 
+from emoc_tf.checkpoint import Checkpoint
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import ImageData
 from emoc_tf.envs.observation import observation_space, observe
@@ -135,21 +136,104 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             seed: Everything random in the episode descends from it; None goes on with the
                 random numbers of the last seed.
             options: `pretrained_path`: an `.npz` file for the pretrained weights, read if it is
-                there and written otherwise.
+                there and written otherwise. `allow_mixed`: read it although another version,
+                processor or thread count made it.
 
         Raises:
-            ValueError: An unknown option, or a file of another configuration or seed.
+            ValueError: An unknown option, or a file that is broken, of another configuration or
+                seed, or made elsewhere.
         """
         super().reset(seed=seed)
         options = dict(options or {})
         pretrained_path = options.pop("pretrained_path", None)
+        allow_mixed = bool(options.pop("allow_mixed", False))
         if options:
-            raise ValueError(f"options: expected only 'pretrained_path', got {sorted(options)}")
+            raise ValueError(
+                f"options: expected only 'pretrained_path' and 'allow_mixed', got {sorted(options)}"
+            )
         root = int(self.np_random.integers(2**62))
         self._outcomes, self._queried_set = [], None
-        self._outcomes = [self.exploration.reset(root, pretrained_path)]
+        self._outcomes = [self.exploration.reset(root, pretrained_path, allow_mixed)]
         self._over = self.exploration.finished
         return observe(self.state, self.config), self._info()
+
+    def save(self) -> Checkpoint:
+        """Returns everything that `restore` goes on from; `Checkpoint.write` makes a file of it.
+
+        A custom `reward` or `oracle` has no state in it. Called from `exploration.on_query`, it
+        holds the query that was just begun or answered.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No episode is running.
+        """
+        self._check_episode("save")
+        queried_set = self._queried_set
+        header = {
+            "configuration": self.config.record(),
+            "outcomes": [outcome.to_dict() for outcome in self._outcomes],
+            "queried_set": None if queried_set is None else queried_set.tolist(),
+            "np_random": self.np_random.bit_generator.state,
+        }
+        return Checkpoint(header, self.exploration.save())
+
+    def restore(
+        self, checkpoint: Checkpoint, *, exact: bool = True
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Goes on where `save` was called, as if there had been no break.
+
+        If a query had been begun, `query` names its set: passed to `step`, it is asked again, or
+        learnt at once if it had been answered.
+
+        Args:
+            checkpoint: Of an environment with the same configuration, data and model.
+            exact: Whether the last step's outcome, evaluated again, must be the recorded one bit
+                for bit, as it is with the same versions, processor and thread count.
+
+        Returns:
+            Observation and info as the last `reset` or `step` returned them.
+
+        Raises:
+            ValueError: The checkpoint belongs to other data, another configuration or model, or
+                its outcome is another one here.
+        """
+        header, self._outcomes = checkpoint.header, []
+        try:
+            differing = self.config.differences(header["configuration"])
+            if differing:
+                raise ValueError(
+                    f"checkpoint: expected one of this configuration, got {'; '.join(differing)}"
+                )
+            outcomes = [StepOutcome.from_dict(fields) for fields in header["outcomes"]]
+            last, queried_set = outcomes[-1], header["queried_set"]
+            found = self.exploration.restore(checkpoint.arrays, last.chosen_set, last.queried_class)
+            self.np_random.bit_generator.state = header["np_random"]
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"checkpoint: expected one that save returned, got one without all its parts "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        if exact and found.to_dict() != last.to_dict():
+            raise ValueError(
+                f"checkpoint: expected weights that give the recorded outcome, got another test "
+                f"accuracy or recall: {found.test_accuracy} instead of {last.test_accuracy}"
+            )
+        self._outcomes = outcomes
+        self._queried_set = None if queried_set is None else np.array(queried_set, np.int64)
+        self._over = self.exploration.finished or self._at_last_step(last)
+        return observe(self.state, self.config), self._info()
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode has come to its end."""
+        return self._over
+
+    @property
+    def query(self) -> int | None:
+        """The set of a query that was begun and is not learnt yet; None between two steps."""
+        return None if self.exploration.query is None else self.exploration.query.choice
+
+    def _at_last_step(self, outcome: StepOutcome) -> bool:
+        return self.config.max_steps is not None and outcome.step >= self.config.max_steps
 
     def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Labels candidate set `action`, fine-tunes the model on it and evaluates.
@@ -167,8 +251,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         self._outcomes.append(after)
         self._queried_set = queried_set
         terminated = bool(self.exploration.finished)
-        max_steps = self.config.max_steps
-        truncated = bool(max_steps is not None and after.step >= max_steps)
+        truncated = self._at_last_step(after)
         self._over = terminated or truncated
         reward = float(self._reward(before, after))
         return observe(self.state, self.config), reward, terminated, truncated, self._info()

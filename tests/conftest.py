@@ -5,6 +5,14 @@ import pytest
 
 from emoc_tf.config import ExplorationConfig
 
+# Workers of pytest-xdist share the cores out, before TensorFlow counts them: threads of several
+# processes on the same cores wait for one another.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if _WORKER:
+    _cores = sorted(os.sched_getaffinity(0))
+    _workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.sched_setaffinity(0, _cores[int(_WORKER.removeprefix("gw")) % len(_cores) :: _workers])
+
 
 def pytest_ignore_collect(collection_path, config):
     """Leaves tests/rl out, which needs the extra `rl`, unless it is asked for by name."""

@@ -34,11 +34,11 @@ def test_broken_files_are_named_and_nothing_is_executed(tmp_path):
     whole = path.read_bytes()
     for length in (0, 10, len(whole) // 2, len(whole) - 5):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"broken.npz: expected a .npz file"):
+        with pytest.raises(ValueError, match=r"broken.npz: expected a whole .npz file"):
             checkpoint.read_arrays(path)
     path.write_bytes(b"PK not really")
-    with pytest.raises(ValueError, match=r"broken.npz: expected a .npz file"):
+    with pytest.raises(ValueError, match=r"broken.npz: expected a whole .npz file"):
         checkpoint.read_arrays(path)
     np.savez(path, objects=np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match=r"broken.npz: expected a .npz file"):
+    with pytest.raises(ValueError, match=r"broken.npz: expected a whole .npz file"):
         checkpoint.read_arrays(path)

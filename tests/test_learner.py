@@ -151,6 +151,15 @@ def test_divergence_is_reported():
         learner.train(100, SEED, labels, np.arange(12))
 
 
+def test_weights_that_diverge_in_the_last_iteration_are_reported():
+    """The loss of that iteration is still finite."""
+    learner, _, labels = make_learner()
+    learner._learning_rate = 1e39
+    learner.replace_model(learner.model)
+    with pytest.raises(FloatingPointError, match=r"diverged: .*kernel not finite after 1 iter"):
+        learner.train(1, SEED, labels, np.arange(12))
+
+
 def test_nothing_is_traced_again():
     learner, _, labels = make_learner()
     traces = []

@@ -4,15 +4,15 @@ import json
 import numpy as np
 import pytest
 
-from emoc_tf import ExplorationConfig, plots, results, statistics
+from emoc_tf import ExplorationConfig, environment, plots, statistics
 from emoc_tf.evaluation import StepOutcome
 from emoc_tf.results import (
-    RunFolder,
     check_output_dir,
     make_output_dir,
     read_run,
     read_runs,
 )
+from emoc_tf.run_folder import RunFolder
 
 CONFIG = ExplorationConfig(data_dir="not recorded", max_steps=2)
 
@@ -102,7 +102,7 @@ def test_folders_with_other_files_are_refused(tmp_path):
     [
         ("config.json", "{", r"config.json: expected JSON, got a file that fails"),
         ("config.json", "{}", r"config.json: expected agent, seed and configuration"),
-        ("steps.csv", "a,b\n1,2\n", r"steps.csv: expected columns .*got \['a', 'b'\]"),
+        ("steps.csv", "a,b\n1,2\n", r"steps.csv: expected columns .*other columns: \['a', 'b'\]"),
     ],
 )
 def test_broken_records_are_named(tmp_path, name, content, message):
@@ -175,6 +175,6 @@ def test_many_variants_stay_apart(tmp_path):
 
 
 def test_the_environment_is_told():
-    found = results.environment()
+    found = environment.environment()
     assert found["intra_op_threads"] >= 1
     assert found["cpu"]

@@ -1,16 +1,19 @@
 """Compares query policies: runs each with each seed, then draws the figure and the table.
 
-The runs of a seed are paired: all policies share classes, images and pretrained weights. Finished
-runs are kept, so the same command goes on where it was stopped.
+The runs of a seed are paired: all policies share classes, images and pretrained weights. The same
+command goes on where it was stopped, however it was stopped; several may share a folder.
 
 Example: python -m emoc_tf.experiments.compare --agents=random,emoc --seeds=0,1 --output_dir=out
 """
+
+import sys
 
 from absl import flags
 from rich.console import Console
 
 from emoc_tf import agents
 from emoc_tf.experiments import report, runner, settings
+from emoc_tf.experiments.binary import run_binary
 
 AGENTS = flags.DEFINE_list(
     "agents",
@@ -18,6 +21,15 @@ AGENTS = flags.DEFINE_list(
     "Query policies; variants as name:key=value, such as emoc:output=softmax, get a folder each.",
 )
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Initialisations.")
+WORKERS = flags.DEFINE_integer(
+    "workers", 1, "Runs side by side, in processes of their own if more than 1.", 1
+)
+ALLOW_MIXED = flags.DEFINE_bool(
+    "allow_mixed",
+    False,
+    "Go on with an unfinished run of another version, processor or thread count, whose results "
+    "differ in the last bits, and mark it as mixed.",
+)
 flags.adopt_module_key_flags(settings)
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Records go to OUTPUT_DIR/AGENT/SEED, the report beside.", required=True
@@ -33,9 +45,13 @@ def main(argv: list[str]) -> None:
         raise ValueError(f"seeds: expected integers of at least 0, got {SEEDS.value}")
     seeds = [int(seed) for seed in SEEDS.value]
     console = Console()
-    runner.run_grid(config, AGENTS.value, seeds, OUTPUT_DIR.value, console)
-    report.write_report(OUTPUT_DIR.value, console)
+    grid = runner.Grid(config, OUTPUT_DIR.value, ALLOW_MIXED.value)
+    failures = runner.run_grid(grid, AGENTS.value, seeds, console, WORKERS.value)
+    if len(failures) < len(AGENTS.value) * len(seeds):
+        report.write_report(OUTPUT_DIR.value, console)
+    if failures:
+        sys.exit(runner.describe(grid, failures))
 
 
 if __name__ == "__main__":
-    runner.run_binary(main)
+    run_binary(main)

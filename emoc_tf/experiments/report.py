@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emoc_tf import checkpoint, plots
-from emoc_tf.experiments import runner
+from emoc_tf.experiments.binary import run_binary
 from emoc_tf.results import RunRecord, read_runs
 from emoc_tf.statistics import PolicySummary, summarise
 
@@ -42,6 +42,10 @@ def write_report(output_dir: str | Path, console: Console) -> None:
         raise ValueError(f"output_dir: expected a finished run in {output_dir}, got none")
     if len(finished) < len(runs):
         console.print(f"{len(runs) - len(finished)} of {len(runs)} runs are unfinished: left out")
+    for run in runs:
+        if run.failure is not None and not run.finished:
+            failed = f"{run.agent}/{run.seed} failed: {run.failure}"
+            console.print(failed, highlight=False, markup=False, soft_wrap=True)
     _check_comparable(finished, console)
     summaries = summarise(finished)
     folder = Path(output_dir)
@@ -64,7 +68,10 @@ def _check_comparable(runs: Sequence[RunRecord], console: Console) -> None:
                 f"output_dir: expected runs of one configuration, got {runs[0].agent}/"
                 f"{runs[0].seed} and {run.agent}/{run.seed} that differ in {differing}"
             )
-    for name in ("versions", "commit", "cpu", "gpus", "intra_op_threads"):
+    for run in runs:
+        if run.environment.get("mixed"):
+            console.print(f"Note: {run.agent}/{run.seed} is mixed: continued in another place")
+    for name in ("versions", "commit", "source", "cpu", "gpus", "intra_op_threads"):
         values = {str(run.environment.get(name)) for run in runs}
         if len(values) > 1:
             console.print(f"Note: the runs differ in {name}: {'; '.join(sorted(values))}")
@@ -103,4 +110,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    runner.run_binary(main)
+    run_binary(main)

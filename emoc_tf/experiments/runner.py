@@ -1,68 +1,73 @@
-"""Runs a grid of policies and seeds in one process, each run into a folder of its own."""
+"""Runs a grid of policies and seeds, each run into a folder of its own."""
 
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from absl import app, logging
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from emoc_tf import agents
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.evaluation import StepOutcome
-from emoc_tf.results import RunFolder, check_output_dir, make_output_dir
+from emoc_tf.experiments import workers
+from emoc_tf.experiments.display import Display
+from emoc_tf.locks import FolderLock
+from emoc_tf.results import FAILURE, check_output_dir, make_output_dir
+from emoc_tf.run_folder import RunFolder
 
-_GO_ON = "finished runs are kept; the same command goes on with the rest"
+Run = tuple[str, int]  # policy with its variant, seed
+Show = Callable[[Run, StepOutcome, float, str | None], None]
 
 
-def run_binary(main: Callable[[list[str]], None], interrupted: str = _GO_ON) -> None:
-    """Runs an absl main function; errors a user can mend end it with one sentence.
+@dataclass(frozen=True)
+class Grid:
+    """What all runs of a grid have in common.
 
-    Args:
-        main: Of the binary.
-        interrupted: What Ctrl-C leaves and how to go on.
+    Attributes:
+        config: The settings of all runs.
+        output_dir: OUT.
+        allow_mixed: Whether unfinished runs and pretrained weights of another version, processor
+            or thread count are gone on with.
     """
-    logging.set_verbosity(logging.ERROR)  # tensorflow-datasets tells of every file it reads
 
-    def guarded(argv: list[str]) -> None:
-        try:
-            main(argv)
-        except (ValueError, OSError, FloatingPointError) as error:
-            sys.exit(f"error: {error}")
-        except KeyboardInterrupt:
-            sys.exit(f"interrupted: {interrupted}")
+    config: ExplorationConfig
+    output_dir: str | Path
+    allow_mixed: bool = False
 
-    app.run(guarded)
+    def folder(self, run: Run) -> RunFolder:
+        """Returns the folder of a run; raises `ValueError` if there is no such policy."""
+        name, seed = run
+        fingerprint = agents.make(name, seed=seed).fingerprint
+        return RunFolder(self.output_dir, name, seed, self.config, fingerprint)
 
 
 def run_grid(
-    config: ExplorationConfig,
+    grid: Grid,
     names: Sequence[str],
     seeds: Sequence[int],
-    output_dir: str | Path,
     console: Console,
-) -> None:
+    num_workers: int = 1,
+) -> dict[Run, str]:
     """Runs each policy with each seed, seed by seed; a finished run is not run again.
 
     The runs of a seed are paired: they share classes, images, candidate sets of step 0 and
-    pretrained weights, which lie in `OUT/shared/<seed>/`.
+    pretrained weights, which lie in `OUT/shared/<seed>/`. An unfinished run goes on from its
+    checkpoint. A run that fails does not hinder the others. One that another process works on is
+    waited for, and gone on with if that process ends before it.
 
     Args:
-        config: The settings of all runs.
+        grid: Settings and output folder.
         names: Policies, with variants.
         seeds: At least 0.
-        output_dir: OUT.
         console: Where progress is shown.
+        num_workers: How many runs are worked on side by side, each in a process of its own if
+            there is more than one.
+
+    Returns:
+        The runs that failed, with their errors.
 
     Raises:
         ValueError: A policy is unknown, a value is given twice, or a folder holds another
@@ -71,96 +76,174 @@ def run_grid(
     for name, values in (("agents", names), ("seeds", seeds)):
         if not values or len(set(values)) != len(values):
             raise ValueError(f"{name}: expected distinct ones, at least one, got {list(values)}")
-    policies = {(name, seed): agents.make(name, seed=seed) for seed in seeds for name in names}
-    folders = {
-        (name, seed): RunFolder(output_dir, name, seed, config, agent.fingerprint)
-        for (name, seed), agent in policies.items()
-    }
-    check_output_dir(output_dir, config)
+    folders = {(name, seed): grid.folder((name, seed)) for seed in seeds for name in names}
+    check_output_dir(grid.output_dir, grid.config)
     for folder in folders.values():
-        folder.check()
-    waiting = [key for key, folder in folders.items() if not folder.finished]
+        folder.check(grid.allow_mixed)
+    waiting = [run for run, folder in folders.items() if not folder.finished]
     console.print(
-        f"{len(folders)} runs into {output_dir}: {len(folders) - len(waiting)} finished, "
+        f"{len(folders)} runs into {grid.output_dir}: {len(folders) - len(waiting)} finished, "
         f"{len(waiting)} to do"
     )
     if not waiting:
-        return
-    env = ActiveExplorationEnv(config)
-    make_output_dir(output_dir)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        runs = progress.add_task("runs", total=len(waiting))
-        steps = progress.add_task("update steps", total=len(waiting) * config.num_steps)
-        for name, seed in waiting:
+        return {}
+    env = ActiveExplorationEnv(grid.config)
+    make_output_dir(grid.output_dir)
+    failures: dict[Run, str] = {}
+    with Display(console, grid.config, len(waiting), num_workers == 1) as display:
+        attempt = partial(attempt_run, grid, env, display.show)
+        told: set[Run] = set()
+        while waiting:
+            results: Iterable[tuple[Run, Result]]
+            if num_workers == 1:
+                results = ((run, attempt(run)) for run in waiting)
+            else:
+                results = workers.run(num_workers, _serve, grid, waiting, Result.lost)
+            busy = []
+            for run, result in results:
+                if result.busy:
+                    busy.append(run)
+                    continue
+                display.end_run()
+                if result.error is not None:
+                    failures[run] = result.error
+                    display.say(run, f"FAILED: {result.error}")
+            waiting = _wait_for_one(busy, folders, display, told)
+    return failures
 
-            def show(outcome: StepOutcome, seconds: float, name: str = name, seed: int = seed):
-                line = _line(name, seed, outcome, config, env, seconds)
-                console.print(line, highlight=False, soft_wrap=True)
-                progress.advance(steps, int(outcome.step > 0))
 
-            pretrained = Path(output_dir) / "shared" / str(seed) / "pretrained.npz"
-            run_episode(env, policies[name, seed], seed, folders[name, seed], pretrained, show)
-            progress.advance(runs)
+def describe(grid: Grid, failures: dict[Run, str]) -> str:
+    """Returns what failed and how to go on, in one sentence a run."""
+    lines = [
+        f"{name} with seed {seed}: {error} ({grid.folder((name, seed)).path / FAILURE} has more)"
+        for (name, seed), error in failures.items()
+    ]
+    return "\n".join(["error: the following failed; the same command tries them again", *lines])
 
 
-def run_episode(
-    env: ActiveExplorationEnv,
-    agent: agents.Agent,
-    seed: int,
-    folder: RunFolder,
-    pretrained_path: Path,
-    show: Callable[[StepOutcome, float], None],
-) -> None:
-    """Runs one policy with one seed to the episode's end and writes its records.
+def _wait_for_one(
+    busy: list[Run], folders: dict[Run, RunFolder], display: Display, told: set[Run]
+) -> list[Run]:
+    """Returns the runs that other processes work on as soon as one of them is free."""
+    for run in busy:
+        if run not in told:
+            display.say(run, f"waiting for {folders[run].lock.owner()}")
+    told.update(busy)
+    while busy and all(folders[run].lock.held_elsewhere() for run in busy):
+        time.sleep(1)
+    return busy
 
-    Args:
-        env: The environment.
-        agent: The policy.
-        seed: Seed of the environment.
-        folder: Where the records go.
-        pretrained_path: Pretrained weights, shared by the policies of a seed.
-        show: Called with the outcome and the seconds of each step.
+
+@dataclass(frozen=True)
+class Result:
+    """How an attempt at a run ended.
+
+    Attributes:
+        error: In one sentence, if it failed.
+        busy: Whether another process works on it.
     """
 
-    def record(outcome: StepOutcome, reward: float | None, start: float, **timings: float) -> None:
-        seconds = time.perf_counter() - start
-        timings |= {**env.exploration.timings, "step_seconds": seconds}
+    error: str | None = None
+    busy: bool = False
+
+    @classmethod
+    def lost(cls, run: Run, grid: Grid, cause: str) -> "Result":
+        """Returns, and records, that the process died that worked on a run."""
+        error = RuntimeError(f"its process died twice ({cause}), perhaps for lack of memory")
+        return cls(_record_failure(grid.folder(run), error))
+
+
+def attempt_run(grid: Grid, env: ActiveExplorationEnv, show: Show, run: Run) -> Result:
+    """Works on one run to its end; errors are recorded in its folder.
+
+    Args:
+        grid: Settings and output folder.
+        env: An environment of these settings.
+        show: Called with the run and, of each step, the outcome, the seconds and the name of the
+            class queried.
+        run: Which.
+    """
+    folder = grid.folder(run)
+    try:
+        if not folder.lock.acquire():
+            return Result(busy=True)
+        try:
+            if not folder.finished:  # another process may have been here
+                _run_episode(grid, env, run, folder, show)
+        finally:
+            folder.close()
+            folder.lock.release()
+    except Exception as error:  # the others go on, whatever it is
+        return Result(_record_failure(folder, error))
+    return Result()
+
+
+def _record_failure(folder: RunFolder, error: Exception) -> str:
+    sentence = str(error) or type(error).__name__
+    try:
+        folder.fail(error)
+    except OSError as second:  # such as a full disk
+        return f"{sentence} (not recorded: {second})"
+    return sentence
+
+
+def _run_episode(
+    grid: Grid,
+    env: ActiveExplorationEnv,
+    run: Run,
+    folder: RunFolder,
+    show: Show,
+) -> None:
+    """Runs one policy with one seed to the episode's end and writes its records."""
+    name, seed = run
+    agent = agents.make(name, seed=seed)
+    selection_seconds: float | None = None
+    env.exploration.on_query = lambda: folder.save(env.save(), selection_seconds)
+
+    def record(outcome: StepOutcome, reward: float | None, seconds: float) -> None:
+        timings = {**env.exploration.timings, "step_seconds": seconds}
+        if selection_seconds is not None:
+            timings["selection_seconds"] = selection_seconds
         folder.write_step(outcome, reward, timings)
-        show(outcome, seconds)
+        folder.save(env.save())
+        queried = outcome.queried_class
+        show(
+            run, outcome, seconds, None if queried is None else env.exploration.class_names[queried]
+        )
 
     start = time.perf_counter()
-    observation, _ = env.reset(seed=seed, options={"pretrained_path": pretrained_path})
-    folder.start(env.exploration.episode.classes)
-    record(env.outcome, None, start)
-    over = env.exploration.finished
-    while not over:
+    saved = folder.resume(grid.allow_mixed)
+    if saved is None:
+        observation, _ = _reset(grid, env, seed)
+        folder.start(env.exploration.episode.classes)
+        record(env.outcome, None, time.perf_counter() - start)
+    else:
+        observation, _ = env.restore(saved, exact=not grid.allow_mixed)
+        selection_seconds = saved.header["run"]["selection_seconds"]
+    while not env.over:
         start = time.perf_counter()
-        action = agent.act(observation, env.state)
-        selection_seconds = time.perf_counter() - start
-        observation, reward, terminated, truncated, _ = env.step(action)
-        record(env.outcome, reward, start, selection_seconds=selection_seconds)
-        over = terminated or truncated
-    folder.close()
+        if env.query is None:
+            action = agent.act(observation, env.state)
+            selection_seconds = time.perf_counter() - start
+        else:  # chosen before the run was interrupted
+            action = env.query
+            start -= selection_seconds or 0
+        observation, reward, *_ = env.step(action)
+        record(env.outcome, reward, time.perf_counter() - start)
+    folder.finish()
 
 
-def _line(
-    name: str,
-    seed: int,
-    outcome: StepOutcome,
-    config: ExplorationConfig,
-    env: ActiveExplorationEnv,
-    seconds: float,
-) -> str:
-    queried = ""
-    if outcome.queried_class is not None:
-        queried = f"  queried {env.exploration.class_names[outcome.queried_class]}"
-    return (
-        f"{name}  seed {seed}  step {outcome.step}/{config.num_steps}  "
-        f"accuracy {outcome.test_accuracy:.3f}  "
-        f"classes found {outcome.discovered_classes}/{config.novel_classes}  "
-        f"{seconds:.1f} s{queried}"
-    )
+def _reset(grid: Grid, env: ActiveExplorationEnv, seed: int) -> tuple[dict, dict]:
+    path = Path(grid.output_dir) / "shared" / str(seed) / "pretrained.npz"
+    options = {"pretrained_path": path, "allow_mixed": grid.allow_mixed}
+    if path.exists():
+        return env.reset(seed=seed, options=options)
+    with FolderLock(path.parent):  # one process pretrains, the others wait for its weights
+        return env.reset(seed=seed, options=options)
+
+
+def _serve(grid: Grid) -> Callable[[Run], Result]:
+    """Returns what a worker process does with a run."""
+    env = ActiveExplorationEnv(grid.config)
+    display = Display(Console(), grid.config, 0, False)
+    return partial(attempt_run, grid, env, display.show)

@@ -23,9 +23,11 @@ from rich.progress import Progress
 from emoc_tf import agents, checkpoint
 from emoc_tf.agents import learned
 from emoc_tf.agents.policy_gradient import Episode, PolicyLearner, run_episode
+from emoc_tf.environment import environment
 from emoc_tf.envs import FEATURES, PROGRESS, ActiveExplorationEnv
-from emoc_tf.experiments import runner, settings
-from emoc_tf.results import environment, make_output_dir
+from emoc_tf.experiments import settings
+from emoc_tf.experiments.binary import run_binary
+from emoc_tf.results import make_output_dir
 
 TEACHER = flags.DEFINE_string("teacher", "1-vs-2", "Query policy that is imitated first.")
 IMITATION_EPISODES = flags.DEFINE_integer(
@@ -151,6 +153,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    runner.run_binary(
+    run_binary(
         main, "policy.keras holds the last update's policy; a new training needs a new output_dir"
     )

@@ -8,7 +8,7 @@ import pytest
 
 from emoc_tf import ExplorationConfig
 from emoc_tf.evaluation import StepOutcome
-from emoc_tf.results import RunFolder
+from emoc_tf.run_folder import RunFolder
 
 PATH = pathlib.Path(__file__).parents[2] / "benchmarks" / "check_protocol.py"
 CONFIG = ExplorationConfig(max_steps=2)

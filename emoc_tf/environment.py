@@ -1,0 +1,86 @@
+"""What the bits of a run depend on besides its configuration: versions, processor, threads."""
+
+import functools
+import hashlib
+import importlib.util
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+
+@functools.cache
+def environment() -> dict[str, Any]:
+    """Returns versions, processors and thread count as JSON values, as of the first call.
+
+    `source` is a hash of the library's own modules, `commit` the one they were checked out from.
+    The thread count is TensorFlow's for single operations: another one gives other bits.
+    """
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{n: metadata.version(n) for n in ("emoc_tf", "tensorflow", "keras", "numpy")},
+        },
+        "commit": _commit(),
+        "source": _source(),
+        "cpu": _cpu(),
+        "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
+        "intra_op_threads": threads or len(os.sched_getaffinity(0)),
+    }
+
+
+def differences(found: dict[str, Any]) -> list[str]:
+    """Returns in words where another environment differs from this one; empty if nowhere.
+
+    The commit does not count: `source` tells whether the library is another one.
+    """
+    return [
+        f"{name} {found.get(name)} there, {value} here"
+        for name, value in environment().items()
+        if name != "commit" and found.get(name) != value
+    ]
+
+
+def _source() -> str:
+    digest = hashlib.sha256()
+    for package in ("emoc_tf", "emoc_tf.envs", "emoc_tf.agents"):
+        spec = importlib.util.find_spec(package)  # imports nothing but emoc_tf
+        for folder in spec.submodule_search_locations if spec else ():
+            for file in sorted(Path(folder).rglob("*.py")):
+                digest.update(f"{package} {file.relative_to(folder)} ".encode())
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _commit() -> str | None:
+    """Returns the commit of the source tree, `-dirty` behind it if changed; None outside git."""
+    folder = Path(__file__).parent
+    try:
+        inside = subprocess.run(
+            ["git", "ls-files", "--error-unmatch", __file__],
+            cwd=folder, capture_output=True, check=False,
+        )  # fmt: skip
+        if inside.returncode:
+            return None
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            cwd=folder, capture_output=True, check=True, text=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,90 @@
+"""Exclusive use of a folder by one process."""
+
+import datetime
+import fcntl
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from types import TracebackType
+
+NAME = ".lock"
+
+
+class FolderLock:
+    """A lock that the system gives up when its process ends, however it ends.
+
+    The file `.lock` tells the owner; what holds is the system's lock on it (`flock`), so that a
+    dead owner's file is no hindrance.
+
+    Args:
+        folder: Made if it is not there.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._path = Path(folder) / NAME
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Takes the lock if nobody has it; returns whether it was taken."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return False
+            if self._is_current(descriptor):
+                break
+            os.close(descriptor)  # the owner before removed the file meanwhile
+        self._descriptor = descriptor
+        since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        owner = {"pid": os.getpid(), "host": platform.node(), "since": since}
+        os.truncate(descriptor, 0)
+        os.write(descriptor, json.dumps(owner).encode())
+        return True
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Gives the lock up; nothing happens if it is not held."""
+        if self._descriptor is not None:
+            self._path.unlink(missing_ok=True)  # before unlocking: nobody else's file is removed
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def held_elsewhere(self) -> bool:
+        """Returns whether somebody else has the lock at this moment."""
+        if self._descriptor is not None:
+            return False
+        taken = self.acquire()
+        self.release()
+        return not taken
+
+    def owner(self) -> str:
+        """Returns who has the lock and since when, as far as the file tells."""
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+            return f"process {found['pid']} on {found['host']} since {found['since']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
+    def __enter__(self) -> "FolderLock":
+        """Waits until the lock is free and takes it."""
+        while not self.acquire():
+            time.sleep(0.2)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
