@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -50,6 +51,8 @@ class Exploration:
         episode: Images and true labels of the current episode; not for agents.
         state: What agents may see.
         timings: Seconds of the parts of the last `reset` or `advance`.
+        pretrained_in: The environment (see `emoc_tf.environment`) that pretrained weights were read
+            from, if it is another one.
         query: The query that was begun and is not learnt yet; None between two steps.
         on_query: Called after a set was chosen and again after it was answered, when `save` has
             something new; None for nobody.
@@ -94,6 +97,7 @@ class Exploration:
         self._running = False
         self.timings: dict[str, float] = {}
         self.query: Query | None = None
+        self.pretrained_in: dict[str, Any] | None = None
         self.on_query: Callable[[], None] | None = None
 
     def _check_own_model(self, model: keras.Model | None) -> keras.Model | None:
@@ -137,7 +141,7 @@ class Exploration:
         """Draws the episode's classes and images; only the initial images are labelled."""
         config = self.config
         self._root, self._step, self.timings = root, 0, {}
-        self._running, self.query = False, None
+        self._running, self.query, self.pretrained_in = False, None, None
         self.episode = draw_episode(
             config, self._train, self._test, root, known_ids=self._model_classes
         )
@@ -323,7 +327,7 @@ class Exploration:
         if path:
             expected = pretraining.fingerprint(self.config, self._root, self._pool, self._learner)
         if path and path.exists():
-            pretraining.read(path, expected, self._learner, allow_mixed)
+            self.pretrained_in = pretraining.read(path, expected, self._learner, allow_mixed)
         else:
             self._fit(self.config.pretrain_iterations, self._pool.labelled, None)
             if path:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def write(path: Path, expected: str, learner: Learner) -> None:
     checkpoint.write_arrays(path, arrays | learner.get_arrays())
 
 
-def read(path: Path, expected: str, learner: Learner, allow_mixed: bool) -> None:
+def read(path: Path, expected: str, learner: Learner, allow_mixed: bool) -> dict[str, Any] | None:
     """Reads weights into the learner.
 
     Args:
@@ -50,6 +51,9 @@ def read(path: Path, expected: str, learner: Learner, allow_mixed: bool) -> None
         expected: The fingerprint of these weights.
         learner: Whose weights and momentum are replaced.
         allow_mixed: Take weights that another version, processor or thread count made.
+
+    Returns:
+        The environment that the weights were made in, if it is another one.
 
     Raises:
         ValueError: The file is broken, belongs to another configuration, data, model or root, or
@@ -65,10 +69,12 @@ def read(path: Path, expected: str, learner: Learner, allow_mixed: bool) -> None
             f"{path}: expected pretrained weights of this configuration and seed, got others; use "
             f"another output folder"
         )
-    elsewhere = differences(json.loads(str(arrays.pop("environment", "{}"))))
+    made_in = json.loads(str(arrays.pop("environment", "{}")))
+    elsewhere = differences(made_in)
     if elsewhere and not allow_mixed:
         raise ValueError(
             f"{path}: expected pretrained weights that were made here, got others "
             f"({'; '.join(elsewhere)}); {mend}, or allow mixed runs"
         )
     learner.set_arrays(arrays)
+    return made_in if elsewhere else None

@@ -75,8 +75,8 @@ class RunRecord:
         agent: The policy's name, with its variant.
         seed: The run's seed.
         configuration: The settings, without `data_dir`.
-        environment: Versions, CPU type and so on; `mixed` lists others that the run was continued
-            in.
+        environment: Versions, CPU type and so on; `mixed` lists others that a part of the
+            run was made in.
         failure: The error that ended the last attempt, as one sentence; None if there was none.
         steps: Column name to (rows,) float64, NaN where empty.
         timings: The same of `timings.csv`.

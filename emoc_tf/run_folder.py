@@ -82,8 +82,8 @@ class RunFolder:
             ValueError: It holds something else.
         """
         if not (self.path / CONFIG).exists():
-            others = self.path.glob("[!.]*") if self.path.exists() else ()
-            if any(others):
+            files = self.path.glob("[!.]*") if self.path.exists() else ()
+            if any(file.name != FAILURE for file in files):
                 raise ValueError(
                     f"output_dir: expected a run folder with {CONFIG}, got {self.path} with other "
                     f"files"
@@ -133,14 +133,19 @@ class RunFolder:
                 return False
             raise
 
-    def start(self, class_ids: Sequence[int]) -> None:
+    def start(
+        self, class_ids: Sequence[int], pretrained_in: Mapping[str, Any] | None = None
+    ) -> None:
         """Makes ready for a run from its beginning.
 
         Args:
             class_ids: Of the episode, which head the columns of `recalls.csv`.
+            pretrained_in: The environment that the pretrained weights are from, if another one.
         """
-        settings = {"configuration": self._config.record()}
-        self._write_config(self._identity | settings | environment())
+        content = self._identity | {"configuration": self._config.record()} | environment()
+        if pretrained_in is not None:
+            content["mixed"] = [dict(pretrained_in)]
+        self._write_config(content)
         self._begin(class_ids, [])
 
     def resume(self, allow_mixed: bool = False) -> Checkpoint | None:

@@ -70,7 +70,9 @@ def _check_comparable(runs: Sequence[RunRecord], console: Console) -> None:
             )
     for run in runs:
         if run.environment.get("mixed"):
-            console.print(f"Note: {run.agent}/{run.seed} is mixed: continued in another place")
+            console.print(
+                f"Note: {run.agent}/{run.seed} is mixed: a part of it was made in another place"
+            )
     for name in ("versions", "commit", "source", "cpu", "gpus", "intra_op_threads"):
         values = {str(run.environment.get(name)) for run in runs}
         if len(values) > 1:

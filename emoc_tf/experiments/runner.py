@@ -215,7 +215,7 @@ def _run_episode(
     saved = folder.resume(grid.allow_mixed)
     if saved is None:
         observation, _ = _reset(grid, env, seed)
-        folder.start(env.exploration.episode.classes)
+        folder.start(env.exploration.episode.classes, env.exploration.pretrained_in)
         record(env.outcome, None, time.perf_counter() - start)
     else:
         observation, _ = env.restore(saved, exact=not grid.allow_mixed)

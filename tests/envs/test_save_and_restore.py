@@ -1,0 +1,138 @@
+"""An environment that goes on from a checkpoint is the one that wrote it."""
+
+import keras
+import numpy as np
+import pytest
+
+from emoc_tf.checkpoint import Checkpoint
+from emoc_tf.data import load
+from emoc_tf.envs import ActiveExplorationEnv
+from tests.runs import outcome_fields
+
+
+def random_model():
+    """With all kinds of state: dropout, batch statistics, adapted normalisation, a frozen layer."""
+    layers = keras.layers
+    normalization = layers.Normalization()
+    normalization.adapt(load("digits")[0].images.astype(np.float32))
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            normalization,
+            layers.Conv2D(4, 3, strides=2, trainable=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.Dropout(0.3),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
+
+
+def same(first, second):
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def go_on(env, actions):
+    found = []
+    for action in actions:
+        observation, reward, terminated, truncated, info = env.step(action)
+        found.append((observation, reward, terminated, truncated, outcome_fields(env.outcome)))
+        assert info["step"] == env.outcome.step
+    return found
+
+
+@pytest.mark.parametrize("own_model", [False, True])
+def test_what_follows_is_bit_for_bit_the_same(tiny, tmp_path, own_model):
+    model = random_model() if own_model else None
+    config = tiny.replace(reward="area+discovery", sampler="cluster")
+    env = ActiveExplorationEnv(config, model=model, render_mode="ansi")
+    env.reset(seed=4)
+    go_on(env, [1, 0])
+    assert env.exploration.state.model.output_shape[1] > 2
+    env.save().write(tmp_path / "run.npz")
+    picture = env.render()
+    expected = go_on(env, [3, 2])
+    weights = env.state.model.get_weights()
+    next_episode, _ = env.reset()
+
+    other = ActiveExplorationEnv(config, model=model, render_mode="ansi")
+    observation, info = other.restore(Checkpoint.read(tmp_path / "run.npz"))
+    assert observation in other.observation_space
+    assert info["step"] == 2
+    assert other.query is None
+    assert other.render() == picture
+    for one, two in zip(expected, go_on(other, [3, 2]), strict=True):
+        same(one[0], two[0])
+        assert one[1:] == two[1:]
+    for one, two in zip(weights, other.state.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert other.over
+    same(next_episode, other.reset()[0])  # the random numbers of the seed go on too
+
+
+class Person:
+    """Answers with the true labels of digits; can be interrupted."""
+
+    def __init__(self):
+        self.asked = []
+        self.away = False
+        self.env = None
+
+    def label(self, indices, images):
+        self.asked.append(indices.tolist())
+        if self.away:
+            raise KeyboardInterrupt
+        return self.env.exploration.episode.true_labels[indices]
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_no_answer_is_asked_for_twice_and_no_question_is_lost(tiny, tmp_path, answered):
+    person = Person()
+    env = person.env = ActiveExplorationEnv(tiny, oracle=person)
+    env.reset(seed=0)
+    env.exploration.on_query = lambda: env.save().write(tmp_path / "run.npz")
+    if answered:
+        env.step(5)
+        expected = env.outcome
+    else:
+        person.away = True
+        with pytest.raises(KeyboardInterrupt):
+            env.step(5)
+    person, asked = Person(), person.asked
+    other = person.env = ActiveExplorationEnv(tiny, oracle=person)
+    other.restore(Checkpoint.read(tmp_path / "run.npz"))
+    assert other.query == 5
+    if answered:
+        with pytest.raises(ValueError, match="choice: expected 5, the set that has been answered"):
+            other.step(4)
+    other.step(other.query)
+    assert person.asked == ([] if answered else asked)
+    assert other.query is None
+    if answered:
+        assert outcome_fields(other.outcome) == outcome_fields(expected)
+
+
+def test_checkpoints_of_other_images_or_models_are_refused(tiny):
+    train, test = load("digits")
+    env = ActiveExplorationEnv(tiny, data=(train, test))
+    env.reset(seed=0)
+    saved = env.save()
+    changed = train.images.copy()
+    changed[:, 0, 0] ^= 1
+    other = ActiveExplorationEnv(
+        tiny, data=(type(train)(changed, train.labels, test.class_names), test)
+    )
+    with pytest.raises(ValueError, match="checkpoint: expected one of the same images"):
+        other.restore(saved)
+    other = ActiveExplorationEnv(tiny, data=(train, test), model=random_model())
+    with pytest.raises(ValueError, match=r"variable_0: expected shape"):
+        other.restore(saved)
+    with pytest.raises(Exception, match="expected a call of reset first"):
+        other.save()
+    other = ActiveExplorationEnv(tiny.replace(momentum=0.5))
+    with pytest.raises(ValueError, match=r"of this configuration, got momentum=0.9 there, 0.5 he"):
+        other.restore(saved)
+    with pytest.raises(ValueError, match=r"one without all its parts \(KeyError: 'configuration'"):
+        other.restore(Checkpoint({}, {}))

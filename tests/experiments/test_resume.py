@@ -1,0 +1,316 @@
+"""A run that was stopped anywhere ends with the records of one that never was."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from emoc_tf import checkpoint, run_folder
+from emoc_tf.envs import ActiveExplorationEnv
+from emoc_tf.experiments import runner
+from emoc_tf.learner import Learner
+from tests.soak import FLAGS, RECORDS, records, soak
+
+
+class Killed(BaseException):
+    """In place of the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def world():
+    """An environment, and what a run in it that nobody stopped leaves."""
+    from emoc_tf import ExplorationConfig
+
+    config = ExplorationConfig(
+        known_classes=2, novel_classes=3, initial_per_class=4, pool_per_class=6,
+        num_candidate_sets=8, set_size=3, pretrain_iterations=30, update_iterations=20,
+        batch_size=8, max_steps=3,
+    )  # fmt: skip
+    return config, ActiveExplorationEnv(config)
+
+
+@pytest.fixture(scope="module")
+def whole(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    assert attempt(world, folder).error is None
+    return records(folder)
+
+
+def attempt(world, folder, agent="1-vs-2", seed=3, **settings):
+    config, env = world
+    grid = runner.Grid(config, folder, **settings)
+    return runner.attempt_run(grid, env, lambda *_: None, (agent, seed))
+
+
+def stop_at(monkeypatch, owner, name, count, error=Killed):
+    """Makes the n-th call of a function raise in its place; returns the calls so far."""
+    original, calls = getattr(owner, name), []
+
+    def call(*arguments, **settings):
+        calls.append(name)
+        if len(calls) == count:
+            raise error
+        return original(*arguments, **settings)
+
+    monkeypatch.setattr(owner, name, call)
+    return calls
+
+
+def stopped(world, folder, monkeypatch, owner, name, count):
+    """A run that stops at the n-th call; returns whether there was one."""
+    with monkeypatch.context() as patch:
+        calls = stop_at(patch, owner, name, count)
+        try:
+            assert attempt(world, folder).error is None
+        except Killed:
+            assert len(calls) == count
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (checkpoint.Checkpoint, "write"),
+        (run_folder.RunFolder, "finish"),
+    ],
+)
+def test_stopped_at_any_call_a_run_goes_on_as_if_it_had_not_been(
+    world, whole, tmp_path, monkeypatch, owner, name
+):
+    count = 1
+    while stopped(world, tmp_path / str(count), monkeypatch, owner, name, count):
+        assert attempt(world, tmp_path / str(count)).error is None
+        assert records(tmp_path / str(count)) == whole, count
+        count += 1
+    assert count > (1 if name == "finish" else 4)
+
+
+def test_nothing_is_done_again_that_was_saved(world, whole, tmp_path, monkeypatch):
+    """Neither updates nor choices: both may take minutes."""
+    # Saved are: the start, and for each step the choice, the answer and the end.
+    assert stopped(world, tmp_path, monkeypatch, checkpoint.Checkpoint, "write", 7)
+    trained, chosen = [], []
+    original = Learner.train
+    monkeypatch.setattr(
+        Learner, "train", lambda self, *a, **k: (trained.append(1), original(self, *a, **k))
+    )
+    from emoc_tf.agents import heuristics
+
+    score = heuristics.MarginAgent.score
+    monkeypatch.setattr(
+        heuristics.MarginAgent, "score", lambda self, s: (chosen.append(s.step), score(self, s))[1]
+    )
+    assert attempt(world, tmp_path).error is None
+    assert len(trained) == 2  # the second update, whose answer was saved, and the third
+    assert chosen == [2]
+    assert records(tmp_path) == whole
+
+
+def test_finished_runs_leave_records_only(world, tmp_path):
+    assert attempt(world, tmp_path).error is None
+    left = {file.name for file in (tmp_path / "1-vs-2" / "3").iterdir()}
+    assert left == {*RECORDS, "timings.csv", "tensorboard"}
+    assert {file.name for file in (tmp_path / "shared" / "3").iterdir()} == {"pretrained.npz"}
+
+
+@pytest.fixture
+def half(world, tmp_path, monkeypatch):
+    """A folder with a run that was stopped in its second step."""
+    assert stopped(world, tmp_path, monkeypatch, Learner, "train", 3)
+    return tmp_path / "1-vs-2" / "3"
+
+
+def test_the_records_are_made_again_from_the_checkpoint(world, whole, half):
+    for name, change in (
+        ("steps.csv", lambda text: text + "2,14,0."),
+        ("recalls.csv", lambda text: "no table at all"),
+        ("timings.csv", lambda text: ""),
+    ):
+        (half / name).write_text(change((half / name).read_text()))
+    (half / ".steps.csv.12345").write_text("what a killed process left")
+    assert attempt(world, half.parents[1]).error is None
+    assert records(half.parents[1]) == whole
+    assert not (half / ".steps.csv.12345").exists()
+    timings = (half / "timings.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in timings] == ["step", "0", "1", "2", "3"]
+    assert all(line.split(",")[1] for line in timings[2:])  # seconds of each choice
+
+
+@pytest.mark.parametrize("kind", ["cut short", "flipped", "gone"])
+def test_the_checkpoint_before_is_used_if_the_newest_is_broken(world, whole, half, kind):
+    newest = half / "checkpoint.npz"
+    content = bytearray(newest.read_bytes())
+    if kind == "gone":  # the process was killed between two renamings
+        newest.unlink()
+    else:
+        content[len(content) // 2] ^= 16
+        newest.write_bytes(content[: len(content) // 3] if kind == "cut short" else content)
+    assert attempt(world, half.parents[1]).error is None
+    assert records(half.parents[1]) == whole
+    assert (half / "checkpoint.npz.broken").exists() == (kind != "gone")
+
+
+def test_two_broken_checkpoints_are_told_and_kept(world, half):
+    for name in ("checkpoint.npz", "checkpoint.previous.npz"):
+        (half / name).write_bytes(b"nothing of the kind")
+    steps = (half / "steps.csv").read_bytes()
+    error = attempt(world, half.parents[1]).error
+    assert "checkpoint.npz: expected a whole .npz file" in error
+    assert "no other checkpoint is left: move both away and the run starts over" in error
+    assert (half / "checkpoint.npz").read_bytes() == b"nothing of the kind"
+    assert (half / "steps.csv").read_bytes() == steps
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "expected a checkpoint of format 1, got format 2: written by another"),
+        ({"run": {"identity": {"agent": "emoc", "seed": 3}}}, "expected a checkpoint of {'agent'"),
+        ({"configuration": {"momentum": 0.5}}, "checkpoint: expected one of this configuration"),
+        ({"outcomes": []}, "checkpoint: expected one that save returned"),
+    ],
+)
+def test_checkpoints_of_something_else_are_refused(world, half, change, message):
+    for path in (half / "checkpoint.npz", half / "checkpoint.previous.npz"):
+        found = checkpoint.Checkpoint.read(path)
+        header = found.header
+        for key, value in change.items():
+            header[key] = header[key] | value if isinstance(value, dict) else value
+            if key == "outcomes":
+                header["run"]["records"] = []
+        checkpoint.Checkpoint(header, found.arrays).write(path)
+    steps = (half / "steps.csv").read_bytes()
+    assert message in attempt(world, half.parents[1]).error
+    if "outcomes" not in change:
+        assert (half / "steps.csv").read_bytes() == steps
+
+
+def test_weights_that_do_not_give_the_records_are_refused(world, half):
+    path = half / "checkpoint.npz"
+    found = checkpoint.Checkpoint.read(path)
+    arrays = found.arrays | {"variable_0": -found.arrays["variable_0"]}
+    checkpoint.Checkpoint(found.header, arrays).write(path)
+    assert (
+        "expected weights that give the recorded outcome" in attempt(world, half.parents[1]).error
+    )
+
+
+def test_another_place_is_refused_or_marked(world, whole, half, monkeypatch):
+    config_file = half / "config.json"
+    content = json.loads(config_file.read_text())
+    config_file.write_text(json.dumps(content | {"cpu": "Another", "commit": "does not count"}))
+    error = attempt(world, half.parents[1]).error
+    assert "expected to go on with" in error
+    assert "cpu Another there, " in error
+    assert "commit" not in error
+    assert "--allow_mixed goes on and marks the run as mixed" in error
+    assert (half / "checkpoint.npz").exists()
+    assert attempt(world, half.parents[1], allow_mixed=True).error is None
+    assert json.loads(config_file.read_text())["mixed"] == [
+        {key: content[key] for key in ("versions", "commit", "source", "cpu", "gpus")}
+        | {"intra_op_threads": content["intra_op_threads"]}
+    ]
+    steps = "1-vs-2/3/steps.csv"
+    assert records(half.parents[1])[f"/{steps}"] == whole[f"/{steps}"]
+
+
+def test_pretrained_weights_of_another_place_are_refused_or_taken(world, half):
+    path = half.parents[1] / "shared" / "3" / "pretrained.npz"
+    arrays = checkpoint.read_arrays(path)
+    arrays["environment"] = np.array(json.dumps({"cpu": "Another"}))
+    checkpoint.write_arrays(path, arrays)
+    error = attempt(world, half.parents[1], agent="random").error
+    assert "expected pretrained weights that were made here" in error
+    assert "delete it and it is made again" in error
+    assert attempt(world, half.parents[1], agent="random", allow_mixed=True).error is None
+    config = json.loads((half.parents[1] / "random/3/config.json").read_text())
+    assert config["mixed"] == [{"cpu": "Another"}]
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "delete it and it is made again" in attempt(world, half.parents[1], agent="min").error
+
+
+@pytest.mark.parametrize("call", [1, 2, 5, 9])
+def test_a_full_disk_loses_nothing(world, whole, tmp_path, monkeypatch, call):
+    full = OSError(28, "No space left on device", "a file")
+    with monkeypatch.context() as patch:
+        calls = stop_at(patch, os, "fsync", call, full)
+        patch.setattr(run_folder.RunFolder, "fail", lambda *_: (_ for _ in ()).throw(full))
+        error = attempt(world, tmp_path).error
+    assert "No space left on device" in error
+    assert "not recorded" in error
+    assert len(calls) >= call
+    assert attempt(world, tmp_path).error is None
+    assert records(tmp_path) == whole
+
+
+def test_a_full_disk_while_a_row_is_written(world, whole, tmp_path, monkeypatch):
+    def half_a_row(self, outcome, reward, timings):
+        with open(self.path / "steps.csv", "a", encoding="utf-8") as file:
+            file.write(f"{outcome.step},1")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder.RunFolder, "write_step", half_a_row)
+        assert "No space left on device" in attempt(world, tmp_path).error
+    failure = json.loads((tmp_path / "1-vs-2/3/failure.json").read_text())
+    assert failure["error"].startswith("OSError: [Errno 28]")
+    assert "half_a_row" in failure["traceback"]
+    assert attempt(world, tmp_path).error is None
+    assert records(tmp_path) == whole
+    assert not (tmp_path / "1-vs-2/3/failure.json").exists()
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(world, tmp_path):
+    folder = runner.Grid(world[0], tmp_path).folder(("1-vs-2", 3))
+    assert folder.lock.acquire()
+    assert attempt(world, tmp_path).busy
+    assert list(folder.path.iterdir()) == [folder.path / ".lock"]
+    folder.lock.release()
+    assert not attempt(world, tmp_path).busy
+
+
+def test_three_kills_leave_no_trace():
+    """SIGKILL at random moments of a process: in training, scoring, writing, renaming."""
+    seed, lines = random.randrange(10**6), []
+    flags = [*FLAGS, "--steps=3", "--set_size=2", "--agent=emoc:references=8"]
+    kinds = soak(flags, 3, random.Random(seed), lines.append)
+    assert kinds.total() == 3, (seed, lines)
+
+
+BUSY = """
+import sys
+from emoc_tf.experiments import binary
+import tensorflow as tf
+
+@tf.function
+def work():
+    return tf.while_loop(lambda i: i < 10**12, lambda i: (i + 1,), [tf.constant(0, tf.int64)])
+
+def main(argv):
+    print("busy", flush=True)
+    work()
+
+binary.run_binary(main, "this is how to go on")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_a_process_within_two_seconds_even_in_one_long_operation(number):
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "busy\n"
+    time.sleep(1)
+    begun = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 2
+    assert process.returncode == 128 + number
+    assert errors == "\ninterrupted: this is how to go on\n"

@@ -1,0 +1,46 @@
+import os
+import signal
+from pathlib import Path
+
+from emoc_tf.experiments import workers
+
+
+def serve(folder):
+    """Work on items whose first letter says what happens: fine, dies once, dies always."""
+
+    def work(item):
+        marker = Path(folder) / item
+        if item.startswith("always") or (item.startswith("once") and not marker.exists()):
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return f"{item} done"
+
+    return work
+
+
+def lost(item, folder, cause):
+    return f"{item} lost: {cause}"
+
+
+def test_dead_processes_are_replaced_and_the_others_go_on(tmp_path):
+    items = ["fine 1", "once", "always", "fine 2"]
+    results = dict(workers.run(2, serve, str(tmp_path), items, lost))
+    assert results == {
+        **{item: f"{item} done" for item in items if item != "always"},
+        "always": "always lost: SIGKILL",
+    }
+
+
+def test_processes_end_with_the_generator(tmp_path, monkeypatch):
+    started = []
+    original = workers._Worker
+
+    def spy(*arguments):
+        started.append(original(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr(workers, "_Worker", spy)
+    results = workers.run(1, serve, str(tmp_path), ["fine 1", "fine 2"], lost)
+    assert next(results) == ("fine 1", "fine 1 done")
+    results.close()
+    assert [worker.process.is_alive() for worker in started] == [False]

@@ -1,0 +1,63 @@
+import multiprocessing
+import os
+import threading
+import time
+
+from emoc_tf.locks import FolderLock
+
+
+def test_one_owner_at_a_time_who_is_told(tmp_path):
+    first, second = FolderLock(tmp_path / "run"), FolderLock(tmp_path / "run")
+    assert first.acquire()
+    assert not second.acquire()
+    assert second.held_elsewhere()
+    assert not first.held_elsewhere()
+    assert second.owner().startswith(f"process {os.getpid()} on ")
+    assert " since 20" in second.owner()
+    first.release()
+    assert second.owner() == "another process"
+    assert not list((tmp_path / "run").iterdir())
+    assert second.acquire()
+    first.release()  # not held: nothing happens
+    assert first.held_elsewhere()
+
+
+def hold_and_die(folder, ready):
+    FolderLock(folder).acquire()
+    ready.set()
+    time.sleep(60)
+
+
+def test_a_dead_owner_is_no_hindrance(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    owner = context.Process(target=hold_and_die, args=(tmp_path, ready))
+    owner.start()
+    assert ready.wait(60)
+    lock = FolderLock(tmp_path)
+    assert not lock.acquire()
+    assert f"process {owner.pid} " in lock.owner()
+    owner.kill()
+    owner.join()
+    assert (tmp_path / ".lock").exists()
+    assert lock.acquire()
+    assert f"process {os.getpid()} " in lock.owner()
+
+
+def test_waiting_takes_turns(tmp_path):
+    inside, most = 0, 0
+
+    def work():
+        nonlocal inside, most
+        with FolderLock(tmp_path):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.02)
+            inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
