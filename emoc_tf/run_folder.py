@@ -83,7 +83,7 @@ class RunFolder:
         """
         if not (self.path / CONFIG).exists():
             files = self.path.glob("[!.]*") if self.path.exists() else ()
-            if any(file.name != FAILURE for file in files):
+            if any(files):
                 raise ValueError(
                     f"output_dir: expected a run folder with {CONFIG}, got {self.path} with other "
                     f"files"
@@ -133,19 +133,21 @@ class RunFolder:
                 return False
             raise
 
-    def start(
-        self, class_ids: Sequence[int], pretrained_in: Mapping[str, Any] | None = None
-    ) -> None:
-        """Makes ready for a run from its beginning.
+    def claim(self, mixed: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Writes `config.json` for a run from its beginning, before any work.
+
+        Args:
+            mixed: Other environments that a part of the run was made in.
+        """
+        content = self._identity | {"configuration": self._config.record()} | environment()
+        self._write_config(content | ({"mixed": list(mixed)} if mixed else {}))
+
+    def start(self, class_ids: Sequence[int]) -> None:
+        """Makes ready for the steps of a run from its beginning.
 
         Args:
             class_ids: Of the episode, which head the columns of `recalls.csv`.
-            pretrained_in: The environment that the pretrained weights are from, if another one.
         """
-        content = self._identity | {"configuration": self._config.record()} | environment()
-        if pretrained_in is not None:
-            content["mixed"] = [dict(pretrained_in)]
-        self._write_config(content)
         self._begin(class_ids, [])
 
     def resume(self, allow_mixed: bool = False) -> Checkpoint | None:

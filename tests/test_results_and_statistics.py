@@ -27,6 +27,7 @@ def outcome(step, accuracy=0.5, discovered=0):
 
 def write(path, agent="random", seed=0, config=CONFIG, accuracies=(0.4, 0.5, 0.7), rows=3):
     folder = RunFolder(path, agent, seed, config)
+    folder.claim()
     folder.start((4, 2))
     for step in range(rows):
         timings = {"selection_seconds": 0.5 * step, "training_seconds": 2.0, "step_seconds": 3.0}

@@ -53,7 +53,8 @@ def write_report(output_dir: str | Path, console: Console) -> None:
     checkpoint.write_text(folder / "table.csv", _csv(summaries))
     console.print(_table(summaries))
     console.print("Mean ± standard error over runs; areas are means along the curve.")
-    console.print(f"Written: {', '.join(map(str, [*paths, folder / 'table.csv']))}")
+    written = ", ".join(map(str, [*paths, folder / "table.csv"]))
+    console.print(f"Written: {written}", soft_wrap=True)
 
 
 def _check_comparable(runs: Sequence[RunRecord], console: Console) -> None:

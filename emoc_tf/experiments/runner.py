@@ -83,7 +83,8 @@ def run_grid(
     waiting = [run for run, folder in folders.items() if not folder.finished]
     console.print(
         f"{len(folders)} runs into {grid.output_dir}: {len(folders) - len(waiting)} finished, "
-        f"{len(waiting)} to do"
+        f"{len(waiting)} to do",
+        soft_wrap=True,
     )
     if not waiting:
         return {}
@@ -214,8 +215,11 @@ def _run_episode(
     start = time.perf_counter()
     saved = folder.resume(grid.allow_mixed)
     if saved is None:
+        folder.claim()
         observation, _ = _reset(grid, env, seed)
-        folder.start(env.exploration.episode.classes, env.exploration.pretrained_in)
+        if env.exploration.pretrained_in is not None:
+            folder.claim([env.exploration.pretrained_in])
+        folder.start(env.exploration.episode.classes)
         record(env.outcome, None, time.perf_counter() - start)
     else:
         observation, _ = env.restore(saved, exact=not grid.allow_mixed)

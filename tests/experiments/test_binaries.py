@@ -1,9 +1,12 @@
 """The binaries as users run them: in processes of their own."""
 
 import csv
+import json
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -39,7 +42,7 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
     folder = tmp_path_factory.mktemp("grid")
-    result = compare(folder, "--agents=random,emoc:references=8", "--seeds=0,1")
+    result = compare(folder, "--agents=random,emoc:references=8", "--seeds=0,1", "--workers=2")
     assert result.returncode == 0, result.stderr
     return folder, result
 
@@ -80,7 +83,7 @@ def test_policies_of_a_seed_are_paired(grid):
 
 
 def test_equal_seeds_give_equal_bytes_in_another_process(grid, tmp_path):
-    """Also for `explore`, which runs one policy alone and pretrains itself."""
+    """Also for `explore`, which runs one policy alone, in its own process, and pretrains itself."""
     folder, _ = grid
     result = run(
         "explore", *TINY, "--agent=emoc:references=8", "--seed=1", f"--output_dir={tmp_path}"
@@ -91,7 +94,7 @@ def test_equal_seeds_give_equal_bytes_in_another_process(grid, tmp_path):
     assert "step 2/2" in result.stdout
 
 
-def test_finished_runs_are_kept_and_unfinished_ones_started_over(grid):
+def test_finished_runs_are_kept_and_incomplete_ones_are_run_again(grid):
     folder, _ = grid
     before = contents(folder)
     steps = folder / "random" / "1" / "steps.csv"
@@ -103,6 +106,66 @@ def test_finished_runs_are_kept_and_unfinished_ones_started_over(grid):
     assert "3 finished, 1 to do" in result.stdout
     assert contents(folder) == before
     assert (folder / "random" / "0" / "steps.csv").stat().st_mtime_ns == stamp
+
+
+def test_a_run_that_fails_does_not_hinder_the_others_and_is_tried_again(grid, tmp_path):
+    broken = tmp_path / "shared" / "0" / "pretrained.npz"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("nothing of the kind")
+    arguments = ("--agents=random", "--seeds=0,1")
+    result = compare(tmp_path, *arguments)
+    assert result.returncode == 1
+    assert f"random  seed 0  FAILED: {broken}: expected a whole .npz file" in result.stdout
+    assert "1 of 2 runs are unfinished: left out" in result.stdout
+    assert f"random/0 failed: ValueError: {broken}" in result.stdout
+    assert "random  seed 1  step 2/2" in result.stdout
+    assert (tmp_path / "curves.png").exists()
+    assert result.stderr.startswith(
+        "error: the following failed; the same command tries them again\nrandom with seed 0: "
+    )
+    failure = json.loads((tmp_path / "random" / "0" / "failure.json").read_text())
+    assert failure["error"].startswith(f"ValueError: {broken}: expected a whole .npz file")
+    assert failure["traceback"].startswith("Traceback")
+    broken.unlink()
+    result = compare(tmp_path, *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "1 finished, 1 to do" in result.stdout
+    assert "random  seed 1" not in result.stdout
+    for name, content in contents(tmp_path).items():
+        assert content == (grid[0] / name).read_bytes(), name
+
+
+def children(pid):
+    return [int(c) for c in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def running(pid):
+    stat = pathlib.Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_process_that_started_them(tmp_path, number):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emoc_tf.experiments.compare", *TINY, "--agents=random",
+         "--seeds=0,1", "--workers=2", "--update_iterations=100000000",
+         f"--output_dir={tmp_path}"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for _ in range(3):  # how many runs there are, and step 0 of two
+        assert process.stdout.readline()
+    workers = children(process.pid)
+    assert len(workers) >= 2
+    begun = time.monotonic()
+    process.send_signal(number)
+    process.wait()
+    while any(map(running, workers)):
+        assert time.monotonic() - begun < 2
+        time.sleep(0.05)
+    if number == signal.SIGTERM:
+        assert process.returncode == 128 + number
+        assert "the same command goes on from here" in process.stderr.read()
+    assert (tmp_path / "random" / "0" / "checkpoint.npz").exists()
 
 
 def test_report_needs_the_run_folders_alone(grid, tmp_path):

@@ -25,6 +25,7 @@ def checker():
 
 def write(path, agent, rows):
     folder = RunFolder(path, agent, 0, CONFIG)
+    folder.claim()
     folder.start((4, 2))
     for step, (accuracy, known, found, recall) in enumerate(rows):
         first = step == 0

@@ -10,10 +10,11 @@ import time
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from emoc_tf import checkpoint, run_folder
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.experiments import runner
+from emoc_tf.experiments import report, runner
 from emoc_tf.learner import Learner
 from tests.soak import FLAGS, RECORDS, records, soak
 
@@ -265,6 +266,38 @@ def test_a_full_disk_while_a_row_is_written(world, whole, tmp_path, monkeypatch)
     assert attempt(world, tmp_path).error is None
     assert records(tmp_path) == whole
     assert not (tmp_path / "1-vs-2/3/failure.json").exists()
+
+
+def test_a_run_that_diverges_stops_with_advice_and_enters_no_figure(world, tmp_path):
+    config = world[0].replace(learning_rate=1e9)
+    grid = runner.Grid(config, tmp_path)
+    result = runner.attempt_run(grid, ActiveExplorationEnv(config), lambda *_: None, ("min", 0))
+    assert result.error.startswith("pretraining: training diverged: ")
+    assert "at learning_rate=1000000000.0; try learning_rate=1e+08, or images" in result.error
+    config = world[0].replace(novel_classes=2)
+    grid, env = runner.Grid(config, tmp_path / "later"), ActiveExplorationEnv(config)
+    original = env.exploration.advance
+
+    def advance(choice):
+        if env.state.step == 1:  # weights that grow too large in the second update
+            env.exploration._learner._learning_rate = 1e9
+            env.exploration._learner.replace_model(env.state.model)
+        return original(choice)
+
+    env.exploration.advance = advance
+    for seed in (0, 1):
+        result = runner.attempt_run(grid, env, lambda *_: None, ("min", seed))
+        assert result.error.startswith("update step 2: training diverged: ")
+        env.exploration.advance = original
+        assert runner.attempt_run(grid, env, lambda *_: None, ("random", seed)).error is None
+        env.exploration.advance = advance
+    console = Console(record=True, width=200)
+    report.write_report(tmp_path / "later", console)
+    text = console.export_text()
+    assert "2 of 4 runs are unfinished: left out" in text
+    assert "min/1 failed: FloatingPointError: update step 2: training diverged" in text
+    table = (tmp_path / "later" / "table.csv").read_text()
+    assert [line.split(",")[0] for line in table.splitlines()] == ["agent", "random"]
 
 
 def test_a_run_that_another_process_works_on_is_left_alone(world, tmp_path):
