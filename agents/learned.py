@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from emoc_tf.state import ExplorationState
 # Trained with the command in results/learned/README.md.
 DEFAULT_PATH = Path(__file__).parent / "learned.keras"
 _LARGEST = 5.0
+_LARGEST_FILE = 2**24  # bytes; the network that comes with the package has 2**15
 
 
 def set_inputs(observation: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -70,6 +72,7 @@ def load_network(path: str | Path) -> keras.Model:
     if not Path(path).is_file():
         raise FileNotFoundError(f"path: expected a .keras file of a learnt policy, got {path}")
     try:
+        _check_archive(path)
         network = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises what it meets: OSError, KeyError, TypeError, ...
         raise ValueError(
@@ -82,6 +85,14 @@ def load_network(path: str | Path) -> keras.Model:
             f"path: expected a network of (n, inputs) to (n,) scores, got shapes {shapes} in {path}"
         )
     return network
+
+
+def _check_archive(path: str | Path) -> None:
+    """Raises `ValueError` for an archive that would unpack to more than a small network."""
+    with zipfile.ZipFile(path) as archive:
+        names, size = set(archive.namelist()), sum(e.file_size for e in archive.infolist())
+    if names != {"metadata.json", "config.json", "model.weights.h5"} or size > _LARGEST_FILE:
+        raise ValueError(f"an archive with {len(names)} files of {size} bytes")
 
 
 class LearnedAgent(Agent):

@@ -48,6 +48,10 @@ class Display:
         text = f"{run[0]}  seed {run[1]}  {line}"
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    def restart(self, run: tuple[str, int], cause: str) -> None:
+        """Prints that another process goes on with a run."""
+        self.say(run, f"its process died ({cause}); another one goes on")
+
     def end_run(self) -> None:
         """Advances the bar by a run."""
         self._progress.advance(self._runs)

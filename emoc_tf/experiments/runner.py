@@ -99,7 +99,9 @@ def run_grid(
             if num_workers == 1:
                 results = ((run, attempt(run)) for run in waiting)
             else:
-                results = workers.run(num_workers, _serve, grid, waiting, Result.lost)
+                results = workers.run(
+                    num_workers, _serve, grid, waiting, display.restart, Result.lost
+                )
             busy = []
             for run, result in results:
                 if result.busy:

@@ -43,6 +43,7 @@ def run(
     serve: Callable[[Any], Callable[[Any], Any]],
     argument: Any,
     items: Sequence[Any],
+    died: Callable[[Any, str], None],
     lost: Callable[[Any, Any, str], Any],
 ) -> Iterator[tuple[Any, Any]]:
     """Works on items in processes; each process keeps its threads as a single one would have them.
@@ -56,6 +57,7 @@ def run(
             item. A module's own function, since it is sent by name.
         argument: Anything that can be pickled.
         items: The same.
+        died: Called with the item and the cause when a process died and another takes its item.
         lost: Called with an item that is given up, `argument` and the cause; returns the result.
 
     Yields:
@@ -80,10 +82,12 @@ def run(
                 except (EOFError, OSError):
                     workers.remove(worker)
                     deaths[item] += 1
+                    cause = worker.cause_of_death()
                     if deaths[item] == 1:
+                        died(item, cause)
                         waiting.appendleft(item)
                         continue
-                    result = lost(item, argument, worker.cause_of_death())
+                    result = lost(item, argument, cause)
                 yield item, result
     finally:
         for worker in workers:

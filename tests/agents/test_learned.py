@@ -1,4 +1,5 @@
 import dataclasses
+import zipfile
 
 import keras
 import numpy as np
@@ -105,6 +106,15 @@ def test_files_that_hold_no_policy_are_refused(tmp_path):
     unsafe.save(tmp_path / "unsafe.keras")
     with pytest.raises(ValueError, match=r"path: expected a .keras file"):
         agents.make("learned", path=str(tmp_path / "unsafe.keras"))
+    with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("metadata.json", "config.json", "model.weights.h5"):
+            archive.writestr(name, bytes(2**24))
+    with pytest.raises(ValueError, match=r"bomb.keras \(an archive with 3 files of 50331648 bytes"):
+        agents.make("learned", path=str(tmp_path / "bomb.keras"))
+    with zipfile.ZipFile(tmp_path / "outside.keras", "w") as archive:
+        archive.writestr("../../outside", b"")
+    with pytest.raises(ValueError, match=r"outside.keras \(an archive with 1 files of 0 bytes"):
+        agents.make("learned", path=str(tmp_path / "outside.keras"))
     for odd in (5, None, 2.5):
         with pytest.raises(ValueError, match=r"path: expected a .keras file of a learnt pol"):
             learned.load_network(odd)

@@ -24,7 +24,11 @@ def lost(item, folder, cause):
 
 def test_dead_processes_are_replaced_and_the_others_go_on(tmp_path):
     items = ["fine 1", "once", "always", "fine 2"]
-    results = dict(workers.run(2, serve, str(tmp_path), items, lost))
+    deaths = []
+    results = dict(
+        workers.run(2, serve, str(tmp_path), items, lambda *death: deaths.append(death), lost)
+    )
+    assert sorted(deaths) == [("always", "SIGKILL"), ("once", "SIGKILL")]
     assert results == {
         **{item: f"{item} done" for item in items if item != "always"},
         "always": "always lost: SIGKILL",
@@ -40,7 +44,7 @@ def test_processes_end_with_the_generator(tmp_path, monkeypatch):
         return started[-1]
 
     monkeypatch.setattr(workers, "_Worker", spy)
-    results = workers.run(1, serve, str(tmp_path), ["fine 1", "fine 2"], lost)
+    results = workers.run(1, serve, str(tmp_path), ["fine 1", "fine 2"], None, lost)
     assert next(results) == ("fine 1", "fine 1 done")
     results.close()
     assert [worker.process.is_alive() for worker in started] == [False]
