@@ -135,22 +135,26 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         Args:
             seed: Everything random in the episode descends from it; None goes on with the
                 random numbers of the last seed.
-            options: `pretrained_path`: an `.npz` file for the pretrained weights, read if it is
-                there and written otherwise. `allow_mixed`: read it although another version,
-                processor or thread count made it.
+            options: `checkpoint`: what `save` returned, or a file of it, to go on from; the seed
+                does not count then. `pretrained_path`: an `.npz` file for the pretrained weights,
+                read if it is there and written otherwise. `allow_mixed`: take either although
+                another version, processor or thread count made it.
 
         Raises:
             ValueError: An unknown option, or a file that is broken, of another configuration or
                 seed, or made elsewhere.
         """
         super().reset(seed=seed)
-        options = dict(options or {})
-        pretrained_path = options.pop("pretrained_path", None)
-        allow_mixed = bool(options.pop("allow_mixed", False))
-        if options:
-            raise ValueError(
-                f"options: expected only 'pretrained_path' and 'allow_mixed', got {sorted(options)}"
+        given = {"checkpoint": None, "pretrained_path": None, "allow_mixed": False}
+        unknown = sorted(set(options or {}) - set(given))
+        if unknown:
+            raise ValueError(f"options: expected only {list(given)}, got {unknown}")
+        checkpoint, pretrained_path, allow_mixed = (given | dict(options or {})).values()
+        if checkpoint is not None:
+            found = (
+                checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint.read(checkpoint)
             )
+            return self.restore(found, exact=not allow_mixed)
         root = int(self.np_random.integers(2**62))
         self._outcomes, self._queried_set = [], None
         self._outcomes = [self.exploration.reset(root, pretrained_path, allow_mixed)]

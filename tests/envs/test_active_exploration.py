@@ -199,7 +199,5 @@ def test_bad_settings_get_one_sentence():
         make(reward=5)
     with pytest.raises(ValueError, match="preset: expected one of"):
         ActiveExplorationEnv(preset="x")
-    with pytest.raises(
-        ValueError, match=r"options: expected only 'pretrained_path' and .*, got \['x'\]"
-    ):
+    with pytest.raises(ValueError, match=r"options: expected only \['checkpoint', .*, got \['x'\]"):
         make().reset(options={"x": 1})

@@ -1,5 +1,6 @@
 """An environment that goes on from a checkpoint is the one that wrote it."""
 
+import gymnasium as gym
 import keras
 import numpy as np
 import pytest
@@ -70,6 +71,24 @@ def test_what_follows_is_bit_for_bit_the_same(tiny, tmp_path, own_model):
         np.testing.assert_array_equal(one, two)
     assert other.over
     same(next_episode, other.reset()[0])  # the random numbers of the seed go on too
+
+
+def test_through_wrappers(tiny, tmp_path):
+    def make():
+        return gym.make("emoc_tf/ActiveExploration-v0", config=tiny.to_dict(), max_episode_steps=9)
+
+    env = make()
+    env.reset(seed=4)
+    env.step(1)
+    env.unwrapped.save().write(tmp_path / "run.npz")
+    expected = env.step(2)
+    other = make()
+    for checkpoint in (tmp_path / "run.npz", Checkpoint.read(tmp_path / "run.npz")):
+        _, info = other.reset(options={"checkpoint": checkpoint})
+        assert info["step"] == 1
+        observation, *rest = other.step(2)
+        same(observation, expected[0])
+        assert rest[:3] == list(expected[1:4])
 
 
 class Person:

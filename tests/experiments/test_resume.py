@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -237,15 +238,23 @@ def test_pretrained_weights_of_another_place_are_refused_or_taken(world, half):
     assert "delete it and it is made again" in attempt(world, half.parents[1], agent="min").error
 
 
-@pytest.mark.parametrize("call", [1, 2, 5, 9])
-def test_a_full_disk_loses_nothing(world, whole, tmp_path, monkeypatch, call):
-    full = OSError(28, "No space left on device", "a file")
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (1, (28, "No space left on device")),
+        (8, (28, "No space left on device")),
+        (13, (30, "Read-only file system")),
+        (25, (5, "Input/output error")),
+    ],
+)
+def test_a_disk_that_fails_loses_nothing(world, whole, tmp_path, monkeypatch, call, error):
+    full = OSError(*error, "a file")
     with monkeypatch.context() as patch:
         calls = stop_at(patch, os, "fsync", call, full)
         patch.setattr(run_folder.RunFolder, "fail", lambda *_: (_ for _ in ()).throw(full))
-        error = attempt(world, tmp_path).error
-    assert "No space left on device" in error
-    assert "not recorded" in error
+        said = attempt(world, tmp_path).error
+    assert error[1] in said
+    assert "not recorded" in said
     assert len(calls) >= call
     assert attempt(world, tmp_path).error is None
     assert records(tmp_path) == whole
@@ -307,6 +316,29 @@ def test_a_run_that_another_process_works_on_is_left_alone(world, tmp_path):
     assert list(folder.path.iterdir()) == [folder.path / ".lock"]
     folder.lock.release()
     assert not attempt(world, tmp_path).busy
+
+
+def test_a_grid_waits_for_what_others_work_on_and_then_does_it(world, whole, tmp_path):
+    grid = runner.Grid(world[0], tmp_path)
+    folder = grid.folder(("1-vs-2", 3))
+    assert folder.lock.acquire()
+    console = Console(record=True, width=300)
+
+    def end_elsewhere():  # as soon as it is waited for
+        while "waiting" not in console.export_text(clear=False):
+            time.sleep(0.1)
+        folder.lock.release()
+
+    other = threading.Thread(target=end_elsewhere)
+    other.start()
+    failures = runner.run_grid(grid, ["1-vs-2", "random"], [3], console)
+    other.join()
+    assert not failures
+    text = console.export_text()
+    assert text.count(f"1-vs-2  seed 3  waiting for process {os.getpid()} on ") == 1
+    assert text.index("random  seed 3  step 3/3") < text.index("1-vs-2  seed 3  step 0/3")
+    for name, content in whole.items():
+        assert (tmp_path / name.strip("/")).read_bytes() == content
 
 
 def test_three_kills_leave_no_trace():
