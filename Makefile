@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-rl clean
+.PHONY: demo test test-rl soak clean
 
 # A mark is younger than setup.py once the package is installed with the extras it is named for.
 $(VENV)/installed: EXTRA =
@@ -26,6 +26,11 @@ test: $(VENV)/installed-test
 # Reinforcement-learning libraries as users of the environment: installs PyTorch.
 test-rl: $(VENV)/installed-rl
 	$(BIN)/python -m pytest tests/rl
+
+# Kills runs at random moments and compares them with a whole one; tries the books at length.
+soak: $(VENV)/installed-test
+	$(BIN)/python -m tests.soak --kills=30
+	EMOC_CASES=1000 $(BIN)/python -m pytest tests/test_bookkeeping.py
 
 clean:
 	rm -rf $(VENV) demo_results build *.egg-info

@@ -1,5 +1,6 @@
 """Figures from run records."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+from emoc_tf import checkpoint
 from emoc_tf.results import RunRecord
 
 # Okabe and Ito's colours (jfly.uni-koeln.de/color), apart for all kinds of colour vision; marker
@@ -105,5 +107,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
         # No date and no random names, so that equal records give equal files.
         metadata = {"Date": None} if target.suffix == ".svg" else None
         with matplotlib.rc_context({"svg.hashsalt": "emoc_tf"}):
-            figure.savefig(target, dpi=160, metadata=metadata)
+            picture = io.BytesIO()
+            figure.savefig(picture, format=target.suffix[1:], dpi=160, metadata=metadata)
+        checkpoint.write_bytes(target, picture.getvalue())
     return paths

@@ -38,7 +38,7 @@ def make_output_dir(output_dir: str | Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint.write_text(folder / ".writable", "")
-        (folder / ".writable").unlink()
+        (folder / ".writable").unlink(missing_ok=True)  # another process may try too
     except OSError as error:
         raise ValueError(
             f"output_dir: expected a folder that can be written, got {output_dir} ({error})"

@@ -16,7 +16,7 @@ RL = {"sb3_ppo", "sb3_maskable_ppo", "ppo_single_file"}
 def test_each_example_is_run():
     names = {file.stem for file in (ROOT / "examples").glob("*.py")}
     tested = {"step_with_agent", "own_policy", "own_images", "vector_environments"}
-    assert names == tested | {"record_video", "train_policy"} | RL
+    assert names == tested | {"record_video", "train_policy", "go_on_later"} | RL
 
 
 def test_step_with_agent(capsys):
@@ -35,6 +35,11 @@ def test_vector_environments():
     gained = example("vector_environments").main(num_steps=5, **SHRUNK)
     assert gained.shape == (2,)
     assert np.isfinite(gained).all()
+
+
+def test_go_on_later(tmp_path, capsys):
+    example("go_on_later").main(tmp_path / "episode.npz", **SHRUNK | {"max_steps": 4})
+    assert "equal bit for bit: [0." in capsys.readouterr().out
 
 
 def test_record_video(tmp_path):

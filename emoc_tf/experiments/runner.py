@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from emoc_tf import agents
+from emoc_tf.checkpoint import remove_asides
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.evaluation import StepOutcome
@@ -245,6 +246,7 @@ def _reset(grid: Grid, env: ActiveExplorationEnv, seed: int) -> tuple[dict, dict
     if path.exists():
         return env.reset(seed=seed, options=options)
     with FolderLock(path.parent):  # one process pretrains, the others wait for its weights
+        remove_asides(path.parent)
         return env.reset(seed=seed, options=options)
 
 
