@@ -81,6 +81,22 @@ def test_any_changed_byte_is_noticed(tmp_path):
     assert harmless < len(whole) / 5
 
 
+def test_arrays_that_do_not_fit_the_checksum_are_noticed(tmp_path):
+    """Although the archive itself is whole."""
+    path = tmp_path / "c.npz"
+    checkpoint.write_arrays(path, {"a": np.arange(3), "b": np.arange(3)})
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    for change in ({"a": np.arange(3.0)}, {"a": np.array([0, 2, 1])}, {"c": np.zeros(0)}):
+        np.savez(path, **(arrays | change))
+        with pytest.raises(ValueError, match=r"c.npz: .*the checksum is another one"):
+            checkpoint.read_arrays(path)
+    del arrays["b"]
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=r"c.npz: .*the checksum is another one"):
+        checkpoint.read_arrays(path)
+
+
 def test_any_length_but_the_whole_is_noticed(tmp_path):
     path = tmp_path / "c.npz"
     make_checkpoint().write(path)

@@ -1,3 +1,4 @@
+import fcntl
 import multiprocessing
 import os
 import threading
@@ -20,6 +21,23 @@ def test_one_owner_at_a_time_who_is_told(tmp_path):
     assert second.acquire()
     first.release()  # not held: nothing happens
     assert first.held_elsewhere()
+
+
+def test_a_lock_on_a_file_that_its_owner_has_just_removed_is_none(tmp_path, monkeypatch):
+    owner, waiting, third = (FolderLock(tmp_path) for _ in range(3))
+    assert owner.acquire()
+    original, calls = fcntl.flock, []
+
+    def flock(descriptor, operation):
+        if not calls:  # the file is open already
+            owner.release()
+        calls.append(operation)
+        return original(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert waiting.acquire()
+    assert len(calls) == 2
+    assert not third.acquire()
 
 
 def hold_and_die(folder, ready):

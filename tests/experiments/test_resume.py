@@ -120,6 +120,9 @@ def test_finished_runs_leave_records_only(world, tmp_path):
     left = {file.name for file in (tmp_path / "1-vs-2" / "3").iterdir()}
     assert left == {*RECORDS, "timings.csv", "tensorboard"}
     assert {file.name for file in (tmp_path / "shared" / "3").iterdir()} == {"pretrained.npz"}
+    stamps = {file: file.stat().st_mtime_ns for file in tmp_path.glob("1-vs-2/3/*.*")}
+    assert attempt(world, tmp_path).error is None  # as if another process had just finished it
+    assert {file: file.stat().st_mtime_ns for file in stamps} == stamps
 
 
 @pytest.fixture
