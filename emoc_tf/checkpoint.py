@@ -33,7 +33,8 @@ def write_bytes(path: Path, content: bytes, previous: Path | None = None) -> Non
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(aside, "wb") as file:
+        aside.unlink(missing_ok=True)
+        with open(aside, "xb") as file:  # a file of its own, wherever a link may point
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -119,9 +120,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         ValueError: The file is cut short, changed, or something else.
         FileNotFoundError: There is no such file.
     """
-    content = path.read_bytes()
     try:
-        return _arrays(content)
+        return _arrays(path.read_bytes())
+    except OSError:
+        raise
     except Exception as error:  # whatever a broken archive or header makes the parsers raise
         raise ValueError(
             f"{path}: expected a whole .npz file that was written here, got one that fails: {error}"
@@ -158,7 +160,7 @@ class Checkpoint:
         try:
             header = json.loads(arrays.pop(_HEADER).tobytes())
             found = header.pop("format")
-        except Exception as error:
+        except (KeyError, ValueError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path}: expected a checkpoint, got another file ({error})") from None
         if found != FORMAT:
             raise ValueError(
@@ -195,8 +197,7 @@ def read_generation(path: Path) -> Checkpoint | None:
         return found
     if errors:
         raise ValueError(
-            f"{'; '.join(str(error) for _, error in errors)}; no other checkpoint is left: move "
-            f"{'it' if len(errors) == 1 else 'both'} away and the run starts over"
+            f"{'; '.join(str(error) for _, error in errors)}; no other checkpoint is left"
         )
     return None
 

@@ -12,6 +12,12 @@ from typing import Any
 
 import tensorflow as tf
 
+# Variables that change which operations run, or in how many parts.
+_VARIABLES = (
+    "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_XLA_FLAGS",
+    "XLA_FLAGS", "TF_DETERMINISTIC_OPS", "ONEDNN_MAX_CPU_ISA",
+)  # fmt: skip
+
 
 @functools.cache
 def environment() -> dict[str, Any]:
@@ -24,13 +30,20 @@ def environment() -> dict[str, Any]:
     return {
         "versions": {
             "python": platform.python_version(),
-            **{n: metadata.version(n) for n in ("emoc_tf", "tensorflow", "keras", "numpy")},
+            **{
+                name: metadata.version(name)
+                for name in ("emoc_tf", "tensorflow", "keras", "numpy", "scikit-learn")
+            },
         },
         "commit": _commit(),
         "source": _source(),
         "cpu": _cpu(),
-        "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
+        "gpus": [
+            str(tf.config.experimental.get_device_details(device).get("device_name", device.name))
+            for device in tf.config.list_physical_devices("GPU")
+        ],
         "intra_op_threads": threads or len(os.sched_getaffinity(0)),
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
 
 

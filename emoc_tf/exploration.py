@@ -1,6 +1,7 @@
 """The active-exploration loop: query a candidate set, learn it, evaluate, draw new sets."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -226,17 +227,21 @@ class Exploration:
             RuntimeError: There is no episode, or the model is being trained.
         """
         if not self._running:
-            raise RuntimeError("save: expected an episode between two steps, got none")
+            raise RuntimeError(
+                "save: expected an episode between two steps, got none or one whose last step was "
+                "broken off"
+            )
         arrays = {
             "root": np.array(self._root),
             "step": np.array(self._step),
             "images": np.array(self.episode.digest),
             "known_classes": np.array(self._known_classes),
-            "labels": self._pool.labels,
+            "labels": self._pool.labels.copy(),  # they go on changing
             **self._learner.get_arrays(),
         }
         if self.query is not None:
             arrays["query"] = np.array(self.query.choice)
+            arrays["queried_images"] = self.state.candidates[self.query.choice]
             if self.query.classes is not None:
                 arrays["answer"] = self.query.classes
         return arrays
@@ -281,7 +286,20 @@ class Exploration:
         outcome = self._finish_step(choice, queried_class)
         if "query" in arrays:
             self.query = Query(int(arrays["query"]), arrays.get("answer"))
+            self._keep_queried_set(arrays["queried_images"])
         return outcome
+
+    def _keep_queried_set(self, indices: np.ndarray) -> None:
+        """Puts the set that was asked about in its place, where another one was drawn.
+
+        On another machine the network's features, and with them the sets of the cluster sampler,
+        may differ; an answer belongs to the images that were shown.
+        """
+        sets, mask = self.state.candidates.copy(), self.state.candidate_mask.copy()
+        sets[self.query.choice], mask[self.query.choice] = indices, True
+        self.state = dataclasses.replace(
+            self.state, candidates=read_only(sets), candidate_mask=read_only(mask)
+        )
 
     @property
     def running(self) -> bool:
@@ -319,8 +337,11 @@ class Exploration:
         try:
             self._learner.train(iterations, seed, self._pool.labels, old, novel)
         except FloatingPointError as error:
-            where = f"update step {self._step}" if self._step else "pretraining"
-            raise FloatingPointError(f"{where}: {error}") from error
+            raise FloatingPointError(f"{self._where}: {error}") from error
+
+    @property
+    def _where(self) -> str:
+        return f"update step {self._step}" if self._step else "pretraining"
 
     def _pretrain(self, path: Path | None, allow_mixed: bool) -> None:
         expected = ""
@@ -358,6 +379,9 @@ class Exploration:
             )
         with self._timed("prediction_seconds"):
             features, logits = networks.in_batches(self._forward, self._pool.images)
+            if not (np.isfinite(logits).all() and np.isfinite(features).all()):
+                error = self._learner.diverged("outputs that are not finite")
+                raise FloatingPointError(f"{self._where}: {error}")
             probabilities = tf.nn.softmax(logits).numpy()
         with self._timed("candidate_seconds"):
             sets, mask = candidates.draw(

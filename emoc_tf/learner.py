@@ -91,13 +91,14 @@ class Learner:
             )
             loss = float(self._train_slice(batches, data[0]))
             if not np.isfinite(loss):
-                raise self._diverged(f"loss {loss} after {start + length} iterations")
+                raise self.diverged(f"loss {loss} after {start + length} iterations")
         # The loss of the last mini-batch was that before its own update.
         for variable in self.model.trainable_variables:
             if not np.isfinite(variable.numpy()).all():
-                raise self._diverged(f"{variable.path} not finite after {iterations} iterations")
+                raise self.diverged(f"{variable.path} not finite after {iterations} iterations")
 
-    def _diverged(self, what: str) -> FloatingPointError:
+    def diverged(self, what: str) -> FloatingPointError:
+        """Returns the error to raise, with advice."""
         return FloatingPointError(
             f"training diverged: {what} at learning_rate={self._learning_rate}; try "
             f"learning_rate={self._learning_rate / 10:g}, or images scaled to a smaller range"

@@ -1,5 +1,6 @@
 """Exclusive use of a folder by one process."""
 
+import contextlib
 import datetime
 import fcntl
 import json
@@ -30,7 +31,8 @@ class FolderLock:
         """Takes the lock if nobody has it; returns whether it was taken."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            # No link is followed: nothing outside the folder is written to.
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -42,8 +44,9 @@ class FolderLock:
         self._descriptor = descriptor
         since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         owner = {"pid": os.getpid(), "host": platform.node(), "since": since}
-        os.truncate(descriptor, 0)
-        os.write(descriptor, json.dumps(owner).encode())
+        with contextlib.suppress(OSError):  # on a full disk the lock holds without its owner's name
+            os.truncate(descriptor, 0)
+            os.write(descriptor, json.dumps(owner).encode())
         return True
 
     def _is_current(self, descriptor: int) -> bool:
@@ -55,9 +58,11 @@ class FolderLock:
     def release(self) -> None:
         """Gives the lock up; nothing happens if it is not held."""
         if self._descriptor is not None:
-            self._path.unlink(missing_ok=True)  # before unlocking: nobody else's file is removed
-            os.close(self._descriptor)
-            self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
+            try:
+                self._path.unlink(missing_ok=True)  # before unlocking: nobody else's is removed
+            finally:
+                os.close(descriptor)
 
     def held_elsewhere(self) -> bool:
         """Returns whether somebody else has the lock at this moment."""

@@ -54,7 +54,7 @@ def check_output_dir(output_dir: str | Path, config: ExplorationConfig) -> None:
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"output_dir: expected a folder, got the file {output_dir}")
-    for run in _run_folders(folder):
+    for run in run_folders(folder):
         differing = config.differences(read_config(run)["configuration"])
         if differing:
             raise ValueError(
@@ -63,7 +63,8 @@ def check_output_dir(output_dir: str | Path, config: ExplorationConfig) -> None:
             )
 
 
-def _run_folders(output_dir: Path) -> list[Path]:
+def run_folders(output_dir: Path) -> list[Path]:
+    """Returns the folders of all runs that were begun, sorted."""
     return sorted(file.parent for file in output_dir.glob(f"*/*/{CONFIG}"))
 
 
@@ -93,9 +94,11 @@ class RunRecord:
     @property
     def finished(self) -> bool:
         """Whether there is a row for each step of the episode."""
-        wanted = ExplorationConfig().replace(**self.configuration).num_steps
-        rows = np.arange(wanted + 1)
-        return all(np.array_equal(part["step"], rows) for part in (self.steps, self.timings))
+        wanted = ExplorationConfig().replace(**self.configuration).num_steps + 1
+        return all(
+            len(part["step"]) == wanted and np.array_equal(part["step"], np.arange(wanted))
+            for part in (self.steps, self.timings)
+        )
 
 
 def read_run(path: str | Path) -> RunRecord:
@@ -123,7 +126,7 @@ def read_runs(output_dir: str | Path) -> list[RunRecord]:
     Raises:
         ValueError: There is none, or a file is not what `RunFolder` writes.
     """
-    folders = _run_folders(Path(output_dir))
+    folders = run_folders(Path(output_dir))
     if not folders:
         raise ValueError(f"output_dir: expected run folders <agent>/<seed>/ in {output_dir}")
     return sorted(map(read_run, folders), key=lambda run: (run.agent, run.seed))
@@ -138,25 +141,33 @@ def read_config(path: Path) -> dict[str, Any]:
     content = _read_json(path / CONFIG)
     if not isinstance(content, dict) or not {"agent", "seed", "configuration"} <= set(content):
         raise ValueError(f"{path / CONFIG}: expected agent, seed and configuration, got less")
-    if not isinstance(content["configuration"], dict):
-        raise ValueError(f"{path / CONFIG}: expected settings by name in configuration")
-    # A record from before a setting was there has its default.
-    content["configuration"] = {**ExplorationConfig().record(), **content["configuration"]}
-    return content
+    if type(content["agent"]) is not str or type(content["seed"]) is not int:
+        raise ValueError(f"{path / CONFIG}: expected a name and an integer as agent and seed")
+    try:
+        # A record from before a setting was there has its default.
+        config = ExplorationConfig().replace(**content["configuration"])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path / CONFIG}: expected settings of this version, {error}") from None
+    return {**content, "configuration": config.record()}
 
 
 def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: expected JSON, got a file that fails: {error}") from None
+        raise ValueError(
+            f"{file}: expected JSON, got a file that fails: {error}; move the run's folder away "
+            f"and it is run again"
+        ) from None
 
 
 def _read_failure(path: Path) -> str | None:
     if not (path / FAILURE).exists():
         return None
-    content = _read_json(path / FAILURE)
-    return str(content.get("error")) if isinstance(content, dict) else "unknown"
+    try:
+        return str(_read_json(path / FAILURE)["error"])
+    except (ValueError, KeyError, TypeError, IndexError):
+        return f"{FAILURE} cannot be read"
 
 
 def _read_columns(file: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:

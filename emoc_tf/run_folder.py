@@ -83,7 +83,7 @@ class RunFolder:
         """
         if not (self.path / CONFIG).exists():
             files = self.path.glob("[!.]*") if self.path.exists() else ()
-            if any(files):
+            if any(file.name != FAILURE for file in files):
                 raise ValueError(
                     f"output_dir: expected a run folder with {CONFIG}, got {self.path} with other "
                     f"files"
@@ -101,37 +101,49 @@ class RunFolder:
                 f"output_dir: expected a run of {agent!r} as it is now in {self.path}, got one "
                 f"whose policy was made from another file; use another output folder"
             )
-        differing = [] if allow_mixed or self.finished else self._elsewhere(found)
-        if differing:
+        if settings := self._config.differences(found["configuration"]):
+            raise ValueError(
+                f"output_dir: expected a run of this configuration in {self.path}, got another one "
+                f"({'; '.join(settings)})"
+            )
+        # Without a checkpoint a run starts over; one that is being worked on is not ours to judge.
+        begun = self._has_checkpoint and not self._complete and not self.lock.held_elsewhere()
+        if begun and not allow_mixed and (elsewhere := differences(found)):
             raise ValueError(
                 f"output_dir: expected to go on with {self.path} where it was begun, since only "
-                f"there it gives the same results, got another place ({'; '.join(differing)}); "
+                f"there it gives the same results, got another place ({'; '.join(elsewhere)}); "
                 f"--allow_mixed goes on and marks the run as mixed, another output_dir starts anew"
             )
-
-    def _elsewhere(self, found: dict[str, Any]) -> list[str]:
-        """Returns where the run's environment differs; without a checkpoint it starts over."""
-        return differences(found) if self._has_checkpoint else []
 
     @property
     def _has_checkpoint(self) -> bool:
         return any(file.exists() for file in checkpoint.generations(self._checkpoint))
 
     @property
-    def finished(self) -> bool:
-        """Whether the records are complete.
-
-        Raises:
-            ValueError: The records are broken and there is no checkpoint to make them again from.
-        """
+    def _complete(self) -> bool:
+        """Whether the records have all rows."""
         if not (self.path / CONFIG).exists():
             return False
         try:
             return read_run(self.path).finished
         except ValueError:
-            if self._has_checkpoint:
+            if self._has_checkpoint:  # they are made again from it
                 return False
             raise
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do.
+
+        Complete records with a checkpoint beside them are those of a run that ended just before
+        they were brought to disk; where it can be gone on with, it ends properly.
+
+        Raises:
+            ValueError: The records are broken and there is no checkpoint to make them again from.
+        """
+        if not self._complete:
+            return False
+        return not self._has_checkpoint or bool(differences(read_config(self.path)))
 
     def claim(self, mixed: Sequence[Mapping[str, Any]] = ()) -> None:
         """Writes `config.json` for a run from its beginning, before any work.
@@ -150,35 +162,42 @@ class RunFolder:
         """
         self._begin(class_ids, [])
 
-    def resume(self, allow_mixed: bool = False) -> Checkpoint | None:
-        """Returns the checkpoint to go on from and makes the records what it says.
-
-        Args:
-            allow_mixed: See `check`.
-
-        Returns:
-            None if there is no checkpoint.
+    def saved(self) -> Checkpoint | None:
+        """Returns the checkpoint to go on from; None if there is none.
 
         Raises:
             ValueError: No checkpoint is whole, or it belongs to another run.
         """
-        self.check(allow_mixed)
         found = checkpoint.read_generation(self._checkpoint)
-        if found is None:
-            return None
-        run = found.header.get("run", {})
-        if run.get("identity") != self._identity:
-            raise ValueError(
-                f"{self._checkpoint}: expected a checkpoint of {self._identity}, got one of "
-                f"{run.get('identity')}; move it away and the run starts over"
-            )
-        config = read_config(self.path)
-        if differences(config):
-            config.setdefault("mixed", []).append(environment())
-            self._write_config(config)
-        outcomes = map(StepOutcome.from_dict, found.header["outcomes"])
-        self._begin(run["classes"], list(zip(outcomes, run["records"], strict=True)))
+        if found is not None:
+            run = found.header.get("run")
+            identity = run.get("identity") if isinstance(run, dict) else None
+            if identity != self._identity:
+                raise ValueError(
+                    f"expected a checkpoint of {self._identity}, got one of {identity}"
+                )
         return found
+
+    def resume(self, saved: Checkpoint) -> None:
+        """Makes the records what a checkpoint says.
+
+        Args:
+            saved: What `saved` returned, and the environment was restored from.
+        """
+        run = saved.header["run"]
+        outcomes = map(StepOutcome.from_dict, saved.header["outcomes"])
+        records = list(zip(outcomes, run["records"], strict=True))
+        config = read_config(self.path)
+        if differences(config) and environment() not in config.setdefault("mixed", []):
+            config["mixed"].append(environment())
+            self._write_config(config)
+        self._begin(run["classes"], records)
+
+    @property
+    def mend(self) -> str:
+        """What to do about a checkpoint that cannot be gone on from, in words."""
+        newest, before = checkpoint.generations(self._checkpoint)
+        return f"move {newest} and {before.name} away and the run starts over"
 
     def _write_config(self, content: dict[str, Any]) -> None:
         checkpoint.write_text(self.path / CONFIG, json.dumps(content, indent=2) + "\n")
@@ -190,8 +209,11 @@ class RunFolder:
         self._class_ids, self._records = list(class_ids), records
         checkpoint.remove_asides(self.path)
         self._write_tables()
-        shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
-        self._board = tf.summary.create_file_writer(str(self.path / "tensorboard"))
+        board = self.path / "tensorboard"
+        if board.is_symlink():
+            board.unlink()
+        shutil.rmtree(board, ignore_errors=True)
+        self._board = tf.summary.create_file_writer(str(board))
         for outcome, record in records:
             self._show(outcome, record["timings"])
 
@@ -242,6 +264,7 @@ class RunFolder:
             "classes": self._class_ids,
             "records": [record for _, record in self._records],
             "selection_seconds": selection_seconds,
+            "environment": environment(),
         }
         whole = Checkpoint({**state.header, "run": run}, state.arrays)
         checkpoint.write_generation(self._checkpoint, whole)
@@ -249,8 +272,8 @@ class RunFolder:
     def finish(self) -> None:
         """Brings the complete records to disk and removes what only going on would need."""
         self._write_tables()
-        checkpoint.remove_generations(self._checkpoint)
         (self.path / FAILURE).unlink(missing_ok=True)
+        checkpoint.remove_generations(self._checkpoint)  # last: without it the run is finished
 
     def fail(self, error: Exception) -> None:
         """Writes why an attempt ended, with its traceback."""

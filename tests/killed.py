@@ -4,6 +4,7 @@ python -m tests.killed POINT N [flags of explore]
 """
 
 import os
+import pathlib
 import runpy
 import signal
 import sys
@@ -49,6 +50,7 @@ POINTS = {
     "scoring": lambda n: on_call(emoc.EMOCAgent, "_scorer_of", n),
     "flushing": lambda n: on_call(os, "fsync", n),
     "renaming": lambda n: on_call(os, "replace", n),
+    "removing": lambda n: on_call(pathlib.Path, "unlink", n),
     "half a file": lambda n: on_call(checkpoint, "write_bytes", n, write_half),
     "half a line": lambda n: on_call(run_folder.RunFolder, "write_step", n, append_half),
 }

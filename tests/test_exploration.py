@@ -187,6 +187,17 @@ def test_a_step_that_breaks_off_needs_a_reset(tiny, monkeypatch):
     exploration.advance(0)
 
 
+def test_outputs_that_overflow_are_divergence_too(tiny):
+    """Loss and weights were finite: the last update did it."""
+    config = tiny.replace(pretrain_iterations=0, update_iterations=1, learning_rate=1e12)
+    exploration = Exploration(config)
+    exploration.reset(0)
+    with pytest.raises(FloatingPointError, match=r"update step 1: training diverged: outputs that"):
+        exploration.advance(0)
+    with pytest.raises(RuntimeError, match=r"save: .* whose last step was broken off"):
+        exploration.save()
+
+
 def test_pretrained_weights_are_shared_through_a_file(tiny, tmp_path, monkeypatch):
     path = tmp_path / "shared" / "pretrained.npz"
     plain = run(Exploration(tiny), [0, 1])

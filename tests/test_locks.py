@@ -4,6 +4,8 @@ import os
 import threading
 import time
 
+import pytest
+
 from emoc_tf.locks import FolderLock
 
 
@@ -38,6 +40,26 @@ def test_a_lock_on_a_file_that_its_owner_has_just_removed_is_none(tmp_path, monk
     assert waiting.acquire()
     assert len(calls) == 2
     assert not third.acquire()
+
+
+def test_no_file_elsewhere_is_written_to(tmp_path):
+    (tmp_path / "thesis.tex").write_text("four years")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "thesis.tex")
+    with pytest.raises(OSError, match=r"\.lock"):
+        FolderLock(tmp_path / "run").acquire()
+    assert (tmp_path / "thesis.tex").read_text() == "four years"
+
+
+def test_a_full_disk_does_not_leave_a_lock_behind(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with FolderLock(tmp_path):
+        assert FolderLock(tmp_path).held_elsewhere()
+        assert FolderLock(tmp_path).owner() == "another process"
+    assert not list(tmp_path.iterdir())
 
 
 def hold_and_die(folder, ready):

@@ -3,9 +3,11 @@ import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from emoc_tf import ExplorationConfig, environment, plots, statistics
 from emoc_tf.evaluation import StepOutcome
+from emoc_tf.experiments import report
 from emoc_tf.results import (
     check_output_dir,
     make_output_dir,
@@ -103,14 +105,41 @@ def test_folders_with_other_files_are_refused(tmp_path):
     [
         ("config.json", "{", r"config.json: expected JSON, got a file that fails"),
         ("config.json", "{}", r"config.json: expected agent, seed and configuration"),
+        (
+            "config.json",
+            '{"agent": 5, "seed": 0, "configuration": {}}',
+            "expected a name and an int",
+        ),
+        (
+            "config.json",
+            '{"agent": "a", "seed": 0, "configuration": {"fame": 1}}',
+            "config.json: expected settings of this version, fame: expected",
+        ),
+        ("config.json", "[" * 100000, r"config.json: expected JSON, got a file that fails"),
+        ("steps.csv", "\xff", r"steps.csv: expected columns"),
         ("steps.csv", "a,b\n1,2\n", r"steps.csv: expected columns .*other columns: \['a', 'b'\]"),
     ],
 )
 def test_broken_records_are_named(tmp_path, name, content, message):
     folder = write(tmp_path)
-    (folder.path / name).write_text(content)
+    (folder.path / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(ValueError, match=message):
         read_run(folder.path)
+
+
+def test_huge_numbers_in_a_record_take_no_memory(tmp_path):
+    config = CONFIG.replace(pool_per_class=10**12, max_steps=None)
+    assert not write(tmp_path, config=config).finished
+
+
+def test_broken_runs_are_left_out_of_the_report_and_named(tmp_path):
+    write(tmp_path, seed=0)
+    broken = write(tmp_path, seed=1)
+    (broken.path / "steps.csv").write_text("nonsense\n")
+    console = Console(record=True, width=300)
+    report.write_report(tmp_path, console)
+    assert f"Left out: {broken.path / 'steps.csv'}: expected columns" in console.export_text()
+    assert ",1," in (tmp_path / "table.csv").read_text()
 
 
 def test_no_runs(tmp_path):

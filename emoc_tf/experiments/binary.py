@@ -61,6 +61,9 @@ class _Interruption:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _unwind(self, number: int, frame: object) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):  # a second one changes nothing
+            signal.signal(each, signal.SIG_IGN)
+        self._signal = number
         raise KeyboardInterrupt
 
     def _watch(self) -> None:
@@ -74,6 +77,8 @@ class _Interruption:
     def exit(self) -> None:
         """Says how to go on and ends the process without waiting for anything."""
         self._once.acquire()  # by the other thread: it ends the process
+        if sys.stdout.isatty():
+            sys.stdout.write("\x1b[?25h")  # a progress bar hides the cursor
         sys.stdout.flush()
         print(f"\ninterrupted: {self._message}", file=sys.stderr, flush=True)
         os._exit(128 + self._signal)

@@ -48,7 +48,12 @@ def main(argv: list[str]) -> None:
     grid = runner.Grid(config, OUTPUT_DIR.value, ALLOW_MIXED.value)
     failures = runner.run_grid(grid, AGENTS.value, seeds, console, WORKERS.value)
     if len(failures) < len(AGENTS.value) * len(seeds):
-        report.write_report(OUTPUT_DIR.value, console)
+        try:
+            report.write_report(OUTPUT_DIR.value, console)
+        except (ValueError, OSError) as error:
+            if not failures:
+                raise
+            console.print(f"no report: {error}", markup=False, soft_wrap=True)
     if failures:
         sys.exit(runner.describe(grid, failures))
 

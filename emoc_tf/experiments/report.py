@@ -16,7 +16,7 @@ from rich.table import Table
 
 from emoc_tf import checkpoint, plots
 from emoc_tf.experiments.binary import run_binary
-from emoc_tf.results import RunRecord, read_runs
+from emoc_tf.results import RunRecord, read_run, run_folders
 from emoc_tf.statistics import PolicySummary, summarise
 
 # Attribute of `PolicySummary`, heading, digits, whether its standard error is printed too.
@@ -36,8 +36,10 @@ def write_report(output_dir: str | Path, console: Console) -> None:
     Raises:
         ValueError: There is no finished run, or the runs have different configurations.
     """
-    runs = read_runs(output_dir)
+    runs, broken = _readable(Path(output_dir))
     finished = [run for run in runs if run.finished]
+    for sentence in broken:
+        console.print(f"Left out: {sentence}", highlight=False, markup=False, soft_wrap=True)
     if not finished:
         raise ValueError(f"output_dir: expected a finished run in {output_dir}, got none")
     if len(finished) < len(runs):
@@ -57,6 +59,19 @@ def write_report(output_dir: str | Path, console: Console) -> None:
     console.print(f"Written: {written}", soft_wrap=True)
 
 
+def _readable(output_dir: Path) -> tuple[list[RunRecord], list[str]]:
+    """Returns the runs in a folder, and what is wrong with those that cannot be read."""
+    runs, broken = [], []
+    for folder in run_folders(output_dir):
+        try:
+            runs.append(read_run(folder))
+        except ValueError as error:
+            broken.append(str(error))
+    if not runs and not broken:
+        raise ValueError(f"output_dir: expected run folders <agent>/<seed>/ in {output_dir}")
+    return sorted(runs, key=lambda run: (run.agent, run.seed)), broken
+
+
 def _check_comparable(runs: Sequence[RunRecord], console: Console) -> None:
     for run in runs[1:]:
         if run.configuration != runs[0].configuration:
@@ -74,7 +89,7 @@ def _check_comparable(runs: Sequence[RunRecord], console: Console) -> None:
             console.print(
                 f"Note: {run.agent}/{run.seed} is mixed: a part of it was made in another place"
             )
-    for name in ("versions", "commit", "source", "cpu", "gpus", "intra_op_threads"):
+    for name in ("versions", "commit", "source", "cpu", "gpus", "intra_op_threads", "variables"):
         values = {str(run.environment.get(name)) for run in runs}
         if len(values) > 1:
             console.print(f"Note: the runs differ in {name}: {'; '.join(sorted(values))}")

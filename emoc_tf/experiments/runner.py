@@ -11,16 +11,19 @@ from rich.console import Console
 from emoc_tf import agents
 from emoc_tf.checkpoint import remove_asides
 from emoc_tf.config import ExplorationConfig
+from emoc_tf.environment import differences
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.evaluation import StepOutcome
 from emoc_tf.experiments import workers
 from emoc_tf.experiments.display import Display
 from emoc_tf.locks import FolderLock
-from emoc_tf.results import FAILURE, check_output_dir, make_output_dir
+from emoc_tf.results import FAILURE, check_output_dir, make_output_dir, run_path
 from emoc_tf.run_folder import RunFolder
 
 Run = tuple[str, int]  # policy with its variant, seed
 Show = Callable[[Run, StepOutcome, float, str | None], None]
+# Seconds of a choice from which on it is saved before the step: a file costs some milliseconds.
+WORTH_SAVING = 1.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ def run_grid(
 def describe(grid: Grid, failures: dict[Run, str]) -> str:
     """Returns what failed and how to go on, in one sentence a run."""
     lines = [
-        f"{name} with seed {seed}: {error} ({grid.folder((name, seed)).path / FAILURE} has more)"
+        f"{name} with seed {seed}: {error} ({run_path(grid.output_dir, name, seed) / FAILURE} has "
+        f"more)"
         for (name, seed), error in failures.items()
     ]
     return "\n".join(["error: the following failed; the same command tries them again", *lines])
@@ -153,8 +157,8 @@ class Result:
     @classmethod
     def lost(cls, run: Run, grid: Grid, cause: str) -> "Result":
         """Returns, and records, that the process died that worked on a run."""
-        error = RuntimeError(f"its process died twice ({cause}), perhaps for lack of memory")
-        return cls(_record_failure(grid.folder(run), error))
+        hint = ", perhaps for lack of memory" if cause == "SIGKILL" else ""
+        return _fail(grid, run, RuntimeError(f"its process died twice ({cause}{hint})"))
 
 
 def attempt_run(grid: Grid, env: ActiveExplorationEnv, show: Show, run: Run) -> Result:
@@ -167,28 +171,46 @@ def attempt_run(grid: Grid, env: ActiveExplorationEnv, show: Show, run: Run) -> 
             class queried.
         run: Which.
     """
-    folder = grid.folder(run)
     try:
+        folder = grid.folder(run)
         if not folder.lock.acquire():
             return Result(busy=True)
-        try:
-            if not folder.finished:  # another process may have been here
-                _run_episode(grid, env, run, folder, show)
-        finally:
-            folder.close()
-            folder.lock.release()
     except Exception as error:  # the others go on, whatever it is
+        return Result(_sentence(error))
+    try:
+        if not folder.finished:  # another process may have been here
+            _run_episode(grid, env, run, folder, show)
+        return Result()
+    except Exception as error:
         return Result(_record_failure(folder, error))
-    return Result()
+    finally:
+        env.exploration.on_query = None
+        try:
+            folder.close()
+        finally:
+            folder.lock.release()
+
+
+def _fail(grid: Grid, run: Run, error: Exception) -> Result:
+    """Records an error of a run that nobody works on."""
+    try:
+        folder = grid.folder(run)
+        with folder.lock:
+            return Result(_record_failure(folder, error))
+    except (ValueError, OSError):
+        return Result(_sentence(error))
 
 
 def _record_failure(folder: RunFolder, error: Exception) -> str:
-    sentence = str(error) or type(error).__name__
     try:
         folder.fail(error)
     except OSError as second:  # such as a full disk
-        return f"{sentence} (not recorded: {second})"
-    return sentence
+        return f"{_sentence(error)} (not recorded: {second})"
+    return _sentence(error)
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _run_episode(
@@ -202,7 +224,14 @@ def _run_episode(
     name, seed = run
     agent = agents.make(name, seed=seed)
     selection_seconds: float | None = None
-    env.exploration.on_query = lambda: folder.save(env.save(), selection_seconds)
+
+    def save_choice() -> None:
+        # What took no time is not worth a file; the answers of a data set never are.
+        query = env.exploration.query
+        if query.classes is None and (selection_seconds or 0) > WORTH_SAVING:
+            folder.save(env.save(), selection_seconds)
+
+    env.exploration.on_query = save_choice
 
     def record(outcome: StepOutcome, reward: float | None, seconds: float) -> None:
         timings = {**env.exploration.timings, "step_seconds": seconds}
@@ -216,7 +245,7 @@ def _run_episode(
         )
 
     start = time.perf_counter()
-    saved = folder.resume(grid.allow_mixed)
+    saved = _restore(grid, env, folder)
     if saved is None:
         folder.claim()
         observation, _ = _reset(grid, env, seed)
@@ -225,8 +254,7 @@ def _run_episode(
         folder.start(env.exploration.episode.classes)
         record(env.outcome, None, time.perf_counter() - start)
     else:
-        observation, _ = env.restore(saved, exact=not grid.allow_mixed)
-        selection_seconds = saved.header["run"]["selection_seconds"]
+        observation, selection_seconds = saved
     while not env.over:
         start = time.perf_counter()
         if env.query is None:
@@ -238,6 +266,30 @@ def _run_episode(
         observation, reward, *_ = env.step(action)
         record(env.outcome, reward, time.perf_counter() - start)
     folder.finish()
+
+
+def _restore(
+    grid: Grid, env: ActiveExplorationEnv, folder: RunFolder
+) -> tuple[dict, float | None] | None:
+    """Goes on from the run's checkpoint, if there is one; nothing is written before it fits.
+
+    Returns:
+        Observation and the seconds that the choice of the query in it took.
+    """
+    folder.check(grid.allow_mixed)
+    try:
+        saved = folder.saved()
+        if saved is None:
+            return None
+        run = saved.header["run"]
+        # What another machine wrote last is not what this one computes.
+        observation, _ = env.restore(saved, exact=not differences(run["environment"]))
+        folder.resume(saved)
+        return observation, run["selection_seconds"]
+    except (KeyError, TypeError, AttributeError) as error:  # of a header that is none of ours
+        raise ValueError(f"checkpoint: {type(error).__name__}: {error}; {folder.mend}") from error
+    except ValueError as error:
+        raise ValueError(f"{error}; {folder.mend}") from error
 
 
 def _reset(grid: Grid, env: ActiveExplorationEnv, seed: int) -> tuple[dict, dict]:
@@ -252,6 +304,9 @@ def _reset(grid: Grid, env: ActiveExplorationEnv, seed: int) -> tuple[dict, dict
 
 def _serve(grid: Grid) -> Callable[[Run], Result]:
     """Returns what a worker process does with a run."""
-    env = ActiveExplorationEnv(grid.config)
+    try:
+        env = ActiveExplorationEnv(grid.config)
+    except Exception as error:  # such as a data set that has vanished meanwhile
+        return partial(_fail, grid, error=error)
     display = Display(Console(), grid.config, 0, False)
     return partial(attempt_run, grid, env, display.show)

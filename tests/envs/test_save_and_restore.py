@@ -133,6 +133,26 @@ def test_no_answer_is_asked_for_twice_and_no_question_is_lost(tiny, tmp_path, an
         assert outcome_fields(other.outcome) == outcome_fields(expected)
 
 
+def test_an_answer_belongs_to_the_images_that_were_shown(tiny):
+    """Where another set is drawn in its place, as another machine's features may have it."""
+    person = Person()
+    env = person.env = ActiveExplorationEnv(tiny, oracle=person)
+    env.reset(seed=0)
+    saved = []
+    env.exploration.on_query = lambda: saved.append(env.save())
+    env.step(5)
+    shown = np.setdiff1d(env.exploration.episode.num_initial + np.arange(20), person.asked[0])[:3]
+    saved[1].arrays["queried_images"] = shown
+    saved[1].arrays["answer"] = env.exploration.episode.true_labels[shown]
+    env.restore(saved[1])
+    np.testing.assert_array_equal(env.state.candidates[5], shown)
+    env.exploration.on_query = None
+    before = env.state.pool.labels
+    env.step(5)
+    np.testing.assert_array_equal(np.flatnonzero(env.state.pool.labels != before), shown)
+    assert len(person.asked) == 1
+
+
 def test_checkpoints_of_other_images_or_models_are_refused(tiny):
     train, test = load("digits")
     env = ActiveExplorationEnv(tiny, data=(train, test))

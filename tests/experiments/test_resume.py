@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from emoc_tf import checkpoint, run_folder
+from emoc_tf.environment import environment
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments import report, runner
 from emoc_tf.learner import Learner
@@ -81,23 +82,33 @@ def stopped(world, folder, monkeypatch, owner, name, count):
     [
         (checkpoint.Checkpoint, "write"),
         (run_folder.RunFolder, "finish"),
+        (checkpoint, "remove_generations"),
     ],
 )
 def test_stopped_at_any_call_a_run_goes_on_as_if_it_had_not_been(
     world, whole, tmp_path, monkeypatch, owner, name
 ):
+    monkeypatch.setattr(runner, "WORTH_SAVING", -1)  # every choice is saved
     count = 1
     while stopped(world, tmp_path / str(count), monkeypatch, owner, name, count):
         assert attempt(world, tmp_path / str(count)).error is None
         assert records(tmp_path / str(count)) == whole, count
+        assert_tidy(tmp_path / str(count) / "1-vs-2" / "3")
         count += 1
-    assert count > (1 if name == "finish" else 4)
+    assert count > (4 if name == "write" else 1)
+
+
+def assert_tidy(folder):
+    """Nothing is left but records."""
+    left = {file.name for file in folder.iterdir()}
+    assert left == {*RECORDS, "timings.csv", "tensorboard"}
 
 
 def test_nothing_is_done_again_that_was_saved(world, whole, tmp_path, monkeypatch):
     """Neither updates nor choices: both may take minutes."""
-    # Saved are: the start, and for each step the choice, the answer and the end.
-    assert stopped(world, tmp_path, monkeypatch, checkpoint.Checkpoint, "write", 7)
+    monkeypatch.setattr(runner, "WORTH_SAVING", -1)
+    # Saved are: the start, and for each step the choice and the end.
+    assert stopped(world, tmp_path, monkeypatch, checkpoint.Checkpoint, "write", 5)
     trained, chosen = [], []
     original = Learner.train
     monkeypatch.setattr(
@@ -110,15 +121,14 @@ def test_nothing_is_done_again_that_was_saved(world, whole, tmp_path, monkeypatc
         heuristics.MarginAgent, "score", lambda self, s: (chosen.append(s.step), score(self, s))[1]
     )
     assert attempt(world, tmp_path).error is None
-    assert len(trained) == 2  # the second update, whose answer was saved, and the third
+    assert len(trained) == 2  # the second update, whose choice was saved, and the third
     assert chosen == [2]
     assert records(tmp_path) == whole
 
 
 def test_finished_runs_leave_records_only(world, tmp_path):
     assert attempt(world, tmp_path).error is None
-    left = {file.name for file in (tmp_path / "1-vs-2" / "3").iterdir()}
-    assert left == {*RECORDS, "timings.csv", "tensorboard"}
+    assert_tidy(tmp_path / "1-vs-2" / "3")
     assert {file.name for file in (tmp_path / "shared" / "3").iterdir()} == {"pretrained.npz"}
     stamps = {file: file.stat().st_mtime_ns for file in tmp_path.glob("1-vs-2/3/*.*")}
     assert attempt(world, tmp_path).error is None  # as if another process had just finished it
@@ -168,7 +178,10 @@ def test_two_broken_checkpoints_are_told_and_kept(world, half):
     steps = (half / "steps.csv").read_bytes()
     error = attempt(world, half.parents[1]).error
     assert "checkpoint.npz: expected a whole .npz file" in error
-    assert "no other checkpoint is left: move both away and the run starts over" in error
+    assert (
+        f"no other checkpoint is left; move {half / 'checkpoint.npz'} and checkpoint.prev" in error
+    )
+    assert error.endswith("away and the run starts over")
     assert (half / "checkpoint.npz").read_bytes() == b"nothing of the kind"
     assert (half / "steps.csv").read_bytes() == steps
 
@@ -180,6 +193,7 @@ def test_two_broken_checkpoints_are_told_and_kept(world, half):
         ({"run": {"identity": {"agent": "emoc", "seed": 3}}}, "expected a checkpoint of {'agent'"),
         ({"configuration": {"momentum": 0.5}}, "checkpoint: expected one of this configuration"),
         ({"outcomes": []}, "checkpoint: expected one that save returned"),
+        ({"run": {"classes": None}}, "checkpoint: TypeError: "),
     ],
 )
 def test_checkpoints_of_something_else_are_refused(world, half, change, message):
@@ -188,13 +202,13 @@ def test_checkpoints_of_something_else_are_refused(world, half, change, message)
         header = found.header
         for key, value in change.items():
             header[key] = header[key] | value if isinstance(value, dict) else value
-            if key == "outcomes":
-                header["run"]["records"] = []
         checkpoint.Checkpoint(header, found.arrays).write(path)
     steps = (half / "steps.csv").read_bytes()
-    assert message in attempt(world, half.parents[1]).error
-    if "outcomes" not in change:
-        assert (half / "steps.csv").read_bytes() == steps
+    error = attempt(world, half.parents[1]).error
+    assert message in error
+    assert error.endswith("away and the run starts over")
+    assert str(half) in error
+    assert (half / "steps.csv").read_bytes() == steps
 
 
 def test_weights_that_do_not_give_the_records_are_refused(world, half):
@@ -218,12 +232,39 @@ def test_another_place_is_refused_or_marked(world, whole, half, monkeypatch):
     assert "--allow_mixed goes on and marks the run as mixed" in error
     assert (half / "checkpoint.npz").exists()
     assert attempt(world, half.parents[1], allow_mixed=True).error is None
-    assert json.loads(config_file.read_text())["mixed"] == [
-        {key: content[key] for key in ("versions", "commit", "source", "cpu", "gpus")}
-        | {"intra_op_threads": content["intra_op_threads"]}
-    ]
+    assert json.loads(config_file.read_text())["mixed"] == [environment()]
     steps = "1-vs-2/3/steps.csv"
     assert records(half.parents[1])[f"/{steps}"] == whole[f"/{steps}"]
+
+
+def test_going_back_to_the_first_place_needs_no_flag(world, half, monkeypatch):
+    """Although another machine wrote last, whose bits are not compared with."""
+    path = half / "checkpoint.npz"
+    found = checkpoint.Checkpoint.read(path)
+    found.header["run"]["environment"]["cpu"] = "Another"
+    arrays = found.arrays | {"variable_0": found.arrays["variable_0"] * 1.5}
+    checkpoint.Checkpoint(found.header, arrays).write(path)
+    assert attempt(world, half.parents[1]).error is None
+    assert "mixed" not in json.loads((half / "config.json").read_text())
+
+
+def test_a_run_of_another_configuration_is_refused(world, half):
+    content = json.loads((half / "config.json").read_text())
+    content["configuration"]["momentum"] = 0.5
+    (half / "config.json").write_text(json.dumps(content))
+    error = attempt(world, half.parents[1]).error
+    assert "expected a run of this configuration" in error
+    assert "momentum=0.5 there, 0.9 here" in error
+
+
+def test_a_policy_that_vanishes_hinders_no_other(world, tmp_path):
+    result = attempt(world, tmp_path, agent="learned:path=nowhere.keras")
+    assert "path: expected a .keras file" in result.error
+    lost = runner.Result.lost(
+        ("learned:path=nowhere.keras", 0), runner.Grid(world[0], tmp_path), "?"
+    )
+    assert "path: expected" not in lost.error
+    assert "its process died twice (?)" in lost.error
 
 
 def test_pretrained_weights_of_another_place_are_refused_or_taken(world, half):
@@ -241,26 +282,77 @@ def test_pretrained_weights_of_another_place_are_refused_or_taken(world, half):
     assert "delete it and it is made again" in attempt(world, half.parents[1], agent="min").error
 
 
+@pytest.mark.parametrize("lasting", [False, True])
 @pytest.mark.parametrize(
     ("call", "error"),
     [
         (1, (28, "No space left on device")),
-        (8, (28, "No space left on device")),
-        (13, (30, "Read-only file system")),
-        (25, (5, "Input/output error")),
+        (4, (28, "No space left on device")),
+        (11, (30, "Read-only file system")),
+        (19, (5, "Input/output error")),
     ],
 )
-def test_a_disk_that_fails_loses_nothing(world, whole, tmp_path, monkeypatch, call, error):
-    full = OSError(*error, "a file")
+def test_a_disk_that_fails_loses_nothing(world, whole, tmp_path, monkeypatch, call, error, lasting):
+    original, calls = os.fsync, 0
+
+    def fsync(descriptor):
+        nonlocal calls
+        calls += 1
+        if calls == call or (lasting and calls > call):
+            raise OSError(*error, "a file")
+        return original(descriptor)
+
     with monkeypatch.context() as patch:
-        calls = stop_at(patch, os, "fsync", call, full)
-        patch.setattr(run_folder.RunFolder, "fail", lambda *_: (_ for _ in ()).throw(full))
+        patch.setattr(os, "fsync", fsync)
         said = attempt(world, tmp_path).error
     assert error[1] in said
-    assert "not recorded" in said
-    assert len(calls) >= call
+    assert ("not recorded" in said) == lasting
+    assert (tmp_path / "1-vs-2/3/failure.json").exists() == (not lasting)
     assert attempt(world, tmp_path).error is None
     assert records(tmp_path) == whole
+    assert_tidy(tmp_path / "1-vs-2/3")
+
+
+LIMITED = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
+import emoc_tf.experiments
+runpy.run_module("emoc_tf.experiments.explore", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_files_that_cannot_grow_lose_nothing(tmp_path):
+    """A real limit of the system: the checkpoint does not fit, smaller files do."""
+    flags = [*FLAGS, "--agent=random", "--steps=1"]
+    results = [
+        subprocess.run(
+            [sys.executable, *program, *flags, f"--output_dir={tmp_path / folder}"],
+            capture_output=True, text=True, check=False,
+        )
+        for folder, program in (
+            ("limited", ["-c", LIMITED.replace("LIMIT)", "20000)").replace("(LIMIT", "(20000")]),
+            ("limited", ["-m", "emoc_tf.experiments.explore"]),
+            ("whole", ["-m", "emoc_tf.experiments.explore"]),
+        )
+    ]  # fmt: skip
+    assert [result.returncode for result in results] == [1, 0, 0], results
+    assert "File too large" in results[0].stderr
+    assert "the same command tries them again" in results[0].stderr
+    assert records(tmp_path / "limited") == records(tmp_path / "whole")
+
+
+def test_two_processes_share_a_folder(tmp_path):
+    flags = [*FLAGS, "--agent=random", "--steps=3", f"--output_dir={tmp_path}"]
+    command = [sys.executable, "-m", "emoc_tf.experiments.explore", *flags]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    text = "".join(output for output, _ in outputs)
+    assert text.count("step 3/3") == 1
+    assert_tidy(tmp_path / "random" / "0")
 
 
 def test_a_full_disk_while_a_row_is_written(world, whole, tmp_path, monkeypatch):
