@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf import candidates, networks, pretraining, streams
+from emoc_tf import candidates, first_model, networks, pretraining, streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import ImageData, load, read_only
 from emoc_tf.episode import (
@@ -84,7 +84,7 @@ class Exploration:
                 f"oracle: expected an object with label(indices, images), got {oracle!r}"
             )
         if model is not None:
-            networks.check_model(model)
+            networks.check_model(model)  # before any loading
         self.config = config
         if data is None:
             self._train, self._test = load(config.dataset, config.data_dir)
@@ -92,7 +92,10 @@ class Exploration:
             self._train, self._test = check_data(data)
         eligible = eligible_classes(config, self._train, self._test)
         self.class_names = self._train.class_names
-        self.initial_model = self._check_own_model(model)
+        self.initial_model = None
+        if model is not None:
+            images = self._train.images
+            self.initial_model = first_model.copy_own(model, images, config.known_classes)
         self._model_classes = check_known_ids(model_classes, model is not None, config, eligible)
         self._given_oracle = oracle
         self._running = False
@@ -100,20 +103,6 @@ class Exploration:
         self.query: Query | None = None
         self.pretrained_in: dict[str, Any] | None = None
         self.on_query: Callable[[], None] | None = None
-
-    def _check_own_model(self, model: keras.Model | None) -> keras.Model | None:
-        """Returns a copy that computes what the model computes."""
-        if model is None:
-            return None
-        images = self._train.images[:1].astype(np.float32)
-        networks.check_shapes(model, images.shape[1:], self.config.known_classes)
-        copy = networks.copy(model)
-        if not np.allclose(copy(images), model(images), rtol=1e-3, atol=1e-5, equal_nan=True):
-            raise ValueError(
-                "model: expected layers that keras.models.clone_model and get_weights copy whole, "
-                "got a copy with other outputs"
-            )
-        return copy
 
     def reset(
         self, root: int, pretrained_path: str | Path | None = None, allow_mixed: bool = False
@@ -320,17 +309,8 @@ class Exploration:
         return np.array([self._known_classes.index(int(c)) for c in classes], np.int64)
 
     def _new_model(self) -> keras.Model:
-        if self.initial_model is not None:
-            model = networks.copy(self.initial_model)
-            networks.seed_layers(model, streams.generator(self._root, 0, "random layers"))
-            return model
-        return networks.build(
-            self.config.network,
-            self._pool.images.shape[1:],
-            self.config.known_classes,
-            self.config.weight_decay,
-            streams.generator(self._root, 0, "weights"),
-        )
+        shape = self._pool.images.shape[1:]
+        return first_model.make(self.config, self.initial_model, shape, self._root)
 
     def _fit(self, iterations: int, old: np.ndarray, novel: np.ndarray | None) -> None:
         seed = streams.device_seed(self._root, self._step, "mini-batches")

@@ -22,6 +22,9 @@ def _import_tensorflow_quietly() -> None:
             os.dup2(nowhere.fileno(), 2)
             importlib.import_module("keras")
             importlib.import_module("tensorflow")
+    except KeyboardInterrupt:
+        os.dup2(kept, 2)
+        sys.exit("interrupted: nothing had been begun")
     finally:
         os.dup2(kept, 2)
         os.close(kept)
