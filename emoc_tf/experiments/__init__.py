@@ -22,14 +22,22 @@ def _import_tensorflow_quietly() -> None:
             os.dup2(nowhere.fileno(), 2)
             importlib.import_module("keras")
             importlib.import_module("tensorflow")
-    except KeyboardInterrupt:
-        os.dup2(kept, 2)
-        sys.exit("interrupted: nothing had been begun")
     finally:
         os.dup2(kept, 2)
         os.close(kept)
 
 
+def _is_binary() -> bool:
+    """Whether this process was started as one of the binaries, not as someone else's program."""
+    module = sys.orig_argv[sys.orig_argv.index("-m") + 1 :][:1] if "-m" in sys.orig_argv else []
+    script = os.path.basename(sys.argv[0])
+    return script.startswith("emoc-") or any(m.startswith(f"{__name__}.") for m in module)
+
+
+if _is_binary():
+    from emoc_tf.experiments import binary
+
+    binary.listen()
 _import_tensorflow_quietly()
 
 

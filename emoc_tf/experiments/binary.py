@@ -27,8 +27,8 @@ def run_binary(main: Callable[[list[str]], None], interrupted: str = _GO_ON) -> 
         interrupted: What an interruption leaves and how to go on.
     """
     logging.set_verbosity(logging.ERROR)  # tensorflow-datasets tells of every file it reads
-    end = _Interruption(interrupted)
-    end.listen()
+    listen()
+    _interruption.begin(interrupted)
 
     def guarded(argv: list[str]) -> None:
         try:
@@ -36,23 +36,35 @@ def run_binary(main: Callable[[list[str]], None], interrupted: str = _GO_ON) -> 
         except (ValueError, OSError, FloatingPointError) as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
-            end.exit()
+            _interruption.exit()
 
     app.run(guarded)
+
+
+def listen() -> None:
+    """Makes SIGTERM and SIGINT end the process, from here on; for the main thread."""
+    if not _interruption.listening:
+        _interruption.listen()
 
 
 class _Interruption:
     """Ends the process on SIGTERM and SIGINT, from the main thread if it gets there in time."""
 
-    def __init__(self, message: str) -> None:
-        self._message = message
+    listening = False
+
+    def __init__(self) -> None:
+        self._message = "nothing had been begun"
+        self._began = self._unwinds = False
         self._signal = int(signal.SIGINT)
         self._once = threading.Lock()
 
     def listen(self) -> None:
-        """Starts listening; to be called in the main thread."""
+        """Starts to hear."""
+        # While native libraries are imported, descriptor 2 leads nowhere, and an exception in one
+        # of them would be lost or fatal: until `begin` there is none.
+        self.listening, self._errors = True, os.dup(2)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._unwind)
+            signal.signal(number, self._hear)
         # Signals reach Python code only between two operations of the main thread, but this socket
         # at once.
         self._bytes, write_end = socket.socketpair()
@@ -60,25 +72,33 @@ class _Interruption:
         signal.set_wakeup_fd(write_end.detach(), warn_on_full_buffer=False)
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def _unwind(self, number: int, frame: object) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT):  # a second one changes nothing
-            signal.signal(each, signal.SIG_IGN)
+    def begin(self, message: str) -> None:
+        """From here on the main thread may unwind, and says this."""
+        self._message, self._unwinds, self._began = message, True, True
+
+    def _hear(self, number: int, frame: object) -> None:
         self._signal = number
-        raise KeyboardInterrupt
+        if self._unwinds:
+            self._unwinds = False  # a second one changes nothing
+            raise KeyboardInterrupt
 
     def _watch(self) -> None:
         wanted = {int(signal.SIGTERM), int(signal.SIGINT)}
         while (number := self._bytes.recv(1)[0]) not in wanted:
             pass  # the system tells of others too, such as a window's new size
         self._signal = number
-        time.sleep(_GRACE)
+        if self._began:
+            time.sleep(_GRACE)
         self.exit()
 
     def exit(self) -> None:
         """Says how to go on and ends the process without waiting for anything."""
         self._once.acquire()  # by the other thread: it ends the process
-        if sys.stdout.isatty():
-            sys.stdout.write("\x1b[?25h")  # a progress bar hides the cursor
         sys.stdout.flush()
-        print(f"\ninterrupted: {self._message}", file=sys.stderr, flush=True)
+        if sys.stdout.isatty():
+            os.write(1, b"\x1b[?25h")  # a progress bar hides the cursor
+        os.write(self._errors, f"\ninterrupted: {self._message}\n".encode())
         os._exit(128 + self._signal)
+
+
+_interruption = _Interruption()

@@ -461,6 +461,20 @@ binary.run_binary(main, "this is how to go on")
 """
 
 
+@pytest.mark.parametrize("seconds", [1, 2.5])
+def test_signals_are_heard_while_libraries_are_imported(tmp_path, seconds):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emoc_tf.experiments.explore", f"--output_dir={tmp_path}"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "\ninterrupted: nothing had been begun\n"
+    assert output == ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_a_process_within_two_seconds_even_in_one_long_operation(number):
     process = subprocess.Popen(
