@@ -17,7 +17,7 @@ from absl import app, flags
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.experiments import runner
+from emoc_tf.experiments import single_run
 from emoc_tf.run_folder import CHECKPOINT, RunFolder
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "tensorflow-datasets folder with CIFAR-100.")
@@ -44,7 +44,7 @@ def measure(config: ExplorationConfig) -> tuple[float, float, int]:
 
     env.save, RunFolder.save = timed(make), timed(write)
     with tempfile.TemporaryDirectory(dir=FOLDER.value) as output:
-        grid, size, last = runner.Grid(config, output), 0, time.perf_counter()
+        grid, size, last = single_run.Grid(config, output), 0, time.perf_counter()
 
         def show(run, outcome, seconds, queried):
             nonlocal spent, size, last
@@ -54,7 +54,7 @@ def measure(config: ExplorationConfig) -> tuple[float, float, int]:
             spent, last = 0.0, now
 
         try:
-            result = runner.attempt_run(grid, env, show, ("random", 0))
+            result = single_run.attempt_run(grid, env, show, ("random", 0))
         finally:
             RunFolder.save = write
     if result.error:

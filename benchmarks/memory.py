@@ -15,7 +15,7 @@ from absl import app, flags
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.experiments import runner
+from emoc_tf.experiments import single_run
 
 STEPS = flags.DEFINE_integer("steps", 300, "Update steps of the long run.", 1)
 RUNS = flags.DEFINE_integer("runs", 60, "Short runs after it.", 0)
@@ -33,9 +33,9 @@ def run(config: ExplorationConfig, seeds: range, note) -> None:
     """Runs the policy with each seed; `note` is called after each step and each run."""
     env = ActiveExplorationEnv(config)
     with tempfile.TemporaryDirectory() as output:
-        grid = runner.Grid(config, output)
+        grid = single_run.Grid(config, output)
         for seed in seeds:
-            result = runner.attempt_run(
+            result = single_run.attempt_run(
                 grid, env, lambda run, outcome, *_: note("step", outcome.step), (AGENT.value, seed)
             )
             if result.error:

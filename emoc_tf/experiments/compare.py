@@ -14,6 +14,7 @@ from rich.console import Console
 from emoc_tf import agents
 from emoc_tf.experiments import report, runner, settings
 from emoc_tf.experiments.binary import run_binary
+from emoc_tf.experiments.single_run import Grid
 
 AGENTS = flags.DEFINE_list(
     "agents",
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> None:
         raise ValueError(f"seeds: expected integers of at least 0, got {SEEDS.value}")
     seeds = [int(seed) for seed in SEEDS.value]
     console = Console()
-    grid = runner.Grid(config, OUTPUT_DIR.value, ALLOW_MIXED.value)
+    grid = Grid(config, OUTPUT_DIR.value, ALLOW_MIXED.value)
     failures = runner.run_grid(grid, AGENTS.value, seeds, console, WORKERS.value)
     if len(failures) < len(AGENTS.value) * len(seeds):
         try:

@@ -11,6 +11,7 @@ from rich.console import Console
 from emoc_tf import agents
 from emoc_tf.experiments import runner, settings
 from emoc_tf.experiments.binary import run_binary
+from emoc_tf.experiments.single_run import Grid
 
 AGENT = flags.DEFINE_string(
     "agent", "emoc", f"Query policy: {', '.join(agents.names())}; variants as name:key=value."
@@ -33,7 +34,7 @@ def main(argv: list[str]) -> None:
     if argv[1:]:
         raise ValueError(f"arguments: expected flags only, got {argv[1:]}")
     config = settings.config_from_flags()
-    grid = runner.Grid(config, OUTPUT_DIR.value, ALLOW_MIXED.value)
+    grid = Grid(config, OUTPUT_DIR.value, ALLOW_MIXED.value)
     failures = runner.run_grid(grid, [AGENT.value], [SEED.value], Console())
     if failures:
         sys.exit(runner.describe(grid, failures))

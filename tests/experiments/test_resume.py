@@ -16,7 +16,7 @@ from rich.console import Console
 from emoc_tf import checkpoint, run_folder
 from emoc_tf.environment import environment
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.experiments import report, runner
+from emoc_tf.experiments import report, runner, single_run
 from emoc_tf.learner import Learner
 from tests.soak import FLAGS, RECORDS, records, soak
 
@@ -47,8 +47,8 @@ def whole(world, tmp_path_factory):
 
 def attempt(world, folder, agent="1-vs-2", seed=3, **settings):
     config, env = world
-    grid = runner.Grid(config, folder, **settings)
-    return runner.attempt_run(grid, env, lambda *_: None, (agent, seed))
+    grid = single_run.Grid(config, folder, **settings)
+    return single_run.attempt_run(grid, env, lambda *_: None, (agent, seed))
 
 
 def stop_at(monkeypatch, owner, name, count, error=Killed):
@@ -88,7 +88,7 @@ def stopped(world, folder, monkeypatch, owner, name, count):
 def test_stopped_at_any_call_a_run_goes_on_as_if_it_had_not_been(
     world, whole, tmp_path, monkeypatch, owner, name
 ):
-    monkeypatch.setattr(runner, "WORTH_SAVING", -1)  # every choice is saved
+    monkeypatch.setattr(single_run, "WORTH_SAVING", -1)  # every choice is saved
     count = 1
     while stopped(world, tmp_path / str(count), monkeypatch, owner, name, count):
         assert attempt(world, tmp_path / str(count)).error is None
@@ -106,7 +106,7 @@ def assert_tidy(folder):
 
 def test_nothing_is_done_again_that_was_saved(world, whole, tmp_path, monkeypatch):
     """Neither updates nor choices: both may take minutes."""
-    monkeypatch.setattr(runner, "WORTH_SAVING", -1)
+    monkeypatch.setattr(single_run, "WORTH_SAVING", -1)
     # Saved are: the start, and for each step the choice and the end.
     assert stopped(world, tmp_path, monkeypatch, checkpoint.Checkpoint, "write", 5)
     trained, chosen = [], []
@@ -260,8 +260,8 @@ def test_a_run_of_another_configuration_is_refused(world, half):
 def test_a_policy_that_vanishes_hinders_no_other(world, tmp_path):
     result = attempt(world, tmp_path, agent="learned:path=nowhere.keras")
     assert "path: expected a .keras file" in result.error
-    lost = runner.Result.lost(
-        ("learned:path=nowhere.keras", 0), runner.Grid(world[0], tmp_path), "?"
+    lost = single_run.Result.lost(
+        ("learned:path=nowhere.keras", 0), single_run.Grid(world[0], tmp_path), "?"
     )
     assert "path: expected" not in lost.error
     assert "its process died twice (?)" in lost.error
@@ -374,12 +374,12 @@ def test_a_full_disk_while_a_row_is_written(world, whole, tmp_path, monkeypatch)
 
 def test_a_run_that_diverges_stops_with_advice_and_enters_no_figure(world, tmp_path):
     config = world[0].replace(learning_rate=1e9)
-    grid = runner.Grid(config, tmp_path)
-    result = runner.attempt_run(grid, ActiveExplorationEnv(config), lambda *_: None, ("min", 0))
+    grid = single_run.Grid(config, tmp_path)
+    result = single_run.attempt_run(grid, ActiveExplorationEnv(config), lambda *_: None, ("min", 0))
     assert result.error.startswith("pretraining: training diverged: ")
     assert "at learning_rate=1000000000.0; try learning_rate=1e+08, or images" in result.error
     config = world[0].replace(novel_classes=2)
-    grid, env = runner.Grid(config, tmp_path / "later"), ActiveExplorationEnv(config)
+    grid, env = single_run.Grid(config, tmp_path / "later"), ActiveExplorationEnv(config)
     original = env.exploration.advance
 
     def advance(choice):
@@ -390,10 +390,10 @@ def test_a_run_that_diverges_stops_with_advice_and_enters_no_figure(world, tmp_p
 
     env.exploration.advance = advance
     for seed in (0, 1):
-        result = runner.attempt_run(grid, env, lambda *_: None, ("min", seed))
+        result = single_run.attempt_run(grid, env, lambda *_: None, ("min", seed))
         assert result.error.startswith("update step 2: training diverged: ")
         env.exploration.advance = original
-        assert runner.attempt_run(grid, env, lambda *_: None, ("random", seed)).error is None
+        assert single_run.attempt_run(grid, env, lambda *_: None, ("random", seed)).error is None
         env.exploration.advance = advance
     console = Console(record=True, width=200)
     report.write_report(tmp_path / "later", console)
@@ -405,7 +405,7 @@ def test_a_run_that_diverges_stops_with_advice_and_enters_no_figure(world, tmp_p
 
 
 def test_a_run_that_another_process_works_on_is_left_alone(world, tmp_path):
-    folder = runner.Grid(world[0], tmp_path).folder(("1-vs-2", 3))
+    folder = single_run.Grid(world[0], tmp_path).folder(("1-vs-2", 3))
     assert folder.lock.acquire()
     assert attempt(world, tmp_path).busy
     assert list(folder.path.iterdir()) == [folder.path / ".lock"]
@@ -414,7 +414,7 @@ def test_a_run_that_another_process_works_on_is_left_alone(world, tmp_path):
 
 
 def test_a_grid_waits_for_what_others_work_on_and_then_does_it(world, whole, tmp_path):
-    grid = runner.Grid(world[0], tmp_path)
+    grid = single_run.Grid(world[0], tmp_path)
     folder = grid.folder(("1-vs-2", 3))
     assert folder.lock.acquire()
     console = Console(record=True, width=300)
