@@ -1,4 +1,5 @@
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,22 @@ def cifar_dir():
     if os.environ.get("CI"):
         pytest.fail(f"CIFAR-100 is not prepared: looked in {places}")
     pytest.skip("CIFAR-100 is not prepared: set TFDS_DATA_DIR to the folder that holds it")
+
+
+@pytest.fixture
+def start():
+    """Starts processes as `subprocess.Popen` does; none of them outlives the test."""
+    started = []
+
+    def popen(command):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(command, text=True, **pipes))
+        return started[-1]
+
+    yield popen
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture

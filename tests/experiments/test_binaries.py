@@ -145,12 +145,11 @@ def running(pid):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_workers_end_with_the_process_that_started_them(tmp_path, number):
-    process = subprocess.Popen(
+def test_workers_end_with_the_process_that_started_them(start, tmp_path, number):
+    process = start(
         [sys.executable, "-m", "emoc_tf.experiments.compare", *TINY, "--agents=random",
          "--seeds=0,1", "--workers=2", "--update_iterations=100000000",
-         f"--output_dir={tmp_path}"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+         f"--output_dir={tmp_path}"]
     )  # fmt: skip
     for _ in range(3):  # how many runs there are, and step 0 of two
         assert process.stdout.readline()

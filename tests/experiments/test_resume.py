@@ -341,13 +341,10 @@ def test_files_that_cannot_grow_lose_nothing(tmp_path):
     assert records(tmp_path / "limited") == records(tmp_path / "whole")
 
 
-def test_two_processes_share_a_folder(tmp_path):
+def test_two_processes_share_a_folder(start, tmp_path):
     flags = [*FLAGS, "--agent=random", "--steps=3", f"--output_dir={tmp_path}"]
     command = [sys.executable, "-m", "emoc_tf.experiments.explore", *flags]
-    processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    processes = [start(command) for _ in range(2)]
     outputs = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     text = "".join(output for output, _ in outputs)
@@ -462,11 +459,10 @@ binary.run_binary(main, "this is how to go on")
 
 
 @pytest.mark.parametrize("seconds", [1, 2.5])
-def test_signals_are_heard_while_libraries_are_imported(tmp_path, seconds):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "emoc_tf.experiments.explore", f"--output_dir={tmp_path}"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def test_signals_are_heard_while_libraries_are_imported(start, tmp_path, seconds):
+    process = start(
+        [sys.executable, "-m", "emoc_tf.experiments.explore", f"--output_dir={tmp_path}"]
+    )
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
@@ -476,10 +472,8 @@ def test_signals_are_heard_while_libraries_are_imported(tmp_path, seconds):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_end_a_process_within_two_seconds_even_in_one_long_operation(number):
-    process = subprocess.Popen(
-        [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def test_signals_end_a_process_within_two_seconds_even_in_one_long_operation(start, number):
+    process = start([sys.executable, "-c", BUSY])
     assert process.stdout.readline() == "busy\n"
     time.sleep(1)
     begun = time.monotonic()
