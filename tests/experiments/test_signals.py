@@ -1,0 +1,49 @@
+"""SIGTERM and Ctrl-C end a binary at once, wherever it is, and say how to go on."""
+
+import signal
+import sys
+import time
+
+import pytest
+
+BUSY = """
+import sys
+from emoc_tf.experiments import binary
+import tensorflow as tf
+
+@tf.function
+def work():
+    return tf.while_loop(lambda i: i < 10**12, lambda i: (i + 1,), [tf.constant(0, tf.int64)])
+
+def main(argv):
+    print("busy", flush=True)
+    work()
+
+binary.run_binary(main, "this is how to go on")
+"""
+
+
+@pytest.mark.parametrize("seconds", [1, 2.5])
+def test_signals_are_heard_while_libraries_are_imported(start, tmp_path, seconds):
+    process = start(
+        [sys.executable, "-m", "emoc_tf.experiments.explore", f"--output_dir={tmp_path}"]
+    )
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "\ninterrupted: nothing had been begun\n"
+    assert output == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_a_process_within_two_seconds_even_in_one_long_operation(start, number):
+    process = start([sys.executable, "-c", BUSY])
+    assert process.stdout.readline() == "busy\n"
+    time.sleep(1)
+    begun = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 2
+    assert process.returncode == 128 + number
+    assert errors == "\ninterrupted: this is how to go on\n"
