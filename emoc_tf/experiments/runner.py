@@ -87,11 +87,11 @@ def run_grid(
 
 def describe(grid: Grid, failures: dict[Run, str]) -> str:
     """Returns what failed and how to go on, in one sentence a run."""
-    lines = [
-        f"{name} with seed {seed}: {error} ({run_path(grid.output_dir, name, seed) / FAILURE} has "
-        f"more)"
-        for (name, seed), error in failures.items()
-    ]
+    lines = []
+    for (name, seed), error in failures.items():
+        record = run_path(grid.output_dir, name, seed) / FAILURE
+        more = f" ({record} has more)" if record.exists() else ""
+        lines.append(f"{name} with seed {seed}: {error}{more}")
     return "\n".join(["error: the following failed; the same command tries them again", *lines])
 
 

@@ -259,6 +259,10 @@ def test_a_run_of_another_configuration_is_refused(world, half):
 def test_a_policy_that_vanishes_hinders_no_other(world, tmp_path):
     result = attempt(world, tmp_path, agent="learned:path=nowhere.keras")
     assert "path: expected a .keras file" in result.error
+    told = runner.describe(
+        single_run.Grid(world[0], tmp_path), {("learned:path=nowhere.keras", 3): result.error}
+    )
+    assert "has more" not in told  # there is no folder to record it in
     lost = single_run.Result.lost(
         ("learned:path=nowhere.keras", 0), single_run.Grid(world[0], tmp_path), "?"
     )
