@@ -22,7 +22,11 @@ setup(
         "emoc_tf.agents",
     ],
     package_dir={"emoc_tf.envs": "envs", "emoc_tf.agents": "agents"},
-    package_data={"emoc_tf": ["py.typed"], "emoc_tf.agents": ["learned.keras"]},
+    package_data={
+        "emoc_tf": ["py.typed"],
+        "emoc_tf.experiments": ["page.html.jinja"],
+        "emoc_tf.agents": ["learned.keras"],
+    },
     install_requires=[
         "tensorflow>=2.21",
         "keras>=3.15",
@@ -37,6 +41,7 @@ setup(
         "threadpoolctl>=3.6",
         "matplotlib>=3.11",
         "rich>=15.0",
+        "jinja2>=3.1",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21"],

@@ -1,17 +1,20 @@
-"""Figures from run records."""
+"""Panels and figures from run records, for papers (PNG, SVG) and for pages (themed SVG)."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from emoc_tf import checkpoint
 from emoc_tf.results import RunRecord
+from emoc_tf.statistics import MIN_PAIRS, by_agent, interval
 
 # Okabe and Ito's colours (jfly.uni-koeln.de/color), apart for all kinds of colour vision; marker
 # and dashes tell the policies apart in grey.
@@ -31,13 +34,157 @@ _COLOURS, _MARKERS, _DASHES = (
     "*p>d<",
     ("-", "--", "-."),
 )
+LABELS = {"test_accuracy": "test accuracy", "discovered_classes": "classes found"}
+_PARTS = {
+    "selection_seconds": ("choosing", "#D55E00"),
+    "training_seconds": ("training", "#56B4E9"),
+    "evaluation_seconds": ("testing", "#009E73"),
+    "prediction_seconds": ("posteriors of the pool", "#E69F00"),
+}
 
 
-def _style(agent: str, others: list[str]) -> tuple[str, str, str]:
+def ordered(agents: Sequence[str]) -> list[str]:
+    """Returns different policies in the order of every figure: the known ones, then by name."""
+    known = [agent for agent in _STYLES if agent in agents]
+    return known + sorted(set(agents) - set(known))
+
+
+def style(agent: str, agents: Sequence[str]) -> tuple[str, str, str]:
+    """Returns colour, marker and dashes of a policy among those that are shown."""
     if agent in _STYLES:
         return _STYLES[agent]
-    i = others.index(agent)
+    i = [other for other in ordered(agents) if other not in _STYLES].index(agent)
     return _COLOURS[i % 4], _MARKERS[i % 5], _DASHES[i % 3]
+
+
+def curves(axes: Axes, runs: Sequence[RunRecord], column: str) -> None:
+    """Draws a column of `steps.csv` over labelled images: means, bands of one standard error."""
+    groups = by_agent(runs)
+    for agent in ordered(list(groups)):
+        values = np.stack([run.steps[column] for run in groups[agent]])
+        mean, band = values.mean(axis=0), None
+        if len(values) > 1:
+            error = stats.sem(values, axis=0)
+            band = mean - error, mean + error
+        _line(axes, groups[agent][0], mean, band, style(agent, list(groups)))
+    _finish(axes, "labelled images", LABELS.get(column, column))
+
+
+def differences(axes: Axes, runs: Sequence[RunRecord], baseline: str, column: str) -> None:
+    """Draws mean paired differences to a policy with their 95% intervals, step by step."""
+    groups = by_agent(runs)
+    own = {run.seed: run.steps[column] for run in groups[baseline]}
+    axes.axhline(0, color=style(baseline, list(groups))[0], linestyle="--", linewidth=1)
+    for agent in ordered(list(groups)):
+        pairs = [run.steps[column] - own[run.seed] for run in groups[agent] if run.seed in own]
+        if agent != baseline and pairs:
+            values = np.stack(pairs)
+            band = tuple(np.transpose([interval(step, 1999) for step in values.T]))
+            mark = style(agent, list(groups))
+            _line(axes, groups[agent][0], values.mean(axis=0), band, mark)
+    _finish(axes, "labelled images", f"{LABELS.get(column, column)}: difference to {baseline}")
+
+
+def _line(
+    axes: Axes,
+    run: RunRecord,
+    mean: np.ndarray,
+    band: tuple[np.ndarray, np.ndarray] | None,
+    mark: tuple[str, str, str],
+) -> None:
+    colour, marker, dashes = mark
+    labelled = run.steps["labelled"]
+    axes.plot(
+        labelled,
+        mean,
+        dashes,
+        color=colour,
+        marker=marker,
+        markersize=4.5,
+        markevery=max(1, len(labelled) // 14),
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        linewidth=1.6,
+        label=run.agent,
+    )
+    if band is not None and np.isfinite(band[0]).all():
+        axes.fill_between(labelled, *band, color=colour, alpha=0.13, lw=0)
+
+
+def _finish(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def penalty_matrix(axes: Axes, agents: Sequence[str], matrix: np.ndarray) -> None:
+    """Draws a matrix of `statistics.penalties`, with the means of its columns below."""
+    count = len(agents)
+    means = [np.mean(c[np.isfinite(c)]) if np.isfinite(c).any() else np.nan for c in matrix.T]
+    for row, values in enumerate([*matrix, means]):
+        y = row + 0.25 * (row == count)
+        for x, value in enumerate(values):
+            if np.isfinite(value):
+                axes.fill_between([x, x + 1], y, y + 1, color="#D55E00", alpha=0.75 * value, lw=0)
+            text = f"{value:.2f}" if np.isfinite(value) else "–" if x == row else "·"
+            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize="small")
+    axes.set_xticks(np.arange(count) + 0.5, agents, rotation=30, ha="left")
+    axes.set_yticks([*np.arange(count) + 0.5, count + 0.75], [*agents, "mean of column"])
+    axes.xaxis.tick_top()
+    axes.set(xlim=(0, count), ylim=(count + 1.25, 0))
+    axes.set_xlabel("steps at which row beats column")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def class_raster(axes: Axes, run: RunRecord, names: Sequence[str]) -> None:
+    """Draws the recall of each class after each step; dots mark the classes that were queried.
+
+    Args:
+        axes: To draw on.
+        run: With `recalls`.
+        names: One a class of `run.classes`, those known at the start first.
+    """
+    steps = run.steps["step"]
+    colours = np.empty((*run.recalls.T.shape, 4))
+    colours[..., :3], colours[..., 3] = to_rgb("#0072B2"), run.recalls.T
+    axes.imshow(colours, aspect="auto", interpolation="none")
+    queried = [(s, c) for s, c in zip(steps, run.steps["queried_class"], strict=True) if c == c]
+    axes.plot(
+        [step for step, _ in queried],
+        [run.classes.index(int(class_id)) for _, class_id in queried],
+        "o",
+        color="#D55E00",
+        markeredgecolor="white",
+        markersize=5,
+    )
+    known = run.configuration["known_classes"]
+    axes.axhline(known - 0.5, color="#000000", linewidth=0.8)
+    axes.set_yticks(range(len(names)), names, fontsize="small")
+    axes.set(xlim=(-0.5, steps[-1] + 0.5), ylim=(len(names) - 0.5, -0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("update step")
+    axes.set_title(run.agent, fontsize="medium")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def seconds(axes: Axes, runs: Sequence[RunRecord]) -> None:
+    """Draws what an update step takes: medians over steps and seeds, part by part."""
+    groups = by_agent(runs)
+    agents = ordered(list(groups))[::-1]
+    left = np.zeros(len(agents))
+    for column, (label, colour) in _PARTS.items():
+        widths = [
+            np.median(np.concatenate([run.timings[column][1:] for run in groups[agent]]))
+            for agent in agents
+        ]
+        axes.barh(agents, widths, left=left, label=label, color=colour, height=0.65)
+        left += widths
+    _finish(axes, "seconds", "")
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
 
 
 def learning_curves(runs: Sequence[RunRecord]) -> Figure:
@@ -48,66 +195,101 @@ def learning_curves(runs: Sequence[RunRecord]) -> Figure:
     Args:
         runs: Finished runs of one configuration.
     """
+    title = f"mean and standard error of {_initialisations(runs)}"
+    return _pair(lambda axes, column: curves(axes, runs, column), title)
+
+
+def difference_curves(runs: Sequence[RunRecord], baseline: str) -> Figure:
+    """Draws both curves as paired differences to a policy, with 95% bootstrap intervals.
+
+    Args:
+        runs: Finished runs of one configuration.
+        baseline: The policy.
+    """
+    seeds = {run.seed for run in runs if run.agent == baseline}
+    pairs = [run for run in runs if run.seed in seeds and run.agent != baseline]
+    title = f"mean paired difference over {_initialisations(pairs)}"
+    if min(map(len, by_agent(pairs).values()), default=0) >= MIN_PAIRS:
+        title += ", with 95% intervals"
+    return _pair(lambda axes, column: differences(axes, runs, baseline, column), title)
+
+
+def penalty_figure(matrices: Sequence[tuple[list[str], np.ndarray]]) -> Figure:
+    """Draws the two penalty matrices of accuracy and of discovery, see `statistics.penalties`."""
+    count = len(matrices[0][0])
+    figure = Figure(figsize=(2.6 + 1.5 * count, 1.6 + 0.42 * count), layout="constrained")
+    for axes, (agents, matrix), label in zip(
+        figure.subplots(1, 2), matrices, LABELS.values(), strict=True
+    ):
+        penalty_matrix(axes, agents, matrix)
+        axes.set_title(label)
+    return figure
+
+
+def _initialisations(runs: Sequence[RunRecord]) -> str:
+    counts = sorted({len(group) for group in by_agent(runs).values()}) or [0]
+    text = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{text} initialisation{'s' * (counts[-1] > 1)}"
+
+
+def _pair(draw: Callable[[Axes, str], None], title: str) -> Figure:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    agents = [agent for agent in _STYLES if any(run.agent == agent for run in runs)]
-    others = sorted({run.agent for run in runs} - set(agents))
-    agents += others
-    styles = {agent: _style(agent, others) for agent in agents}
-    for agent in agents:
-        group = [run for run in runs if run.agent == agent]
-        _curve(left, group, "test_accuracy", styles[agent])
-        _curve(right, group, "discovered_classes", styles[agent])
-    left.set_ylabel("test accuracy, all classes")
-    right.set_ylabel("novel classes discovered")
-    for axes in (left, right):
-        axes.set_xlabel("labelled images")
-        axes.grid(alpha=0.25, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-    seeds = sorted({run.seed for run in runs})
+    draw(left, "test_accuracy")
+    draw(right, "discovered_classes")
     handles, labels = left.get_legend_handles_labels()
+    columns = max(1, min(len(labels), 90 // (7 + max(map(len, labels), default=1))))
     figure.legend(
         handles,
         labels,
         loc="outside lower center",
-        ncols=max(1, min(len(labels), 90 // (7 + max(map(len, labels))))),
+        ncols=columns,
         frameon=False,
-        title=f"mean and standard error of {len(seeds)} initialisation{'s' * (len(seeds) > 1)}",
+        title=title,
         title_fontsize="small",
     )
     return figure
 
 
-def _curve(axes: Axes, runs: Sequence[RunRecord], column: str, style: tuple[str, str, str]) -> None:
-    colour, marker, dashes = style
-    labelled = runs[0].steps["labelled"]
-    values = np.stack([run.steps[column] for run in runs])
-    mean = values.mean(axis=0)
-    axes.plot(
-        labelled,
-        mean,
-        dashes,
-        color=colour,
-        marker=marker,
-        markersize=4.5,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        linewidth=1.6,
-        label=runs[0].agent,
-    )
-    if len(runs) > 1:
-        error = stats.sem(values, axis=0)
-        axes.fill_between(labelled, mean - error, mean + error, color=colour, alpha=0.13, lw=0)
+def panel(draw: Callable[[Axes], None], width: float = 5.0, height: float = 3.6) -> Figure:
+    """Returns a figure of one panel, as pages show it; sizes in inches."""
+    with matplotlib.rc_context({"font.size": 11}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure.subplots())
+    return figure
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
     """Writes a figure as PNG and SVG beside each other and returns the two paths."""
     paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
     for target in paths:
-        # No date and no random names, so that equal records give equal files.
-        metadata = {"Date": None} if target.suffix == ".svg" else None
-        with matplotlib.rc_context({"svg.hashsalt": "emoc_tf"}):
-            picture = io.BytesIO()
-            figure.savefig(picture, format=target.suffix[1:], dpi=160, metadata=metadata)
-        checkpoint.write_bytes(target, picture.getvalue())
+        checkpoint.write_bytes(target, _render(figure, target.suffix[1:]))
     return paths
+
+
+def themed_svg(figure: Figure) -> str:
+    """Returns a figure as an `<svg>` element whose black and white follow a page's theme.
+
+    Black becomes `currentColor`, white the page's `--page`; the background is transparent, the
+    text is text.
+    """
+    figure.patch.set_alpha(0)
+    for axes in figure.axes:
+        axes.patch.set_alpha(0)
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        text = _render(figure, "svg").decode()
+    text = text[text.index("<svg") :]
+    for colour in ("#000000", "black"):
+        text = text.replace(f": {colour}", ": currentColor")
+    for colour in ("#ffffff", "white"):
+        text = text.replace(f": {colour}", ": var(--page)")
+    return text
+
+
+def _render(figure: Figure, kind: str) -> bytes:
+    # No date and no random names, so that equal records give equal files.
+    metadata = {"Date": None} if kind == "svg" else None
+    picture = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "emoc_tf"}):
+        figure.savefig(picture, format=kind, dpi=160, metadata=metadata)
+    return picture.getvalue()

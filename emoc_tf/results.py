@@ -81,6 +81,8 @@ class RunRecord:
         failure: The error that ended the last attempt, as one sentence; None if there was none.
         steps: Column name to (rows,) float64, NaN where empty.
         timings: The same of `timings.csv`.
+        classes: Class ids of the episode, those known at the start first; empty if not recorded.
+        recalls: (rows, classes) share of each class's test images that is recognised.
     """
 
     agent: str
@@ -90,6 +92,8 @@ class RunRecord:
     failure: str | None
     steps: dict[str, np.ndarray]
     timings: dict[str, np.ndarray]
+    classes: tuple[int, ...]
+    recalls: np.ndarray
 
     @property
     def finished(self) -> bool:
@@ -109,6 +113,7 @@ def read_run(path: str | Path) -> RunRecord:
     """
     path = Path(path)
     content = read_config(path)
+    classes, recalls = _read_recalls(path / RECALLS)
     return RunRecord(
         agent=content.pop("agent"),
         seed=content.pop("seed"),
@@ -117,6 +122,8 @@ def read_run(path: str | Path) -> RunRecord:
         failure=_read_failure(path),
         steps=_read_columns(path / STEPS, STEP_COLUMNS),
         timings=_read_columns(path / TIMINGS, TIMING_COLUMNS),
+        classes=classes,
+        recalls=recalls,
     )
 
 
@@ -171,17 +178,37 @@ def _read_failure(path: Path) -> str | None:
 
 
 def _read_columns(file: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
+    header, values = _read_numbers(file)
+    if header and header != columns:
+        raise _unreadable(file, f"columns {list(columns)}", f"other columns: {list(header)}")
+    return dict(zip(columns, values.reshape(-1, len(columns)).T, strict=True))
+
+
+def _read_recalls(file: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """Returns the class ids and the recalls, (rows, classes)."""
+    header, values = _read_numbers(file)
+    if header and not (header[0] == "step" and all(name.isdecimal() for name in header[1:])):
+        raise _unreadable(file, "columns step and class ids", f"other columns: {list(header)}")
+    classes = tuple(int(name) for name in header[1:])
+    return classes, values.reshape(-1, len(classes) + 1)[:, 1:]
+
+
+def _read_numbers(file: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Returns the header and the rows of a CSV file of numbers; empty if there is none."""
     try:
         text = file.read_text(encoding="utf-8") if file.exists() else ""
         # A last line that was cut short, by however little, lacks its newline and is no record.
         lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-        header, *rows = list(csv.reader(lines)) or [list(columns)]
-        if tuple(header) != columns or any(len(row) != len(columns) for row in rows):
-            raise ValueError(f"other columns: {header}")
+        header, *rows = list(csv.reader(lines)) or [[]]
+        if any(len(row) != len(header) for row in rows):
+            raise ValueError("rows of other lengths than the header")
         values = np.array([[float(cell or "nan") for cell in row] for row in rows], np.float64)
     except (ValueError, csv.Error) as error:
-        raise ValueError(
-            f"{file}: expected columns {list(columns)} of numbers, got a file that fails: {error}; "
-            f"move the run's folder away and it is run again"
-        ) from None
-    return dict(zip(columns, values.reshape(-1, len(columns)).T, strict=True))
+        raise _unreadable(file, "columns of numbers", f"a file that fails: {error}") from None
+    return tuple(header), values
+
+
+def _unreadable(file: Path, expected: str, got: str) -> ValueError:
+    return ValueError(
+        f"{file}: expected {expected}, got {got}; move the run's folder away and it is run again"
+    )

@@ -24,3 +24,8 @@ def generator(root: int, step: int, purpose: str) -> np.random.Generator:
 def device_seed(root: int, step: int, purpose: str) -> np.ndarray:
     """Returns the (2,) int32 seed for `tf.random.stateless_*` of one purpose at one step."""
     return generator(root, step, purpose).integers(2**31 - 1, size=2, dtype=np.int32)
+
+
+def draw_root(np_random: np.random.Generator) -> int:
+    """Returns the root of an environment's next episode, from Gymnasium's generator."""
+    return int(np_random.integers(2**62))

@@ -8,6 +8,7 @@ import gymnasium as gym
 import keras
 import numpy as np
 
+from emoc_tf import streams
 from emoc_tf.checkpoint import Checkpoint
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import ImageData
@@ -155,7 +156,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
                 checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint.read(checkpoint)
             )
             return self.restore(found, exact=not allow_mixed)
-        root = int(self.np_random.integers(2**62))
+        root = streams.draw_root(self.np_random)
         self._outcomes, self._queried_set = [], None
         self._outcomes = [self.exploration.reset(root, pretrained_path, allow_mixed)]
         self._over = self.exploration.finished

@@ -12,13 +12,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
+from emoc_tf import mosaic
 from emoc_tf.evaluation import StepOutcome
 from emoc_tf.exploration import Exploration
 
 # Pixels; even numbers, as video codecs want them.
 WIDTH, HEIGHT = 1280, 720
-# Images a mosaic shows at most; of larger sets, the first ones.
-MOSAIC = 64
 _KNOWN, _FOUND, _WAITING = "#0072B2", "#D55E00", "#BBBBBB"
 
 
@@ -65,7 +64,7 @@ class Frame:
         if queried_set is not None:
             labels = [classes[column] for column in state.pool.labels[queried_set]]
         else:
-            count = min(episode.num_initial, MOSAIC)
+            count = min(episode.num_initial, mosaic.MOST)
             shown = np.linspace(0, episode.num_initial - 1, count).astype(int)
         return cls(
             images=episode.raw_images[shown],
@@ -151,27 +150,7 @@ def compose(frame: Frame) -> Figure:
 
 
 def _mosaic(axes: Axes, frame: Frame) -> None:
-    images = frame.images[:MOSAIC]
-    if images.dtype != np.uint8:
-        low, high = images.min(), images.max()
-        images = (images - low) / max(high - low, np.finfo(np.float32).tiny)
-    if images.shape[-1] == 2:  # shown by the first channel, like grey
-        images = images[..., :1]
-    images = images[..., :3]
-    # Square or somewhat wider, with the fewest empty fields.
-    root = np.sqrt(len(images))
-    widths = range(int(np.ceil(root)), int(np.ceil(1.3 * root)) + 1)
-    columns = min(widths, key=lambda width: -len(images) % width)
-    height, width = images.shape[1:3]
-    gap = max(1, round(0.06 * max(height, width)))
-    rows = -(-len(images) // columns)
-    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, images.shape[-1])
-    white = 255 if images.dtype == np.uint8 else 1
-    canvas = np.full(shape, white, images.dtype)
-    for i, image in enumerate(images):
-        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
-        canvas[top : top + height, left : left + width] = image
-    axes.imshow(canvas, cmap="gray", vmin=0, vmax=white, interpolation="nearest")
+    axes.imshow(mosaic.mosaic(frame.images), interpolation="nearest")
     axes.set_axis_off()
     axes.set_anchor("NW")
     title, size = _fitted(frame.title + frame.news, 0.47 * WIDTH * 72 / 100, 16)

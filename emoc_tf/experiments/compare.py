@@ -1,4 +1,4 @@
-"""Compares query policies: runs each with each seed, then draws the figure and the table.
+"""Compares query policies: runs each with each seed, then makes figures, tables and a page.
 
 The runs of a seed are paired: all policies share classes, images and pretrained weights. The same
 command goes on where it was stopped, however it was stopped; several may share a folder.
@@ -12,8 +12,9 @@ from absl import flags
 from rich.console import Console
 
 from emoc_tf import agents
-from emoc_tf.experiments import report, runner, settings
+from emoc_tf.experiments import runner, settings
 from emoc_tf.experiments.binary import run_binary
+from emoc_tf.experiments.reporting import write_report
 from emoc_tf.experiments.single_run import Grid
 
 AGENTS = flags.DEFINE_list(
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> None:
     failures = runner.run_grid(grid, AGENTS.value, seeds, console, WORKERS.value)
     if len(failures) < len(AGENTS.value) * len(seeds):
         try:
-            report.write_report(OUTPUT_DIR.value, console)
+            write_report(OUTPUT_DIR.value, console, data_dir=config.data_dir)
         except (ValueError, OSError) as error:
             if not failures:
                 raise

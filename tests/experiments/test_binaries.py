@@ -55,7 +55,7 @@ def test_compare_leaves_records_figure_and_table(grid):
         for seed in (0, 1)
         for name in ("config.json", "recalls.csv", "steps.csv")
     ]
-    for name in ("curves.png", "curves.svg", "table.csv"):
+    for name in ("curves.png", "curves.svg", "table.csv", "differences.csv", "report.html"):
         assert (folder / name).stat().st_size > 100
     assert "random  seed 1  step 2/2  accuracy 0." in result.stdout
     assert "4 runs into" in result.stdout
@@ -169,12 +169,15 @@ def test_workers_end_with_the_process_that_started_them(start, tmp_path, number)
 
 def test_report_needs_the_run_folders_alone(grid, tmp_path):
     folder, _ = grid
-    for file in ("curves.png", "table.csv"):
+    for file in ("curves.png", "table.csv", "report.html"):
         (folder / file).unlink()
-    result = run("report", folder)
+    result = run("report", folder, "--latex", "--baselines=emoc:references=8", "--accuracy=0.2")
     assert result.returncode == 0, result.stderr
-    assert (folder / "curves.png").exists()
-    assert (folder / "table.csv").exists()
+    for file in ("curves.png", "table.csv", "report.html", "table.tex"):
+        assert (folder / file).exists()
+    assert "difference" in result.stdout
+    assert "to accuracy 0.200" in (folder / "report.html").read_text()
+    assert "difference to emoc:references=8" in (folder / "table.tex").read_text()
     nothing = run("report", tmp_path)
     assert nothing.returncode == 1
     assert "error: output_dir: expected run folders" in nothing.stderr
@@ -226,8 +229,9 @@ def test_an_output_that_is_no_folder_is_refused_before_any_work(tmp_path):
     assert result.stderr.startswith("error: output_dir: expected a folder that can be written")
 
 
-@pytest.mark.parametrize("console_script", [False, True])
-@pytest.mark.parametrize("binary", ["explore", "compare", "report"])
+@pytest.mark.parametrize(
+    ("binary", "console_script"), [("explore", False), ("compare", True), ("report", True)]
+)
 def test_help_reads_well(binary, console_script):
     if console_script:
         script = str(pathlib.Path(sys.executable).parent / f"emoc-{binary}")

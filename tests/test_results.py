@@ -3,38 +3,11 @@ import json
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from emoc_tf import ExplorationConfig, environment, plots, statistics
-from emoc_tf.evaluation import StepOutcome
-from emoc_tf.experiments import report
-from emoc_tf.results import (
-    check_output_dir,
-    make_output_dir,
-    read_run,
-    read_runs,
-)
+from emoc_tf import environment
+from emoc_tf.results import check_output_dir, make_output_dir, read_run, read_runs
 from emoc_tf.run_folder import RunFolder
-
-CONFIG = ExplorationConfig(data_dir="not recorded", max_steps=2)
-
-
-def outcome(step, accuracy=0.5, discovered=0):
-    first = step == 0
-    return StepOutcome(
-        step, 40 + 5 * step, accuracy, 0.75, 0.1, discovered, None if first else 3,
-        None if first else 7, np.array([1.0, 1 / 3]),
-    )  # fmt: skip
-
-
-def write(path, agent="random", seed=0, config=CONFIG, accuracies=(0.4, 0.5, 0.7), rows=3):
-    folder = RunFolder(path, agent, seed, config)
-    folder.claim()
-    folder.start((4, 2))
-    for step in range(rows):
-        timings = {"selection_seconds": 0.5 * step, "training_seconds": 2.0, "step_seconds": 3.0}
-        folder.write_step(outcome(step, accuracies[step], step), 0.1 * step or None, timings)
-    return folder
+from tests.records import CONFIG, write
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -50,6 +23,8 @@ def test_what_is_written_is_read_back(tmp_path):
         rows = list(csv.reader(file))
     assert rows[0] == ["step", "4", "2"]
     assert [float(cell) for cell in rows[1]] == [0, 1, 1 / 3]
+    assert run.classes == (4, 2)
+    np.testing.assert_array_equal(run.recalls, [[1, 1 / 3]] * 3)
     content = json.loads((folder.path / "config.json").read_text())
     assert {"versions", "commit", "cpu", "intra_op_threads"} <= set(content)
     assert "not recorded" not in (folder.path / "config.json").read_text()
@@ -117,6 +92,8 @@ def test_folders_with_other_files_are_refused(tmp_path):
         ),
         ("config.json", "[" * 100000, r"config.json: expected JSON, got a file that fails"),
         ("steps.csv", "\xff", r"steps.csv: expected columns"),
+        ("recalls.csv", "step,zebra\n0,0.5\n", "recalls.csv: expected columns step and class ids"),
+        ("steps.csv", "a,b\n1,2\n3\n", "steps.csv: expected columns of numbers, got a file that"),
         ("steps.csv", "a,b\n1,2\n", r"steps.csv: expected columns .*other columns: \['a', 'b'\]"),
     ],
 )
@@ -132,76 +109,9 @@ def test_huge_numbers_in_a_record_take_no_memory(tmp_path):
     assert not write(tmp_path, config=config).finished
 
 
-def test_broken_runs_are_left_out_of_the_report_and_named(tmp_path):
-    write(tmp_path, seed=0)
-    broken = write(tmp_path, seed=1)
-    (broken.path / "steps.csv").write_text("nonsense\n")
-    console = Console(record=True, width=300)
-    report.write_report(tmp_path, console)
-    assert f"Left out: {broken.path / 'steps.csv'}: expected columns" in console.export_text()
-    assert ",1," in (tmp_path / "table.csv").read_text()
-
-
 def test_no_runs(tmp_path):
     with pytest.raises(ValueError, match="output_dir: expected run folders"):
         read_runs(tmp_path)
-
-
-def test_areas_by_hand():
-    assert statistics.normalised_area(np.array([10, 20, 40]), np.array([0.0, 1.0, 1.0])) == (
-        pytest.approx((5 + 20) / 30)
-    )
-    assert statistics.normalised_area(np.array([5, 6]), np.array([0.3, 0.3])) == pytest.approx(0.3)
-
-
-def test_summaries_by_hand(tmp_path):
-    write(tmp_path, "random", 0, accuracies=(0.4, 0.5, 0.7))
-    write(tmp_path, "random", 1, accuracies=(0.4, 0.6, 0.8))
-    write(tmp_path, "emoc", 0, accuracies=(0.4, 0.9, 0.9))
-    best, second = statistics.summarise(read_runs(tmp_path))
-    assert (best.agent, best.runs, second.agent, second.runs) == ("emoc", 1, "random", 2)
-    assert second.final_accuracy.mean == pytest.approx(0.75)
-    assert second.final_accuracy.standard_error == pytest.approx(0.05)
-    assert second.final_accuracy.text(2) == "0.75±0.05"
-    assert best.final_accuracy.text(2) == "0.90"
-    assert second.accuracy_area.mean == pytest.approx((0.525 + 0.6) / 2)
-    assert best.discovery_area.mean == pytest.approx(1.0)
-    assert best.final_discovered.mean == 2
-    assert best.selection_seconds.mean == pytest.approx(0.75)  # row 0 is no selection
-    assert best.update_seconds.mean == pytest.approx(2.0)
-
-
-def test_figures_show_every_policy(tmp_path):
-    for agent in ("random", "emoc", "emoc:output=softmax"):
-        for seed in (0, 1):
-            write(tmp_path, agent, seed, accuracies=(0.4, 0.5 + 0.1 * seed, 0.7))
-    figure = plots.learning_curves(read_runs(tmp_path))
-    left, right = figure.axes
-    labels = [line.get_label() for line in left.lines]
-    assert labels == ["random", "emoc", "emoc:output=softmax"]
-    np.testing.assert_allclose(left.lines[0].get_ydata(), [0.4, 0.55, 0.7])
-    np.testing.assert_allclose(right.lines[0].get_ydata(), [0, 1, 2])
-    np.testing.assert_array_equal(left.lines[0].get_xdata(), [40, 45, 50])
-    band = left.collections[0].get_paths()[0].vertices
-    assert band[:, 1].max() == pytest.approx(0.7)
-    assert {0.5, 0.6} <= set(np.round(band[band[:, 0] == 45][:, 1], 9))
-    styles = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in left.lines}
-    assert len(styles) == 3
-    first = plots.save(figure, tmp_path / "curves")
-    again = plots.save(plots.learning_curves(read_runs(tmp_path)), tmp_path / "again")
-    for one, other in zip(first, again, strict=True):
-        assert one.read_bytes() == other.read_bytes()
-    assert [path.suffix for path in first] == [".png", ".svg"]
-    assert all(path.stat().st_size > 5000 for path in first)
-
-
-def test_many_variants_stay_apart(tmp_path):
-    for number in range(12):
-        write(tmp_path, f"emoc:references={number + 1}")
-    lines = plots.learning_curves(read_runs(tmp_path)).axes[0].lines
-    assert (
-        len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == 12
-    )
 
 
 def test_the_environment_is_told():

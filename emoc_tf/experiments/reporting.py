@@ -1,0 +1,77 @@
+"""Writes everything that is made of a comparison's run folders: figures, tables, a page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from emoc_tf import checkpoint, plots, statistics
+from emoc_tf.experiments import page, tables
+from emoc_tf.experiments.findings import CURVES, Findings, gather
+
+PAGE = "report.html"
+
+
+def write_report(
+    output_dir: str | Path,
+    console: Console,
+    *,
+    data_dir: str | None = None,
+    baselines: Sequence[str] = (),
+    accuracy: float | None = None,
+    latex: bool = False,
+) -> None:
+    """Writes figures, tables and page of the finished runs in a folder, and prints the tables.
+
+    Args:
+        output_dir: The folder of a comparison; files are written into it.
+        console: Where tables and notes are printed.
+        data_dir: Where the data set lies, for the page's class names and images.
+        baselines: See `findings.gather`.
+        accuracy: See `findings.gather`.
+        latex: Whether to write table.tex too.
+
+    Raises:
+        ValueError: There is no finished run, the runs have different configurations, or there is
+            no such baseline.
+    """
+    findings = gather(output_dir, baselines, accuracy)
+    for note in findings.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    console.print(tables.summary_table(findings.summaries))
+    for baseline in findings.baselines:
+        if findings.differences[baseline, "accuracy_area"]:
+            console.print(tables.difference_table(findings, baseline))
+    console.print(tables.legend(findings))
+    folder, written = findings.output_dir, []
+    for name, figure in _figures(findings).items():
+        written += plots.save(figure, folder / name)
+    texts = {
+        "table.csv": tables.summary_csv(findings.summaries),
+        "differences.csv": tables.difference_csv(findings),
+        PAGE: page.write(findings, data_dir),
+    }
+    if latex:
+        texts["table.tex"] = tables.latex(findings)
+    for name, text in texts.items():
+        checkpoint.write_text(folder / name, text)
+        written.append(folder / name)
+    names = ", ".join(path.name for path in written)
+    console.print(f"Written into {folder}: {names}", soft_wrap=True, highlight=False)
+
+
+def _figures(findings: Findings) -> dict[str, Figure]:
+    runs = findings.finished
+    figures = {
+        "curves": plots.learning_curves(runs),
+        "seconds": plots.panel(lambda axes: plots.seconds(axes, runs), 7.0, 3.6),
+    }
+    for baseline in findings.baselines:
+        if findings.differences[baseline, "accuracy_area"]:
+            name = f"difference_to_{baseline.replace('/', '%2F')}"
+            figures[name] = plots.difference_curves(runs, baseline)
+    figures["penalties"] = plots.penalty_figure(
+        [statistics.penalties(runs, column) for column in CURVES]
+    )
+    return figures

@@ -1,0 +1,154 @@
+"""The findings of a comparison as tables: for the console, as CSV and as LaTeX."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from emoc_tf.experiments.findings import Findings
+from emoc_tf.statistics import MIN_PAIRS, PairedDifference, PolicySummary
+
+# Attribute of `PolicySummary`, heading, digits, whether its standard error is printed too.
+COLUMNS = (
+    ("final_accuracy", "final\naccuracy", 3, True),
+    ("accuracy_area", "accuracy\narea", 3, True),
+    ("final_discovered", "classes\nfound", 1, True),
+    ("discovery_area", "classes\narea", 2, True),
+    ("selection_seconds", "s per\nchoice", 2, False),
+    ("update_seconds", "s per\nupdate", 2, False),
+)
+# Measures whose differences are printed, with their digits.
+COMPARED = {"accuracy_area": 3, "discovery_area": 2}
+
+
+def number(value: float, digits: int, signed: bool = False) -> str:
+    """Returns a number with a real minus sign, `–` for NaN; what rounds to 0 has no sign."""
+    if np.isnan(value):
+        return "–"
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def difference(row: PairedDifference, digits: int) -> str:
+    """Returns `mean [low, high]`, or the mean alone where there are too few pairs."""
+    text = number(row.mean, digits, signed=True)
+    if np.isnan(row.low):
+        return text
+    ends = (number(end, digits, signed=True) for end in (row.low, row.high))
+    return f"{text} [{', '.join(ends)}]"
+
+
+def p_value(p: float) -> str:
+    """Returns a p-value with two digits that count, such as 0.31, 0.023 or 0.0039."""
+    return f"{p:.2f}" if p >= 0.1 else f"{p:.2g}"
+
+
+def summary_table(summaries: Sequence[PolicySummary]) -> Table:
+    """Returns the table to print; it fits 80 characters where the policies' names are short."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("\npolicy", overflow="fold", min_width=13)
+    table.add_column("\nruns", justify="right")
+    for _, heading, _, _ in COLUMNS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in summaries:
+        cells = [getattr(row, name).text(digits, error) for name, _, digits, error in COLUMNS]
+        table.add_row(row.agent, str(row.runs), *cells)
+    return table
+
+
+def difference_table(findings: Findings, baseline: str) -> Table:
+    """Returns the paired differences to one policy, to print."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(f"difference\nto {baseline}", overflow="fold", min_width=13)
+    table.add_column("\npairs", justify="right")
+    for heading in ("accuracy area", "classes area"):
+        table.add_column(f"\n{heading}", justify="right", no_wrap=True)
+        table.add_column("Holm's\np", justify="right", no_wrap=True)
+    columns = [findings.differences[baseline, measure] for measure in COMPARED]
+    others = {row.agent: row for row in columns[1]}
+    for row in columns[0]:
+        pair = zip((row, others[row.agent]), COMPARED.values(), strict=True)
+        cells = [c for r, digits in pair for c in (difference(r, digits), p_value(r.p_corrected))]
+        table.add_row(row.agent, str(row.pairs), *cells)
+    return table
+
+
+def legend(findings: Findings) -> str:
+    """Returns what the tables' numbers are, and how much their pairs can show."""
+    pairs = [row.pairs for rows in findings.differences.values() for row in rows]
+    text = "Mean ± standard error over runs; areas are means along the curve."
+    if not pairs:
+        return text
+    if max(pairs) >= MIN_PAIRS:
+        text += " Differences: mean [95% interval]; p of Wilcoxon's test, corrected by Holm."
+    if max(pairs) < 6:
+        text += (
+            f" With {max(pairs)} pair{'s' * (max(pairs) > 1)} no difference can be significant at "
+            f"0.05: it takes 6."
+        )
+    return text
+
+
+def summary_csv(summaries: Sequence[PolicySummary]) -> str:
+    """Returns all summaries with standard errors."""
+    names = [name for name, *_ in COLUMNS]
+    header = ["agent", "runs", *(f"{n}{s}" for n in names for s in ("", "_standard_error"))]
+    rows = []
+    for row in summaries:
+        estimates = [getattr(row, name) for name in names]
+        values = [value for e in estimates for value in (e.mean, e.standard_error)]
+        rows.append([row.agent, row.runs, *values])
+    return _csv(header, rows)
+
+
+def difference_csv(findings: Findings) -> str:
+    """Returns all paired differences of all measures."""
+    header = ["measure", "agent", "baseline", "pairs", "mean", "low", "high", "p", "p_corrected"]
+    rows = [
+        [getattr(row, name) for name in header]
+        for rows in findings.differences.values()
+        for row in rows
+    ]
+    return _csv(header, [[f"{c:.6g}" if isinstance(c, float) else c for c in row] for row in rows])
+
+
+def _csv(header: Sequence[str], rows: Sequence[Sequence]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def latex(findings: Findings) -> str:
+    """Returns the summary and the differences to the first baseline as a `booktabs` table."""
+    baseline = findings.baselines[0]
+    tested = {row.agent: row for row in findings.differences[baseline, "accuracy_area"]}
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{tabular}{lrcccccc}",
+        r"\toprule",
+        r"policy & runs & final accuracy & mean accuracy & classes found & mean classes & "
+        rf"difference to {_escaped(baseline)} & $p$ \\",
+        r"\midrule",
+    ]
+    for row in findings.summaries:
+        cells = [_escaped(row.agent), str(row.runs)]
+        for name, _, digits, _ in COLUMNS[:4]:
+            cells.append("$" + getattr(row, name).text(digits).replace("±", r" \pm ") + "$")
+        found = tested.get(row.agent)
+        if found is None:
+            cells += ["", ""]
+        else:
+            cells += [f"${difference(found, 3)}$".replace("−", "-"), p_value(found.p_corrected)]
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{c}" if c in "&%$#_{}" else c for c in text)

@@ -1,0 +1,217 @@
+import csv
+import html.parser
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from emoc_tf.experiments import reporting, tables
+from emoc_tf.experiments.findings import gather
+from tests.records import CONFIG, write
+
+
+def report(folder, **settings):
+    """Returns what is printed and the page."""
+    console = Console(record=True, width=300)
+    reporting.write_report(folder, console, **settings)
+    return console.export_text(), (folder / reporting.PAGE).read_text()
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """Six seeds of three policies; emoc is ahead in every one."""
+    folder = tmp_path_factory.mktemp("grid")
+    rng = np.random.default_rng(0)
+    for seed in range(6):
+        level = rng.normal(0.5, 0.1)
+        for agent, ahead in (("random", 0.0), ("emoc", 0.1), ("a&b", -0.1)):
+            curve = level + np.array([0, ahead, ahead]) + rng.normal(0, 0.001, 3)
+            write(folder, agent, seed, accuracies=curve)
+    return folder, *report(folder, latex=True)
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects tags that are open at the end, what is loaded, and table rows."""
+
+    VOID = ("meta", "img", "br", "line", "link", "input", "hr")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.loaded, self.rows, self.ids = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        for name, value in attributes:
+            if name in ("src", "href", "xlink:href", "srcset"):
+                self.loaded.append(value)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        if self.open and self.open[-1] in ("td", "th") and self.rows:
+            self.rows[-1].append(text)
+
+
+def test_the_page_is_whole_and_needs_no_network(grid):
+    _, _, page = grid
+    reader = Reader(page)
+    assert reader.open == []
+    assert all(re.match(r"#|data:image/", target) for target in reader.loaded), reader.loaded
+    assert "@import" not in page
+    assert "url(http" not in page
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+    for heading in (
+        "Results", "Learning and discovery", "Difference to random", "Difference to emoc",
+        "Who beats whom", "Labels needed", "Which classes, and when",
+        "The first sets that each policy chose", "Where the time goes", "What was run",
+    ):  # fmt: skip
+        assert f"<h2>{heading}</h2>" in page
+    assert "<a&b" not in page
+    assert "a&amp;b" in page
+
+
+def test_the_page_shows_the_numbers(grid):
+    folder, _, page = grid
+    rows = [row for row in Reader(page).rows if row]
+    findings = gather(folder)
+    best = findings.summaries[0]
+    cell = best.final_accuracy.text(3).replace("±", " ± ")
+    assert ["emoc", "6", cell] in [row[:3] for row in rows]
+    tested = findings.differences["random", "accuracy_area"][0]
+    assert tested.agent == "emoc"
+    assert tested.p_corrected == pytest.approx(4 / 64)
+    cells = [tables.difference(tested, 3), tables.p_value(tested.p_corrected)]
+    assert ["emoc", "6", *cells] in [row[:4] for row in rows]
+    assert ["dataset", "digits"] in rows
+    assert any(row[0] == "version of tensorflow" for row in rows)
+
+
+def test_all_differences_are_in_a_table_of_their_own(grid):
+    folder, _, _ = grid
+    with open(folder / "differences.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 4 * 2  # baselines, measures, other policies
+    row = next(
+        r for r in rows
+        if (r["agent"], r["baseline"], r["measure"]) == ("emoc", "random", "final_accuracy")
+    )  # fmt: skip
+    assert float(row["low"]) < 0.1 < float(row["high"])
+    assert float(row["p"]) == pytest.approx(2 / 64)
+
+
+def test_the_console_shows_tables_and_what_pairs_can_show(grid):
+    _, printed, _ = grid
+    assert "difference" in printed
+    assert re.search(r"emoc +6 +\+0\.075 \[\+0\.07\d, \+0\.07\d\] +0\.062", printed)
+    assert "corrected by Holm" in printed
+    assert "no difference can be significant" not in printed
+
+
+def test_latex(grid):
+    folder, _, _ = grid
+    text = (folder / "table.tex").read_text()
+    lines = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.count("&") - line.count(r"\&") for line in lines} == {7}
+    assert r"a\&b" in text
+    assert r" \pm " in text
+    assert "$+0.075 [" in text
+
+
+def test_half_finished_grids_say_so(tmp_path):
+    write(tmp_path, "random", 0)
+    write(tmp_path, "random", 1)
+    write(tmp_path, "emoc", 0, rows=2)
+    printed, page = report(tmp_path)
+    for sentence in ("1 of 3 runs are unfinished: left out", "Not begun, though", "emoc/1"):
+        assert sentence in printed
+        assert sentence in page
+    assert "Half-finished: 2 finished" in page
+    assert "emoc/0: 1 steps done" in page
+    assert gather(tmp_path).baselines == ("random",)
+    assert "With" not in printed  # no pairs at all
+    write(tmp_path, "emoc", 0)
+    printed, _ = report(tmp_path)
+    assert "With 1 pair no difference can be significant at 0.05: it takes 6." in printed
+
+
+def test_broken_and_failed_runs_are_named(tmp_path):
+    write(tmp_path, seed=0)
+    broken = write(tmp_path, seed=1)
+    (broken.path / "steps.csv").write_text("nonsense\n")
+    write(tmp_path, seed=2, rows=1).fail(RuntimeError("no more coffee"))
+    printed, page = report(tmp_path)
+    assert f"Left out: {broken.path / 'steps.csv'}: expected columns" in printed
+    assert "random/2 failed: RuntimeError: no more coffee" in printed
+    assert "no more coffee" in page
+    assert ",1," in (tmp_path / "table.csv").read_text()
+
+
+def test_a_lone_policy_and_policies_of_ones_own(tmp_path):
+    write(tmp_path, "entropy", 0)
+    _, page = report(tmp_path)
+    assert "Difference to entropy" in page
+    write(tmp_path, "best/of", 0, accuracies=(0.4, 0.9, 0.9))
+    report(tmp_path)
+    assert gather(tmp_path).baselines == ("entropy",)  # the lowest
+    report(tmp_path, baselines=["best/of"])
+    assert (tmp_path / "difference_to_best%2Fof.png").exists()
+
+
+def test_records_without_recalls_or_data_are_enough(tmp_path):
+    config = CONFIG.replace(dataset="cifar10")
+    folder = write(tmp_path, "random", 0, config)
+    (folder.path / "recalls.csv").unlink()
+    _, page = report(tmp_path, data_dir=str(tmp_path / "nowhere"))
+    assert "Which classes" not in page
+    assert "Not shown: dataset &#39;cifar10&#39; is not prepared" in page
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"baselines": ["best"]}, "baselines: expected some of .*, got 'best'"),
+    ],
+)
+def test_bad_settings(tmp_path, settings, message):
+    write(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        report(tmp_path, **settings)
+
+
+def test_without_a_finished_run_there_is_no_report(tmp_path):
+    with pytest.raises(ValueError, match="output_dir: expected run folders"):
+        report(tmp_path)
+    write(tmp_path, rows=1).fail(RuntimeError("no more coffee"))
+    with pytest.raises(ValueError, match=r"expected a finished run in .*no more coffee"):
+        report(tmp_path)
+
+
+def test_labels_to_targets(tmp_path):
+    config = CONFIG.replace(novel_classes=2)
+    for seed, last in enumerate((0.6, 0.7, 0.8)):
+        found = (0, 1, 2) if seed else (0, 1, 1)
+        write(tmp_path, "random", seed, config, accuracies=(0.4, 0.5, last), discovered=found)
+    by_accuracy, by_class = gather(tmp_path, accuracy=0.7).reach
+    assert (by_accuracy.target, by_accuracy.reached, by_accuracy.median) == (0.7, 2, 50)
+    assert (by_class.target, by_class.reached, by_class.median) == (2, 2, 50)
+    assert gather(tmp_path).reach[0].target == pytest.approx(0.7)  # random's mean final accuracy
+    never = gather(tmp_path, accuracy=0.75).reach[0]
+    assert (never.reached, never.median) == (1, np.inf)
+
+
+def test_numbers_as_text():
+    assert tables.number(-0.0304, 3) == "−0.030"
+    assert tables.number(-0.0001, 3, signed=True) == "0.000"
+    assert tables.number(0.5, 2, signed=True) == "+0.50"
+    assert tables.number(float("nan"), 2) == "–"
+    assert [tables.p_value(p) for p in (1, 0.314, 0.0234, 0.00390625)] == [
+        "1.00", "0.31", "0.023", "0.0039",
+    ]  # fmt: skip

@@ -1,0 +1,112 @@
+import re
+
+import numpy as np
+import pytest
+
+from emoc_tf import plots, statistics
+from emoc_tf.results import read_runs
+from tests.records import write
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for agent, gain in (("random", 0.0), ("emoc", 0.1), ("emoc:output=softmax", 0.2)):
+        for seed in (0, 1):
+            write(tmp_path, agent, seed, accuracies=(0.4, 0.5 + 0.1 * seed + gain, 0.7))
+    return read_runs(tmp_path)
+
+
+def test_figures_show_every_policy(runs, tmp_path):
+    figure = plots.learning_curves(runs)
+    left, right = figure.axes
+    labels = [line.get_label() for line in left.lines]
+    assert labels == ["random", "emoc", "emoc:output=softmax"]
+    np.testing.assert_allclose(left.lines[0].get_ydata(), [0.4, 0.55, 0.7])
+    np.testing.assert_allclose(right.lines[0].get_ydata(), [0, 1, 2])
+    np.testing.assert_array_equal(left.lines[0].get_xdata(), [40, 45, 50])
+    band = left.collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx(0.7)
+    assert {0.5, 0.6} <= set(np.round(band[band[:, 0] == 45][:, 1], 9))
+    styles = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in left.lines}
+    assert len(styles) == 3
+    assert figure.legends[0].get_title().get_text() == (
+        "mean and standard error of 2 initialisations"
+    )
+    first = plots.save(figure, tmp_path / "curves")
+    again = plots.save(plots.learning_curves(runs), tmp_path / "again")
+    for one, other in zip(first, again, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert [path.suffix for path in first] == [".png", ".svg"]
+    assert all(path.stat().st_size > 5000 for path in first)
+
+
+def test_many_variants_stay_apart(tmp_path):
+    for number in range(12):
+        write(tmp_path, f"emoc:references={number + 1}")
+    lines = plots.learning_curves(read_runs(tmp_path)).axes[0].lines
+    assert (
+        len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == 12
+    )
+
+
+def test_differences_are_paired(runs, tmp_path):
+    write(tmp_path, "emoc", 2, accuracies=(0, 0, 0))  # a seed that random does not have
+    figure = plots.difference_curves(read_runs(tmp_path), "random")
+    zero, emoc, _ = figure.axes[0].lines
+    np.testing.assert_allclose(zero.get_ydata(), 0)
+    np.testing.assert_allclose(emoc.get_ydata(), [0, 0.1, 0], atol=1e-12)
+    assert not figure.axes[0].collections  # no interval of two pairs
+    title = figure.legends[0].get_title().get_text()
+    assert title == "mean paired difference over 2 initialisations"
+
+
+def test_differences_have_intervals_from_five_pairs_on(tmp_path):
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(0.5, 0.1, (5, 3)) for name in ("random", "emoc")}
+    for name, curves in values.items():
+        for seed, curve in enumerate(curves):
+            write(tmp_path, name, seed, accuracies=curve)
+    figure = plots.difference_curves(read_runs(tmp_path), "random")
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    last = values["emoc"][:, 2] - values["random"][:, 2]
+    found = sorted(set(band[band[:, 0] == 50][:, 1]))
+    np.testing.assert_allclose(found, statistics.interval(last, 1999))
+    assert "5 initialisations, with 95% intervals" in figure.legends[0].get_title().get_text()
+
+
+def test_penalty_matrices_are_written_out(runs):
+    agents, matrix = statistics.penalties(runs, "test_accuracy")
+    axes = plots.panel(lambda axes: plots.penalty_matrix(axes, agents, matrix)).axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    assert len(texts) == 12
+    assert texts[0] == texts[4] == texts[8] == "–"
+    # The same spread at step 1 and none of them ahead at step 2.
+    assert texts[9:] == ["0.00", "0.25", "0.50"]
+
+
+def test_a_raster_shows_recalls_and_queries(runs):
+    axes = plots.panel(lambda axes: plots.class_raster(axes, runs[0], ["four", "two"])).axes[0]
+    np.testing.assert_allclose(axes.images[0].get_array()[..., 3], [[1] * 3, [1 / 3] * 3])
+    dots = axes.lines[0]
+    np.testing.assert_array_equal(dots.get_xdata(), [1, 2])
+    np.testing.assert_array_equal(dots.get_ydata(), [0, 0])  # class 4 both times
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["four", "two"]
+
+
+def test_seconds_are_medians_side_by_side(runs):
+    runs[0].timings["training_seconds"][2] = 1e6  # a night's sleep
+    axes = plots.panel(lambda axes: plots.seconds(axes, runs)).axes[0]
+    widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axes.containers}
+    assert widths["training"] == [2, 2, 2]
+    assert widths["choosing"] == [0.75] * 3
+    lefts = [bar.get_x() for bar in axes.containers[1]]
+    assert lefts == [0.75] * 3
+
+
+def test_themed_pictures_have_no_black_or_white_of_their_own(runs):
+    text = plots.themed_svg(plots.panel(lambda axes: plots.curves(axes, runs, "test_accuracy")))
+    assert text.startswith("<svg")
+    assert not re.search(r"#000000|#ffffff|: black|: white", text)
+    assert "currentColor" in text
+    assert "var(--page)" in text
+    assert "#D55E00".lower() in text

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from emoc_tf import ExplorationConfig, agents, data, replay
+from emoc_tf.envs import ActiveExplorationEnv
+from emoc_tf.results import read_run
+from emoc_tf.run_folder import RunFolder
+
+CONFIG = ExplorationConfig(
+    known_classes=3, novel_classes=3, pool_per_class=8, num_candidate_sets=9, set_size=4,
+    pretrain_iterations=2, update_iterations=2, max_steps=4,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", ["single_class", "uniform"])
+def test_the_sets_of_a_run_are_drawn_again_without_its_model(tmp_path, sampler):
+    config = CONFIG.replace(sampler=sampler)
+    env, agent = ActiveExplorationEnv(config), agents.make("random", seed=5)
+    observation, _ = env.reset(seed=5)
+    folder = RunFolder(tmp_path, "random", 5, config)
+    folder.claim()
+    folder.start(env.exploration.episode.classes)
+    folder.write_step(env.outcome, None, {})
+    queried = []
+    while not env.over:
+        action = agent.act(observation, env.state)
+        queried.append(env.state.candidates[action])
+        observation, *_ = env.step(action)
+        folder.write_step(env.outcome, 0.0, {})
+    episode, sets = replay.queried_sets(read_run(folder.path), data.load("digits"))
+    np.testing.assert_array_equal(sets, queried)
+    np.testing.assert_array_equal(episode.images, env.exploration.episode.images)
+    others = [
+        data.ImageData(part.images[part.labels > 0], part.labels[part.labels > 0], part.class_names)
+        for part in data.load("digits")
+    ]
+    with pytest.raises(ValueError, match=r"data: expected those of random/5.*, got others"):
+        replay.queried_sets(read_run(folder.path), others)
+
+
+def test_sets_that_depend_on_a_network_are_not_drawn_again(tmp_path):
+    folder = RunFolder(tmp_path, "random", 0, CONFIG.replace(sampler="cluster"))
+    folder.claim()
+    with pytest.raises(ValueError, match="sampler: expected one that looks at no features"):
+        replay.queried_sets(read_run(folder.path), data.load("digits"))
