@@ -61,6 +61,7 @@ setup(
         "console_scripts": [
             "emoc-explore=emoc_tf.experiments:run_explore",
             "emoc-compare=emoc_tf.experiments:run_compare",
+            "emoc-vary=emoc_tf.experiments:run_vary",
             "emoc-report=emoc_tf.experiments:run_report",
             "emoc-train-agent=emoc_tf.experiments:run_train_agent",
         ]

@@ -195,7 +195,7 @@ def learning_curves(runs: Sequence[RunRecord]) -> Figure:
     Args:
         runs: Finished runs of one configuration.
     """
-    title = f"mean and standard error of {_initialisations(runs)}"
+    title = f"mean and standard error of {initialisations(_counts(runs))}"
     return _pair(lambda axes, column: curves(axes, runs, column), title)
 
 
@@ -208,8 +208,8 @@ def difference_curves(runs: Sequence[RunRecord], baseline: str) -> Figure:
     """
     seeds = {run.seed for run in runs if run.agent == baseline}
     pairs = [run for run in runs if run.seed in seeds and run.agent != baseline]
-    title = f"mean paired difference over {_initialisations(pairs)}"
-    if min(map(len, by_agent(pairs).values()), default=0) >= MIN_PAIRS:
+    title = f"mean paired difference over {initialisations(_counts(pairs))}"
+    if min(_counts(pairs), default=0) >= MIN_PAIRS:
         title += ", with 95% intervals"
     return _pair(lambda axes, column: differences(axes, runs, baseline, column), title)
 
@@ -226,10 +226,15 @@ def penalty_figure(matrices: Sequence[tuple[list[str], np.ndarray]]) -> Figure:
     return figure
 
 
-def _initialisations(runs: Sequence[RunRecord]) -> str:
-    counts = sorted({len(group) for group in by_agent(runs).values()}) or [0]
-    text = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{text} initialisation{'s' * (counts[-1] > 1)}"
+def initialisations(counts: Sequence[int]) -> str:
+    """Returns in words how many seeds policies have."""
+    low, high = min(counts, default=0), max(counts, default=0)
+    text = str(low) if low == high else f"{low} to {high}"
+    return f"{text} initialisation{'s' * (high > 1)}"
+
+
+def _counts(runs: Sequence[RunRecord]) -> list[int]:
+    return [len(group) for group in by_agent(runs).values()]
 
 
 def _pair(draw: Callable[[Axes, str], None], title: str) -> Figure:

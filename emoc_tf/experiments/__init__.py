@@ -1,4 +1,4 @@
-"""Binaries: `explore` (one run), `compare`, `report` (figure, table), `train_agent` (a policy)."""
+"""Binaries: explore (one run), compare (policies), vary (a setting), report, train_agent."""
 
 import importlib
 import os
@@ -54,6 +54,11 @@ def run_explore() -> None:
 def run_compare() -> None:
     """Entry point of `emoc-compare`."""
     _run("compare")
+
+
+def run_vary() -> None:
+    """Entry point of `emoc-vary`."""
+    _run("vary")
 
 
 def run_report() -> None:

@@ -1,0 +1,158 @@
+"""Compares policies under several values of one setting, and draws what the setting does.
+
+Each value has a folder of its own, OUTPUT_DIR/SETTING=VALUE, as `compare` writes it. The same
+command goes on where it was stopped.
+
+Example: python -m emoc_tf.experiments.vary --setting=old_fraction --values=0.5,0.9 \
+    --agents=random,emoc --output_dir=out
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from emoc_tf import checkpoint, plots
+from emoc_tf.config import ExplorationConfig
+from emoc_tf.envs import ActiveExplorationEnv
+from emoc_tf.experiments import grid_flags, runner, settings, tables
+from emoc_tf.experiments.binary import run_binary
+from emoc_tf.experiments.findings import Findings, gather
+from emoc_tf.experiments.grid_flags import AGENTS, WORKERS
+from emoc_tf.experiments.single_run import Grid
+from emoc_tf.results import check_output_dir
+
+SETTING = flags.DEFINE_string(
+    "setting", None, "The setting to vary, such as sampler or old_fraction.", required=True
+)
+VALUES = flags.DEFINE_list("values", None, "Its values.", required=True)
+flags.adopt_module_key_flags(settings)
+flags.adopt_module_key_flags(grid_flags)
+
+_MEASURES = {"accuracy_area": "mean accuracy on the way", "discovery_area": "mean classes found"}
+
+
+def grids(grid: Grid, setting: str, texts: list[str]) -> dict[Any, Grid]:
+    """Returns a grid a value.
+
+    Args:
+        grid: The settings that stay.
+        setting: A field of `ExplorationConfig`.
+        texts: Its values as they are typed: JSON values, or else strings.
+
+    Raises:
+        ValueError: There is no such setting, or a value is given twice or out of range.
+    """
+    names = [field.name for field in dataclasses.fields(ExplorationConfig)]
+    if setting not in names:
+        raise ValueError(f"setting: expected one of {names}, got {setting!r}")
+    values = [_parsed(text) for text in texts]
+    if not values or len(set(values)) != len(values):
+        raise ValueError(f"values: expected distinct ones, at least one, got {texts}")
+    return {
+        value: dataclasses.replace(
+            grid,
+            config=grid.config.replace(**{setting: value}),
+            output_dir=Path(grid.output_dir) / f"{setting}={value}",
+        )
+        for value in values
+    }
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def draw(setting: str, findings: dict[Any, Findings]) -> Figure:
+    """Draws the mean accuracy and the mean number of classes of each policy at each value."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    agents = plots.ordered([agent for found in findings.values() for agent in found.agents])
+    for axes, (measure, label) in zip(figure.subplots(1, 2), _MEASURES.items(), strict=True):
+        for place, agent in enumerate(agents):
+            colour, marker, _ = plots.style(agent, agents)
+            points = [
+                (i + 0.12 * (place - (len(agents) - 1) / 2), getattr(row, measure))
+                for i, found in enumerate(findings.values())
+                for row in found.summaries
+                if row.agent == agent
+            ]
+            axes.errorbar(
+                [x for x, _ in points],
+                [estimate.mean for _, estimate in points],
+                [estimate.standard_error for _, estimate in points],
+                color=colour,
+                marker=marker,
+                linestyle="",
+                capsize=3,
+                label=agent,
+            )
+        axes.set_xticks(range(len(findings)), [str(value) for value in findings])
+        axes.set(xlabel=setting, ylabel=label, xlim=(-0.5, len(findings) - 0.5))
+        axes.grid(axis="y", alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    counts = sorted({row.runs for found in findings.values() for row in found.summaries})
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(agents),
+        frameon=False,
+        title=f"mean and standard error of {plots.initialisations(counts)}",
+        title_fontsize="small",
+    )
+    return figure
+
+
+def _csv(setting: str, findings: dict[Any, Findings]) -> str:
+    header, rows = [], []
+    for value, found in findings.items():
+        first, *others = tables.summary_csv(found.summaries).splitlines()
+        header = [f"{setting},{first}"]
+        rows += [f"{value},{line}" for line in others]
+    return "\n".join([*header, *rows, ""])
+
+
+def main(argv: list[str]) -> None:
+    """Runs a grid a value, prints a table of each and draws the figure."""
+    grid_flags.check_no_arguments(argv)
+    seeds, setting, console = grid_flags.seeds_from_flags(), SETTING.value, Console()
+    varied = grids(grid_flags.grid_from_flags(), setting, VALUES.value)
+    for grid in varied.values():  # before any of them runs
+        ActiveExplorationEnv(grid.config)
+        check_output_dir(grid.output_dir, grid.config)
+    problems = []
+    findings = {}
+    for value, grid in varied.items():
+        console.print(f"{setting}={value}", markup=False, highlight=False)
+        failures = runner.run_grid(grid, AGENTS.value, seeds, console, WORKERS.value)
+        if failures:
+            problems.append(runner.describe(grid, failures))
+        if len(failures) < len(AGENTS.value) * len(seeds):
+            findings[value] = gather(grid.output_dir)
+    for value, found in findings.items():
+        console.print(f"{setting}={value}", markup=False, highlight=False)
+        for note in found.notes:
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
+        console.print(tables.summary_table(found.summaries))
+        for baseline in found.baselines:
+            if found.differences[baseline, "accuracy_area"]:
+                console.print(tables.difference_table(found, baseline))
+    if findings:
+        folder = Path(grid_flags.OUTPUT_DIR.value)
+        written = plots.save(draw(setting, findings), folder / setting)
+        checkpoint.write_text(folder / f"{setting}.csv", _csv(setting, findings))
+        names = ", ".join(path.name for path in [*written, folder / f"{setting}.csv"])
+        console.print(f"Written into {folder}: {names}", soft_wrap=True, highlight=False)
+    if problems:
+        sys.exit("\n".join(problems))
+
+
+if __name__ == "__main__":
+    run_binary(main)
