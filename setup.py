@@ -62,6 +62,7 @@ setup(
             "emoc-explore=emoc_tf.experiments:run_explore",
             "emoc-compare=emoc_tf.experiments:run_compare",
             "emoc-vary=emoc_tf.experiments:run_vary",
+            "emoc-true-change=emoc_tf.experiments:run_true_change",
             "emoc-report=emoc_tf.experiments:run_report",
             "emoc-train-agent=emoc_tf.experiments:run_train_agent",
         ]

@@ -1,7 +1,6 @@
 """Policies by name."""
 
 import inspect
-import json
 from typing import Any
 
 from emoc_tf.agents.agent import Agent
@@ -14,6 +13,7 @@ from emoc_tf.agents.heuristics import (
     RandomAgent,
 )
 from emoc_tf.agents.learned import LearnedAgent
+from emoc_tf.config import parse_value
 
 AGENTS: dict[str, type[Agent]] = {
     "random": RandomAgent,
@@ -71,9 +71,4 @@ def _parse(variant: str) -> tuple[str, Any]:
     key, separator, text = variant.partition("=")
     if not separator:
         raise ValueError(f"agent: expected variants as key=value, got {variant!r}")
-    try:
-        return key, json.loads(
-            {"none": "null", "None": "null", "True": "true", "False": "false"}.get(text, text)
-        )
-    except json.JSONDecodeError:
-        return key, text
+    return key, parse_value(text)

@@ -179,6 +179,15 @@ class ExplorationConfig:
         return cls().replace(**{**PRESETS[name], **changes})
 
 
+def parse_value(text: str) -> Any:
+    """Returns what a typed value stands for: JSON, Python's True, False and None, or the text."""
+    names = {"none": "null", "None": "null", "True": "true", "False": "false"}
+    try:
+        return json.loads(names.get(text, text))
+    except json.JSONDecodeError:
+        return text
+
+
 def _ranges(classes: str) -> list[list[int]]:
     """Returns the first and last class id of each part of a text such as `0-49,60`."""
     return [[int(end) for end in part.split("-")] for part in classes.split(",")]

@@ -178,7 +178,7 @@ def _read_failure(path: Path) -> str | None:
 
 
 def _read_columns(file: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
-    header, values = _read_numbers(file)
+    header, values = read_numbers(file)
     if header and header != columns:
         raise _unreadable(file, f"columns {list(columns)}", f"other columns: {list(header)}")
     return dict(zip(columns, values.reshape(-1, len(columns)).T, strict=True))
@@ -186,18 +186,24 @@ def _read_columns(file: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]
 
 def _read_recalls(file: Path) -> tuple[tuple[int, ...], np.ndarray]:
     """Returns the class ids and the recalls, (rows, classes)."""
-    header, values = _read_numbers(file)
+    header, values = read_numbers(file)
     if header and not (header[0] == "step" and all(name.isdecimal() for name in header[1:])):
         raise _unreadable(file, "columns step and class ids", f"other columns: {list(header)}")
     classes = tuple(int(name) for name in header[1:])
     return classes, values.reshape(-1, len(classes) + 1)[:, 1:]
 
 
-def _read_numbers(file: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Returns the header and the rows of a CSV file of numbers; empty if there is none."""
+def read_numbers(file: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Returns the header and the rows of a CSV file of numbers, NaN where empty.
+
+    A last line without its newline was cut short and is no record. Both are empty if there is no
+    file.
+
+    Raises:
+        ValueError: It holds anything else.
+    """
     try:
         text = file.read_text(encoding="utf-8") if file.exists() else ""
-        # A last line that was cut short, by however little, lacks its newline and is no record.
         lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
         header, *rows = list(csv.reader(lines)) or [[]]
         if any(len(row) != len(header) for row in rows):

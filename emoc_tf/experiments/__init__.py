@@ -1,4 +1,4 @@
-"""Binaries: explore (one run), compare (policies), vary (a setting), report, train_agent."""
+"""Binaries: explore (a run), compare, vary, report, true_change (of scores), train_agent."""
 
 import importlib
 import os
@@ -59,6 +59,11 @@ def run_compare() -> None:
 def run_vary() -> None:
     """Entry point of `emoc-vary`."""
     _run("vary")
+
+
+def run_true_change() -> None:
+    """Entry point of `emoc-true-change`."""
+    _run("true_change")
 
 
 def run_report() -> None:

@@ -8,7 +8,6 @@ Example: python -m emoc_tf.experiments.vary --setting=old_fraction --values=0.5,
 """
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from emoc_tf import checkpoint, plots
-from emoc_tf.config import ExplorationConfig
+from emoc_tf.config import ExplorationConfig, parse_value
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments import grid_flags, runner, settings, tables
 from emoc_tf.experiments.binary import run_binary
@@ -51,7 +50,7 @@ def grids(grid: Grid, setting: str, texts: list[str]) -> dict[Any, Grid]:
     names = [field.name for field in dataclasses.fields(ExplorationConfig)]
     if setting not in names:
         raise ValueError(f"setting: expected one of {names}, got {setting!r}")
-    values = [_parsed(text) for text in texts]
+    values = [parse_value(text) for text in texts]
     if not values or len(set(values)) != len(values):
         raise ValueError(f"values: expected distinct ones, at least one, got {texts}")
     return {
@@ -62,13 +61,6 @@ def grids(grid: Grid, setting: str, texts: list[str]) -> dict[Any, Grid]:
         )
         for value in values
     }
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def draw(setting: str, findings: dict[Any, Findings]) -> Figure:

@@ -1,0 +1,197 @@
+"""Rank correlations of scores with what learning the sets really changed."""
+
+import csv
+import dataclasses
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+from scipy import stats
+
+from emoc_tf import plots
+from emoc_tf.experiments import tables
+from emoc_tf.results import read_numbers
+from emoc_tf.statistics import LEVEL
+
+_MEASURES = {"output_change": "output change", "accuracy_gain": "gain in test accuracy"}
+_LABELS = ("the label assumed", "the true label")
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How well a score tells what a set changes.
+
+    Attributes:
+        score: The policy whose score it is.
+        measure: `output_change` or `accuracy_gain`.
+        true_label: Whether the sets were learnt with their true labels.
+        iterations: Of SGD; 0 for one gradient step on the set alone.
+        seeds: Number of models.
+        sets: Number of candidate sets of all models.
+        rho: Spearman's rank correlation over the sets of a model, the mean of all models.
+        low: Lower end of its 95% interval, by bootstrap percentiles over the sets of each model.
+        high: The upper end.
+    """
+
+    score: str
+    measure: str
+    true_label: bool
+    iterations: int
+    seeds: int
+    sets: int
+    rho: float
+    low: float
+    high: float
+
+
+def read(path: Path, num_columns: int) -> list[Correlation]:
+    """Computes all correlations of a file of changes.
+
+    Args:
+        path: Of a CSV file with the columns `seed`, `true_label`, `iterations`, those of the
+            measures, and the scores.
+        num_columns: How many columns come before the scores.
+    """
+    header, rows = read_numbers(path)
+    column = dict(zip(header, rows.T, strict=True))
+    found = []
+    for true_label in (0, 1):
+        for iterations in np.unique(column["iterations"][column["true_label"] == true_label]):
+            chosen = (column["true_label"] == true_label) & (column["iterations"] == iterations)
+            for measure in _MEASURES:
+                truth = column[measure][chosen]
+                if not np.isfinite(truth).all():
+                    continue
+                for score in header[num_columns:]:
+                    groups = _groups(column["seed"][chosen])
+                    rho, low, high = rank_correlation(column[score][chosen], truth, groups)
+                    found.append(
+                        Correlation(
+                            score, measure, bool(true_label), int(iterations), len(groups),
+                            int(chosen.sum()), rho, low, high,
+                        )
+                    )  # fmt: skip
+    return found
+
+
+def _groups(seeds: np.ndarray) -> list[np.ndarray]:
+    return [np.flatnonzero(seeds == seed) for seed in np.unique(seeds)]
+
+
+def rank_correlation(
+    scores: np.ndarray, truth: np.ndarray, groups: list[np.ndarray]
+) -> tuple[float, float, float]:
+    """Returns the mean of Spearman's ρ within groups and its 95% bootstrap interval.
+
+    Sets are resampled within each group, so that the interval is about these models.
+
+    Args:
+        scores: (n,).
+        truth: (n,).
+        groups: Indices of each group, at least three in each.
+    """
+
+    def mean_rho(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        rhos = [_spearman(scores[index], truth[index]) for index in samples]
+        return np.mean(rhos, axis=0)
+
+    interval = stats.bootstrap(
+        groups,
+        mean_rho,
+        n_resamples=1999,
+        confidence_level=1 - LEVEL,
+        method="percentile",
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(mean_rho(*groups)), float(interval.low), float(interval.high)
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Returns Spearman's ρ along the last axis; 0 where all are equal."""
+    ranks = [stats.rankdata(values, axis=-1) for values in (x, y)]
+    a, b = (r - r.mean(axis=-1, keepdims=True) for r in ranks)
+    scale = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+    return (a * b).sum(axis=-1) / np.where(scale > 0, scale, 1)
+
+
+def draw(found: list[Correlation]) -> Figure:
+    """Draws the correlations with their intervals over the number of iterations."""
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    scores = plots.ordered([row.score for row in found])
+    axes_of = figure.subplots(2, 2, sharex=True, sharey=True)
+    ticks = sorted({row.iterations for row in found})
+    for label, row_of_axes in enumerate(axes_of):
+        for axes, (measure, title) in zip(row_of_axes, _MEASURES.items(), strict=True):
+            axes.axhline(0, color="#888888", linewidth=0.8)
+            for place, score in enumerate(scores):
+                rows = [
+                    row
+                    for row in found
+                    if (row.score, row.measure, row.true_label) == (score, measure, bool(label))
+                ]
+                colour, marker, _ = plots.style(score, scores)
+                shift = 0.14 * (place - (len(scores) - 1) / 2)
+                errors = [[r.rho - r.low for r in rows], [r.high - r.rho for r in rows]]
+                axes.errorbar(
+                    [ticks.index(row.iterations) + shift for row in rows],
+                    [row.rho for row in rows],
+                    errors,
+                    color=colour,
+                    marker=marker,
+                    linestyle="",
+                    capsize=2,
+                    label=score,
+                )
+            axes.set_title(f"{title}, learnt with {_LABELS[label]}", fontsize="medium")
+            axes.grid(axis="y", alpha=0.25, linewidth=0.6)
+            axes.spines[["top", "right"]].set_visible(False)
+            names = ["gradient step\non the set" if not tick else f"{tick}" for tick in ticks]
+            axes.set_xticks(range(len(ticks)), names)
+            axes.set_xlim(-0.5, len(ticks) - 0.5)
+    axes_of[0, 0].set_ylim(-1.05, 1.05)
+    figure.supylabel("rank correlation with the score")
+    figure.supxlabel("SGD iterations of the real learner")
+    models = plots.initialisations([max((row.seeds for row in found), default=0)])
+    figure.legend(
+        *axes_of[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(scores),
+        frameon=False,
+        title=f"mean Spearman correlation over {models}, 95% intervals",
+        title_fontsize="small",
+    )
+    return figure
+
+
+def table(found: list[Correlation]) -> Table:
+    """Returns the correlations as a table to print."""
+    rows = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("score", "with", "label", "iterations", "sets", "rank correlation"):
+        justify = "right" if heading in ("iterations", "sets") else "left"
+        rows.add_column(heading, justify=justify, no_wrap=heading == "rank correlation")
+    for row in found:
+        ends = ", ".join(tables.number(end, 2, signed=True) for end in (row.low, row.high))
+        rows.add_row(
+            row.score,
+            row.measure.replace("_", " "),
+            "true" if row.true_label else "assumed",
+            str(row.iterations or "step"),
+            str(row.sets),
+            f"{tables.number(row.rho, 2, signed=True)} [{ends}]",
+        )
+    return rows
+
+
+def to_csv(found: list[Correlation]) -> str:
+    """Returns the correlations as CSV."""
+    text = io.StringIO()
+    names = [field.name for field in dataclasses.fields(Correlation)]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(row) for row in found)
+    return text.getvalue()
