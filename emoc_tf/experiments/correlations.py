@@ -155,7 +155,8 @@ def draw(found: list[Correlation]) -> Figure:
             axes.set_xlim(-0.5, len(ticks) - 0.5)
     axes_of[0, 0].set_ylim(-1.05, 1.05)
     figure.supylabel("rank correlation with the score")
-    figure.supxlabel("SGD iterations of the real learner")
+    for axes in axes_of[1]:
+        axes.set_xlabel("SGD iterations of the real learner")
     models = plots.initialisations([max((row.seeds for row in found), default=0)])
     figure.legend(
         *axes_of[0, 0].get_legend_handles_labels(),

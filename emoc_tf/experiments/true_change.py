@@ -214,6 +214,15 @@ def _open(folder: Path, header: Sequence[str], told: dict) -> tuple[np.ndarray, 
     return rows.reshape(-1, len(header)), open(folder / CHANGES, "a", encoding="utf-8")
 
 
+def _line(row: dict[str, float]) -> str:
+    label = "true" if row["true_label"] else "assumed"
+    gain = "" if np.isnan(row["accuracy_gain"]) else f"  accuracy {row['accuracy_gain']:+.4f}"
+    return (
+        f"seed {row['seed']}  set {row['set']}  {label} label  {row['iterations']} iterations  "
+        f"output change {row['output_change']:.4g}{gain}"
+    )
+
+
 def main(argv: list[str]) -> None:
     """Examines the sets and draws the figure."""
     check_no_arguments(argv)
@@ -243,12 +252,7 @@ def main(argv: list[str]) -> None:
                 writer.writerow([f"{value:.10g}" for value in values])
                 file.flush()
                 os.fsync(file.fileno())
-                console.print(
-                    f"seed {seed}  set {row['set']}  {'true' if row['true_label'] else 'assumed'} "
-                    f"label  {row['iterations']} iterations  output change "
-                    f"{row['output_change']:.4g}  accuracy {row['accuracy_gain']:+.4f}",
-                    highlight=False,
-                )
+                console.print(_line(row), highlight=False, soft_wrap=True)
     found = correlations.read(folder / CHANGES, len(COLUMNS))
     checkpoint.write_text(folder / "correlations.csv", correlations.to_csv(found))
     written = plots.save(correlations.draw(found), folder / "correlations")
