@@ -298,6 +298,27 @@ def _beats(differences: np.ndarray) -> np.ndarray:
     return mean > stats.t.ppf(1 - LEVEL / 2, len(differences) - 1) * error + 1e-12
 
 
+def steps_ahead(runs: Sequence[RunRecord], column: str) -> dict[str, int]:
+    """Returns at how many update steps each policy has the highest mean; ties count for all.
+
+    Args:
+        runs: Finished runs of one configuration; only seeds that all policies have count.
+        column: Of `steps.csv`.
+    """
+    groups = by_agent(runs)
+    seeds = set.intersection(*({run.seed for run in group} for group in groups.values()))
+    if not seeds:
+        return dict.fromkeys(groups, 0)
+    means = np.stack(
+        [
+            np.mean([run.steps[column][1:] for run in group if run.seed in seeds], axis=0)
+            for group in groups.values()
+        ]
+    )
+    ahead = means >= means.max(axis=0) - 1e-12
+    return dict(zip(groups, ahead.sum(axis=1).tolist(), strict=True))
+
+
 def labels_to_reach(run: RunRecord, column: str, target: float) -> float:
     """Returns how many images were labelled when a curve first reached a target; ∞ if never.
 

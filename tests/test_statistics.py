@@ -150,6 +150,21 @@ def test_labels_to_reach(tmp_path):
         assert statistics.labels_to_reach(run, "test_accuracy", target) == labelled
 
 
+def test_steps_ahead_by_hand(tmp_path):
+    curves = {
+        "random": [(0.4, 0.5, 0.5), (0.4, 0.5, 0.5)],
+        "emoc": [(0.4, 0.6, 0.5), (0.4, 0.4, 0.7)],  # means 0.5 and 0.6
+        "max": [(0.4, 0.5, 0.1), (0.4, 0.3, 0.2)],
+    }
+    runs = grid(tmp_path, curves)
+    expected = {"random": 1, "emoc": 2, "max": 0}
+    assert statistics.steps_ahead(runs, "test_accuracy") == expected
+    write(tmp_path, "max", 2, accuracies=(0.4, 1, 1))  # a seed that the others lack
+    assert statistics.steps_ahead(read_runs(tmp_path), "test_accuracy") == expected
+    alone = [run for run in runs if (run.agent, run.seed) in (("max", 0), ("emoc", 1))]
+    assert statistics.steps_ahead(alone, "test_accuracy") == {"emoc": 0, "max": 0}
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Nine seeds of five policies, whose numbers tests replace."""

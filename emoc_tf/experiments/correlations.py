@@ -176,7 +176,7 @@ def table(found: list[Correlation]) -> Table:
         justify = "right" if heading in ("iterations", "sets") else "left"
         rows.add_column(heading, justify=justify, no_wrap=heading == "rank correlation")
     for row in found:
-        ends = ", ".join(tables.number(end, 2, signed=True) for end in (row.low, row.high))
+        ends = ", ".join(tables.number(end, 2) for end in (row.low, row.high))
         rows.add_row(
             row.score,
             row.measure.replace("_", " "),

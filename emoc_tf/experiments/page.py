@@ -18,7 +18,7 @@ from emoc_tf.experiments import tables
 from emoc_tf.experiments.findings import CURVES, Findings
 from emoc_tf.mosaic import mosaic
 from emoc_tf.results import RunRecord
-from emoc_tf.statistics import LEVEL, MIN_PAIRS, PairedDifference, penalties
+from emoc_tf.statistics import LEVEL, MIN_PAIRS, PairedDifference, penalties, steps_ahead
 
 _FIRST_SETS = 4
 _MEASURES = {
@@ -64,6 +64,9 @@ def _content(findings: Findings, data_dir: str | None) -> dict[str, Any]:
         "min_pairs": MIN_PAIRS,
         "least_p": f"{tables.p_value(2.0 ** (1 - max(pairs)))} here" if pairs else "no pairs here",
         "penalties": [_penalties(findings, column) for column in CURVES],
+        "ahead_rows": _ahead_rows(findings),
+        "common_seeds": len(findings.common_seeds),
+        "steps": len(runs[0].steps["step"]) - 1,
         "targets": [f"to accuracy {findings.reach[0].target:.3f}", "to all classes"],
         "reach_rows": _reach_rows(findings),
         "rasters": _rasters(findings, data),
@@ -165,6 +168,11 @@ def _penalties(findings: Findings, column: str) -> dict[str, Any]:
     draw = partial(plots.penalty_matrix, agents=agents, matrix=matrix)
     height = 1.6 + 0.42 * len(agents)
     return _figure(draw, column, width=max(5.0, 1.6 + 0.62 * len(agents)), height=height)
+
+
+def _ahead_rows(findings: Findings) -> list[dict[str, Any]]:
+    ahead = [steps_ahead(findings.finished, column) for column in CURVES]
+    return [{"agent": a, "counts": [counts[a] for counts in ahead]} for a in findings.agents]
 
 
 def _reach_rows(findings: Findings) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def difference(row: PairedDifference, digits: int) -> str:
     text = number(row.mean, digits, signed=True)
     if np.isnan(row.low):
         return text
-    ends = (number(end, digits, signed=True) for end in (row.low, row.high))
+    ends = (number(end, digits) for end in (row.low, row.high))
     return f"{text} [{', '.join(ends)}]"
 
 
@@ -63,7 +63,7 @@ def summary_table(summaries: Sequence[PolicySummary]) -> Table:
 
 def difference_table(findings: Findings, baseline: str) -> Table:
     """Returns the paired differences to one policy, to print."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
     table.add_column(f"difference\nto {baseline}", overflow="fold", min_width=13)
     table.add_column("\npairs", justify="right")
     for heading in ("accuracy area", "classes area"):

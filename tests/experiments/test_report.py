@@ -110,7 +110,7 @@ def test_all_differences_are_in_a_table_of_their_own(grid):
 def test_the_console_shows_tables_and_what_pairs_can_show(grid):
     _, printed, _ = grid
     assert "difference" in printed
-    assert re.search(r"emoc +6 +\+0\.075 \[\+0\.07\d, \+0\.07\d\] +0\.062", printed)
+    assert re.search(r"emoc +6 +\+0\.075 \[0\.07\d, 0\.07\d\] +0\.062", printed)
     assert "corrected by Holm" in printed
     assert "no difference can be significant" not in printed
 
