@@ -1,10 +1,7 @@
-"""Panels and figures from run records, for papers (PNG, SVG) and for pages (themed SVG)."""
+"""Panels and figures from run records."""
 
-import io
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -12,28 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from emoc_tf import checkpoint
+from emoc_tf import drawing
 from emoc_tf.results import RunRecord
 from emoc_tf.statistics import MIN_PAIRS, by_agent, interval
 
-# Okabe and Ito's colours (jfly.uni-koeln.de/color), apart for all kinds of colour vision; marker
-# and dashes tell the policies apart in grey.
-_STYLES: dict[str, tuple[str, str, str]] = {
-    "random": ("#000000", "o", "--"),
-    "min": ("#56B4E9", "v", "-"),
-    "min-literal": ("#999999", "P", ":"),
-    "1-vs-2": ("#009E73", "^", "-"),
-    "max": ("#E69F00", "s", "-."),
-    "emoc": ("#D55E00", "D", "-"),
-    "emoc-expected": ("#CC79A7", "X", "-"),
-    "learned": ("#0072B2", "h", "-"),
-}
-# Variants and policies of one's own: 4 colours × 5 markers × 3 dashes that go round separately.
-_COLOURS, _MARKERS, _DASHES = (
-    ("#8C6D31", "#5E3C99", "#666666", "#66A61E"),
-    "*p>d<",
-    ("-", "--", "-."),
-)
 LABELS = {"test_accuracy": "test accuracy", "discovered_classes": "classes found"}
 _PARTS = {
     "selection_seconds": ("choosing", "#D55E00"),
@@ -43,79 +22,35 @@ _PARTS = {
 }
 
 
-def ordered(agents: Sequence[str]) -> list[str]:
-    """Returns different policies in the order of every figure: the known ones, then by name."""
-    known = [agent for agent in _STYLES if agent in agents]
-    return known + sorted(set(agents) - set(known))
-
-
-def style(agent: str, agents: Sequence[str]) -> tuple[str, str, str]:
-    """Returns colour, marker and dashes of a policy among those that are shown."""
-    if agent in _STYLES:
-        return _STYLES[agent]
-    i = [other for other in ordered(agents) if other not in _STYLES].index(agent)
-    return _COLOURS[i % 4], _MARKERS[i % 5], _DASHES[i % 3]
-
-
 def curves(axes: Axes, runs: Sequence[RunRecord], column: str) -> None:
     """Draws a column of `steps.csv` over labelled images: means, bands of one standard error."""
     groups = by_agent(runs)
-    for agent in ordered(list(groups)):
+    for agent in drawing.ordered(list(groups)):
         values = np.stack([run.steps[column] for run in groups[agent]])
         mean, band = values.mean(axis=0), None
         if len(values) > 1:
             error = stats.sem(values, axis=0)
             band = mean - error, mean + error
-        _line(axes, groups[agent][0], mean, band, style(agent, list(groups)))
-    _finish(axes, "labelled images", LABELS.get(column, column))
+        labelled = groups[agent][0].steps["labelled"]
+        drawing.line(axes, agent, list(groups), labelled, mean, band)
+    drawing.finish(axes, "labelled images", LABELS.get(column, column))
 
 
 def differences(axes: Axes, runs: Sequence[RunRecord], baseline: str, column: str) -> None:
     """Draws mean paired differences to a policy with their 95% intervals, step by step."""
     groups = by_agent(runs)
     own = {run.seed: run.steps[column] for run in groups[baseline]}
-    axes.axhline(0, color=style(baseline, list(groups))[0], linestyle="--", linewidth=1)
-    for agent in ordered(list(groups)):
+    axes.axhline(0, color=drawing.style(baseline, list(groups))[0], linestyle="--", linewidth=1)
+    for agent in drawing.ordered(list(groups)):
         pairs = [run.steps[column] - own[run.seed] for run in groups[agent] if run.seed in own]
         if agent != baseline and pairs:
             values = np.stack(pairs)
             band = tuple(np.transpose([interval(step, 1999) for step in values.T]))
-            mark = style(agent, list(groups))
-            _line(axes, groups[agent][0], values.mean(axis=0), band, mark)
-    _finish(axes, "labelled images", f"{LABELS.get(column, column)}: difference to {baseline}")
-
-
-def _line(
-    axes: Axes,
-    run: RunRecord,
-    mean: np.ndarray,
-    band: tuple[np.ndarray, np.ndarray] | None,
-    mark: tuple[str, str, str],
-) -> None:
-    colour, marker, dashes = mark
-    labelled = run.steps["labelled"]
-    axes.plot(
-        labelled,
-        mean,
-        dashes,
-        color=colour,
-        marker=marker,
-        markersize=4.5,
-        markevery=max(1, len(labelled) // 14),
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        linewidth=1.6,
-        label=run.agent,
+            labelled = groups[agent][0].steps["labelled"]
+            drawing.line(axes, agent, list(groups), labelled, values.mean(axis=0), band)
+    drawing.finish(
+        axes, "labelled images", f"{LABELS.get(column, column)}: difference to {baseline}"
     )
-    if band is not None and np.isfinite(band[0]).all():
-        axes.fill_between(labelled, *band, color=colour, alpha=0.13, lw=0)
-
-
-def _finish(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def penalty_matrix(axes: Axes, agents: Sequence[str], matrix: np.ndarray) -> None:
@@ -173,7 +108,7 @@ def class_raster(axes: Axes, run: RunRecord, names: Sequence[str]) -> None:
 def seconds(axes: Axes, runs: Sequence[RunRecord]) -> None:
     """Draws what an update step takes: medians over steps and seeds, part by part."""
     groups = by_agent(runs)
-    agents = ordered(list(groups))[::-1]
+    agents = drawing.ordered(list(groups))[::-1]
     left = np.zeros(len(agents))
     for column, (label, colour) in _PARTS.items():
         widths = [
@@ -182,7 +117,7 @@ def seconds(axes: Axes, runs: Sequence[RunRecord]) -> None:
         ]
         axes.barh(agents, widths, left=left, label=label, color=colour, height=0.65)
         left += widths
-    _finish(axes, "seconds", "")
+    drawing.finish(axes, "seconds", "")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 
@@ -195,7 +130,7 @@ def learning_curves(runs: Sequence[RunRecord]) -> Figure:
     Args:
         runs: Finished runs of one configuration.
     """
-    title = f"mean and standard error of {initialisations(_counts(runs))}"
+    title = f"mean and standard error of {drawing.initialisations(_counts(runs))}"
     return _pair(lambda axes, column: curves(axes, runs, column), title)
 
 
@@ -208,7 +143,7 @@ def difference_curves(runs: Sequence[RunRecord], baseline: str) -> Figure:
     """
     seeds = {run.seed for run in runs if run.agent == baseline}
     pairs = [run for run in runs if run.seed in seeds and run.agent != baseline]
-    title = f"mean paired difference over {initialisations(_counts(pairs))}"
+    title = f"mean paired difference over {drawing.initialisations(_counts(pairs))}"
     if min(_counts(pairs), default=0) >= MIN_PAIRS:
         title += ", with 95% intervals"
     return _pair(lambda axes, column: differences(axes, runs, baseline, column), title)
@@ -226,13 +161,6 @@ def penalty_figure(matrices: Sequence[tuple[list[str], np.ndarray]]) -> Figure:
     return figure
 
 
-def initialisations(counts: Sequence[int]) -> str:
-    """Returns in words how many seeds policies have."""
-    low, high = min(counts, default=0), max(counts, default=0)
-    text = str(low) if low == high else f"{low} to {high}"
-    return f"{text} initialisation{'s' * (high > 1)}"
-
-
 def _counts(runs: Sequence[RunRecord]) -> list[int]:
     return [len(group) for group in by_agent(runs).values()]
 
@@ -242,59 +170,5 @@ def _pair(draw: Callable[[Axes, str], None], title: str) -> Figure:
     left, right = figure.subplots(1, 2)
     draw(left, "test_accuracy")
     draw(right, "discovered_classes")
-    handles, labels = left.get_legend_handles_labels()
-    columns = max(1, min(len(labels), 90 // (7 + max(map(len, labels), default=1))))
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        title=title,
-        title_fontsize="small",
-    )
+    drawing.legend(figure, left, title)
     return figure
-
-
-def panel(draw: Callable[[Axes], None], width: float = 5.0, height: float = 3.6) -> Figure:
-    """Returns a figure of one panel, as pages show it; sizes in inches."""
-    with matplotlib.rc_context({"font.size": 11}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure.subplots())
-    return figure
-
-
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Writes a figure as PNG and SVG beside each other and returns the two paths."""
-    paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
-    for target in paths:
-        checkpoint.write_bytes(target, _render(figure, target.suffix[1:]))
-    return paths
-
-
-def themed_svg(figure: Figure) -> str:
-    """Returns a figure as an `<svg>` element whose black and white follow a page's theme.
-
-    Black becomes `currentColor`, white the page's `--page`; the background is transparent, the
-    text is text.
-    """
-    figure.patch.set_alpha(0)
-    for axes in figure.axes:
-        axes.patch.set_alpha(0)
-    with matplotlib.rc_context({"svg.fonttype": "none"}):
-        text = _render(figure, "svg").decode()
-    text = text[text.index("<svg") :]
-    for colour in ("#000000", "black"):
-        text = text.replace(f": {colour}", ": currentColor")
-    for colour in ("#ffffff", "white"):
-        text = text.replace(f": {colour}", ": var(--page)")
-    return text
-
-
-def _render(figure: Figure, kind: str) -> bytes:
-    # No date and no random names, so that equal records give equal files.
-    metadata = {"Date": None} if kind == "svg" else None
-    picture = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "emoc_tf"}):
-        figure.savefig(picture, format=kind, dpi=160, metadata=metadata)
-    return picture.getvalue()

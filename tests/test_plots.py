@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from emoc_tf import plots, statistics
+from emoc_tf import drawing, plots, statistics
 from emoc_tf.results import read_runs
 from tests.records import write
 
@@ -32,8 +32,8 @@ def test_figures_show_every_policy(runs, tmp_path):
     assert figure.legends[0].get_title().get_text() == (
         "mean and standard error of 2 initialisations"
     )
-    first = plots.save(figure, tmp_path / "curves")
-    again = plots.save(plots.learning_curves(runs), tmp_path / "again")
+    first = drawing.save(figure, tmp_path / "curves")
+    again = drawing.save(plots.learning_curves(runs), tmp_path / "again")
     for one, other in zip(first, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
     assert [path.suffix for path in first] == [".png", ".svg"]
@@ -76,7 +76,7 @@ def test_differences_have_intervals_from_five_pairs_on(tmp_path):
 
 def test_penalty_matrices_are_written_out(runs):
     agents, matrix = statistics.penalties(runs, "test_accuracy")
-    axes = plots.panel(lambda axes: plots.penalty_matrix(axes, agents, matrix)).axes[0]
+    axes = drawing.panel(lambda axes: plots.penalty_matrix(axes, agents, matrix)).axes[0]
     texts = [text.get_text() for text in axes.texts]
     assert len(texts) == 12
     assert texts[0] == texts[4] == texts[8] == "–"
@@ -85,7 +85,7 @@ def test_penalty_matrices_are_written_out(runs):
 
 
 def test_a_raster_shows_recalls_and_queries(runs):
-    axes = plots.panel(lambda axes: plots.class_raster(axes, runs[0], ["four", "two"])).axes[0]
+    axes = drawing.panel(lambda axes: plots.class_raster(axes, runs[0], ["four", "two"])).axes[0]
     np.testing.assert_allclose(axes.images[0].get_array()[..., 3], [[1] * 3, [1 / 3] * 3])
     dots = axes.lines[0]
     np.testing.assert_array_equal(dots.get_xdata(), [1, 2])
@@ -95,7 +95,7 @@ def test_a_raster_shows_recalls_and_queries(runs):
 
 def test_seconds_are_medians_side_by_side(runs):
     runs[0].timings["training_seconds"][2] = 1e6  # a night's sleep
-    axes = plots.panel(lambda axes: plots.seconds(axes, runs)).axes[0]
+    axes = drawing.panel(lambda axes: plots.seconds(axes, runs)).axes[0]
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axes.containers}
     assert widths["training"] == [2, 2, 2]
     assert widths["choosing"] == [0.75] * 3
@@ -104,7 +104,7 @@ def test_seconds_are_medians_side_by_side(runs):
 
 
 def test_themed_pictures_have_no_black_or_white_of_their_own(runs):
-    text = plots.themed_svg(plots.panel(lambda axes: plots.curves(axes, runs, "test_accuracy")))
+    text = drawing.themed_svg(drawing.panel(lambda axes: plots.curves(axes, runs, "test_accuracy")))
     assert text.startswith("<svg")
     assert not re.search(r"#000000|#ffffff|: black|: white", text)
     assert "currentColor" in text

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from scipy import stats
 
-from emoc_tf import plots
+from emoc_tf import drawing
 from emoc_tf.experiments import tables
 from emoc_tf.results import read_numbers
 from emoc_tf.statistics import LEVEL
@@ -122,50 +122,31 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def draw(found: list[Correlation]) -> Figure:
     """Draws the correlations with their intervals over the number of iterations."""
     figure = Figure(figsize=(10, 6.4), layout="constrained")
-    scores = plots.ordered([row.score for row in found])
+    scores = drawing.ordered([row.score for row in found])
     axes_of = figure.subplots(2, 2, sharex=True, sharey=True)
     ticks = sorted({row.iterations for row in found})
     for label, row_of_axes in enumerate(axes_of):
         for axes, (measure, title) in zip(row_of_axes, _MEASURES.items(), strict=True):
             axes.axhline(0, color="#888888", linewidth=0.8)
-            for place, score in enumerate(scores):
+            for score in scores:
                 rows = [
                     row
                     for row in found
                     if (row.score, row.measure, row.true_label) == (score, measure, bool(label))
                 ]
-                colour, marker, _ = plots.style(score, scores)
-                shift = 0.14 * (place - (len(scores) - 1) / 2)
                 errors = [[r.rho - r.low for r in rows], [r.high - r.rho for r in rows]]
-                axes.errorbar(
-                    [ticks.index(row.iterations) + shift for row in rows],
-                    [row.rho for row in rows],
-                    errors,
-                    color=colour,
-                    marker=marker,
-                    linestyle="",
-                    capsize=2,
-                    label=score,
-                )
+                places = [ticks.index(row.iterations) for row in rows]
+                drawing.points(axes, score, scores, places, [row.rho for row in rows], errors)
             axes.set_title(f"{title}, learnt with {_LABELS[label]}", fontsize="medium")
-            axes.grid(axis="y", alpha=0.25, linewidth=0.6)
-            axes.spines[["top", "right"]].set_visible(False)
+            drawing.finish(axes, "SGD iterations of the real learner" if label else "", "")
             names = ["gradient step\non the set" if not tick else f"{tick}" for tick in ticks]
             axes.set_xticks(range(len(ticks)), names)
             axes.set_xlim(-0.5, len(ticks) - 0.5)
-    axes_of[0, 0].set_ylim(-1.05, 1.05)
+    axes_of[0, 0].set_ylim(-1.12, 1.12)
     figure.supylabel("rank correlation with the score")
-    for axes in axes_of[1]:
-        axes.set_xlabel("SGD iterations of the real learner")
-    models = plots.initialisations([max((row.seeds for row in found), default=0)])
-    figure.legend(
-        *axes_of[0, 0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=len(scores),
-        frameon=False,
-        title=f"mean Spearman correlation over {models}, 95% intervals",
-        title_fontsize="small",
-    )
+    models = drawing.initialisations([max((row.seeds for row in found), default=0)])
+    title = f"mean Spearman correlation over {models}, 95% intervals"
+    drawing.legend(figure, axes_of[0, 0], title)
     return figure
 
 

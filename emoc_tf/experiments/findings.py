@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emoc_tf import plots
+from emoc_tf import drawing
 from emoc_tf.results import RunRecord, read_run, run_folders
 from emoc_tf.statistics import (
     MEASURES,
@@ -72,7 +72,7 @@ class Findings:
     @property
     def agents(self) -> list[str]:
         """The policies with a finished run, in the order of figures."""
-        return plots.ordered([run.agent for run in self.finished])
+        return drawing.ordered([run.agent for run in self.finished])
 
     @property
     def common_seeds(self) -> list[int]:
@@ -148,7 +148,7 @@ def _readable(output_dir: Path) -> tuple[list[RunRecord], list[str]]:
             broken.append(str(error))
     if not runs and not broken:
         raise ValueError(f"output_dir: expected run folders <agent>/<seed>/ in {output_dir}")
-    place = {agent: i for i, agent in enumerate(plots.ordered([run.agent for run in runs]))}
+    place = {agent: i for i, agent in enumerate(drawing.ordered([run.agent for run in runs]))}
     return sorted(runs, key=lambda run: (place[run.agent], run.seed)), broken
 
 

@@ -12,7 +12,7 @@ import matplotlib.image
 import numpy as np
 from markupsafe import Markup
 
-from emoc_tf import plots, replay
+from emoc_tf import drawing, plots, replay
 from emoc_tf.data import ImageData, load
 from emoc_tf.experiments import tables
 from emoc_tf.experiments.findings import CURVES, Findings
@@ -259,7 +259,7 @@ def _settings(findings: Findings) -> list[tuple[str, Any]]:
 
 
 def _line(agent: str, findings: Findings) -> Markup:
-    colour, _, dashes = plots.style(agent, findings.agents)
+    colour, _, dashes = drawing.style(agent, findings.agents)
     colour = "currentColor" if colour == "#000000" else colour
     return Markup(
         f'<svg viewBox="0 0 34 12" aria-hidden="true"><line x1="0" y1="6" x2="34" y2="6" '
@@ -273,5 +273,5 @@ def _figure(draw: Callable, column: str, more: str = "", **size: float) -> dict[
 
 
 def _svg(draw: Callable, label: str, **size: float) -> Markup:
-    svg = plots.themed_svg(plots.panel(draw, **size))
+    svg = drawing.themed_svg(drawing.panel(draw, **size))
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1))

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from emoc_tf import checkpoint, plots, statistics
+from emoc_tf import checkpoint, drawing, plots, statistics
 from emoc_tf.experiments import page, tables
 from emoc_tf.experiments.findings import CURVES, Findings, gather
 
@@ -46,7 +46,7 @@ def write_report(
     console.print(tables.legend(findings))
     folder, written = findings.output_dir, []
     for name, figure in _figures(findings).items():
-        written += plots.save(figure, folder / name)
+        written += drawing.save(figure, folder / name)
     texts = {
         "table.csv": tables.summary_csv(findings.summaries),
         "differences.csv": tables.difference_csv(findings),
@@ -65,7 +65,7 @@ def _figures(findings: Findings) -> dict[str, Figure]:
     runs = findings.finished
     figures = {
         "curves": plots.learning_curves(runs),
-        "seconds": plots.panel(lambda axes: plots.seconds(axes, runs), 7.0, 3.6),
+        "seconds": drawing.panel(lambda axes: plots.seconds(axes, runs), 7.0, 3.6),
     }
     for baseline in findings.baselines:
         if findings.differences[baseline, "accuracy_area"]:

@@ -24,7 +24,7 @@ import tensorflow as tf
 from absl import flags
 from rich.console import Console
 
-from emoc_tf import agents, checkpoint, networks, plots, streams
+from emoc_tf import agents, checkpoint, drawing, networks, streams
 from emoc_tf.agents.agent import ScoringAgent
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import ImageData, load
@@ -255,7 +255,7 @@ def main(argv: list[str]) -> None:
                 console.print(_line(row), highlight=False, soft_wrap=True)
     found = correlations.read(folder / CHANGES, len(COLUMNS))
     checkpoint.write_text(folder / "correlations.csv", correlations.to_csv(found))
-    written = plots.save(correlations.draw(found), folder / "correlations")
+    written = drawing.save(correlations.draw(found), folder / "correlations")
     console.print(correlations.table(found))
     names = ", ".join(path.name for path in [*written, folder / "correlations.csv"])
     console.print(f"Written into {folder}: {names}", soft_wrap=True, highlight=False)

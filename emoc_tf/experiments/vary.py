@@ -16,7 +16,7 @@ from absl import flags
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from emoc_tf import checkpoint, plots
+from emoc_tf import checkpoint, drawing
 from emoc_tf.config import ExplorationConfig, parse_value
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments import grid_flags, runner, settings, tables
@@ -66,39 +66,29 @@ def grids(grid: Grid, setting: str, texts: list[str]) -> dict[Any, Grid]:
 def draw(setting: str, findings: dict[Any, Findings]) -> Figure:
     """Draws the mean accuracy and the mean number of classes of each policy at each value."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    agents = plots.ordered([agent for found in findings.values() for agent in found.agents])
+    agents = drawing.ordered([agent for found in findings.values() for agent in found.agents])
     for axes, (measure, label) in zip(figure.subplots(1, 2), _MEASURES.items(), strict=True):
-        for place, agent in enumerate(agents):
-            colour, marker, _ = plots.style(agent, agents)
-            points = [
-                (i + 0.12 * (place - (len(agents) - 1) / 2), getattr(row, measure))
+        for agent in agents:
+            estimates = [
+                (i, getattr(row, measure))
                 for i, found in enumerate(findings.values())
                 for row in found.summaries
                 if row.agent == agent
             ]
-            axes.errorbar(
-                [x for x, _ in points],
-                [estimate.mean for _, estimate in points],
-                [estimate.standard_error for _, estimate in points],
-                color=colour,
-                marker=marker,
-                linestyle="",
-                capsize=3,
-                label=agent,
+            drawing.points(
+                axes,
+                agent,
+                agents,
+                [place for place, _ in estimates],
+                [estimate.mean for _, estimate in estimates],
+                [estimate.standard_error for _, estimate in estimates],
             )
         axes.set_xticks(range(len(findings)), [str(value) for value in findings])
-        axes.set(xlabel=setting, ylabel=label, xlim=(-0.5, len(findings) - 0.5))
-        axes.grid(axis="y", alpha=0.25, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-    counts = sorted({row.runs for found in findings.values() for row in found.summaries})
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=len(agents),
-        frameon=False,
-        title=f"mean and standard error of {plots.initialisations(counts)}",
-        title_fontsize="small",
-    )
+        axes.set_xlim(-0.5, len(findings) - 0.5)
+        drawing.finish(axes, setting, label)
+    counts = [row.runs for found in findings.values() for row in found.summaries]
+    title = f"mean and standard error of {drawing.initialisations(counts)}"
+    drawing.legend(figure, axes, title)
     return figure
 
 
@@ -138,7 +128,7 @@ def main(argv: list[str]) -> None:
                 console.print(tables.difference_table(found, baseline))
     if findings:
         folder = Path(grid_flags.OUTPUT_DIR.value)
-        written = plots.save(draw(setting, findings), folder / setting)
+        written = drawing.save(draw(setting, findings), folder / setting)
         checkpoint.write_text(folder / f"{setting}.csv", _csv(setting, findings))
         names = ", ".join(path.name for path in [*written, folder / f"{setting}.csv"])
         console.print(f"Written into {folder}: {names}", soft_wrap=True, highlight=False)

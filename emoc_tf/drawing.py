@@ -1,0 +1,186 @@
+"""How figures of policies look, and how they are written: PNG, SVG, SVG for pages with themes."""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from emoc_tf import checkpoint
+
+# Okabe and Ito's colours (jfly.uni-koeln.de/color), apart for all kinds of colour vision; marker
+# and dashes tell the policies apart in grey.
+_STYLES: dict[str, tuple[str, str, str]] = {
+    "random": ("#000000", "o", "--"),
+    "min": ("#56B4E9", "v", "-"),
+    "min-literal": ("#999999", "P", ":"),
+    "1-vs-2": ("#009E73", "^", "-"),
+    "max": ("#E69F00", "s", "-."),
+    "emoc": ("#D55E00", "D", "-"),
+    "emoc-expected": ("#CC79A7", "X", "-"),
+    "learned": ("#0072B2", "h", "-"),
+}
+# Variants and policies of one's own: 4 colours × 5 markers × 3 dashes that go round separately.
+_COLOURS, _MARKERS, _DASHES = (
+    ("#8C6D31", "#5E3C99", "#666666", "#66A61E"),
+    "*p>d<",
+    ("-", "--", "-."),
+)
+
+
+def ordered(agents: Sequence[str]) -> list[str]:
+    """Returns different policies in the order of every figure: the known ones, then by name."""
+    known = [agent for agent in _STYLES if agent in agents]
+    return known + sorted(set(agents) - set(known))
+
+
+def style(agent: str, agents: Sequence[str]) -> tuple[str, str, str]:
+    """Returns colour, marker and dashes of a policy among those that are shown."""
+    if agent in _STYLES:
+        return _STYLES[agent]
+    i = [other for other in ordered(agents) if other not in _STYLES].index(agent)
+    return _COLOURS[i % 4], _MARKERS[i % 5], _DASHES[i % 3]
+
+
+def line(
+    axes: Axes,
+    agent: str,
+    agents: Sequence[str],
+    labelled: np.ndarray,
+    mean: np.ndarray,
+    band: tuple[np.ndarray, np.ndarray] | None,
+) -> None:
+    """Draws the curve of a policy, with a band if there is one.
+
+    Args:
+        axes: To draw on.
+        agent: The policy.
+        agents: All that are shown.
+        labelled: (rows,) labelled images.
+        mean: (rows,).
+        band: Its lower and upper ends, (rows,) each; left out where they are NaN.
+    """
+    colour, marker, dashes = style(agent, agents)
+    axes.plot(
+        labelled,
+        mean,
+        dashes,
+        color=colour,
+        marker=marker,
+        markersize=4.5,
+        markevery=max(1, len(labelled) // 14),
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        linewidth=1.6,
+        label=agent,
+    )
+    if band is not None and np.isfinite(band[0]).all():
+        axes.fill_between(labelled, *band, color=colour, alpha=0.13, lw=0)
+
+
+def finish(axes: Axes, x: str, y: str) -> None:
+    """Names the axes and takes away what is no data."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def points(
+    axes: Axes,
+    agent: str,
+    agents: Sequence[str],
+    places: Sequence[float],
+    values: Sequence[float],
+    errors: Sequence,
+) -> None:
+    """Draws values of a policy with error bars, beside those of the other policies.
+
+    Args:
+        axes: To draw on.
+        agent: The policy.
+        agents: All that are shown.
+        places: Positions along the x axis, 1 apart.
+        values: One a position.
+        errors: One a position, or two rows of them, downwards and upwards.
+    """
+    colour, marker, _ = style(agent, agents)
+    shift = 0.13 * (list(agents).index(agent) - (len(agents) - 1) / 2)
+    axes.errorbar(
+        np.asarray(places) + shift,
+        values,
+        errors,
+        color=colour,
+        marker=marker,
+        linestyle="",
+        capsize=2.5,
+        label=agent,
+    )
+
+
+def legend(figure: Figure, axes: Axes, title: str) -> None:
+    """Puts the policies drawn on `axes` below the figure, under a title."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=max(1, min(len(labels), 90 // (7 + max(map(len, labels), default=1)))),
+        frameon=False,
+        title=title,
+        title_fontsize="small",
+    )
+
+
+def initialisations(counts: Sequence[int]) -> str:
+    """Returns in words how many seeds policies have."""
+    low, high = min(counts, default=0), max(counts, default=0)
+    text = str(low) if low == high else f"{low} to {high}"
+    return f"{text} initialisation{'s' * (high > 1)}"
+
+
+def panel(draw: Callable[[Axes], None], width: float = 5.0, height: float = 3.6) -> Figure:
+    """Returns a figure of one panel, as pages show it; sizes in inches."""
+    with matplotlib.rc_context({"font.size": 11}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure.subplots())
+    return figure
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Writes a figure as PNG and SVG beside each other and returns the two paths."""
+    paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
+    for target in paths:
+        checkpoint.write_bytes(target, _render(figure, target.suffix[1:]))
+    return paths
+
+
+def themed_svg(figure: Figure) -> str:
+    """Returns a figure as an `<svg>` element whose black and white follow a page's theme.
+
+    Black becomes `currentColor`, white the page's `--page`; the background is transparent, the
+    text is text.
+    """
+    figure.patch.set_alpha(0)
+    for axes in figure.axes:
+        axes.patch.set_alpha(0)
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        text = _render(figure, "svg").decode()
+    text = text[text.index("<svg") :]
+    for colour in ("#000000", "black"):
+        text = text.replace(f": {colour}", ": currentColor")
+    for colour in ("#ffffff", "white"):
+        text = text.replace(f": {colour}", ": var(--page)")
+    return text
+
+
+def _render(figure: Figure, kind: str) -> bytes:
+    # No date and no random names, so that equal records give equal files.
+    metadata = {"Date": None} if kind == "svg" else None
+    picture = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "emoc_tf"}):
+        figure.savefig(picture, format=kind, dpi=160, metadata=metadata)
+    return picture.getvalue()
