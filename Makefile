@@ -18,7 +18,7 @@ $(VENV)/installed $(VENV)/installed-test $(VENV)/installed-rl: setup.py
 
 demo: $(VENV)/installed
 	$(BIN)/python -m emoc_tf.experiments.compare --preset=demo --output_dir=demo_results
-	@echo "Look at demo_results/curves.png"
+	@echo "Look at demo_results/report.html"
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadscope

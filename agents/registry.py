@@ -1,6 +1,7 @@
 """Policies by name."""
 
 import inspect
+import re
 from typing import Any
 
 from emoc_tf.agents.agent import Agent
@@ -36,10 +37,13 @@ def register(name: str, agent: type[Agent]) -> None:
     """Adds a policy under a new name.
 
     Raises:
-        ValueError: The name is taken, or holds one of the characters `:`, `=`, `,` and `/`.
+        ValueError: The name is taken, or is no letter or digit followed by letters, digits, `.`,
+            `_` and `-`: names become folders, flags and legends.
     """
-    if name in AGENTS or not name or set(name) & set(":=,/"):
-        raise ValueError(f"name: expected a new name without ':', '=', ',' or '/', got {name!r}")
+    if name in AGENTS or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise ValueError(
+            f"name: expected a new name of letters, digits, '.', '_' and '-', got {name!r}"
+        )
     AGENTS[name] = agent
 
 

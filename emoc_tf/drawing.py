@@ -1,6 +1,7 @@
 """How figures of policies look, and how they are written: PNG, SVG, SVG for pages with themes."""
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ _STYLES: dict[str, tuple[str, str, str]] = {
 }
 # Variants and policies of one's own: 4 colours × 5 markers × 3 dashes that go round separately.
 _COLOURS, _MARKERS, _DASHES = (
-    ("#8C6D31", "#5E3C99", "#666666", "#66A61E"),
+    ("#8C6D31", "#8E6BC9", "#666666", "#66A61E"),
     "*p>d<",
     ("-", "--", "-."),
 )
@@ -43,6 +44,11 @@ def style(agent: str, agents: Sequence[str]) -> tuple[str, str, str]:
         return _STYLES[agent]
     i = [other for other in ordered(agents) if other not in _STYLES].index(agent)
     return _COLOURS[i % 4], _MARKERS[i % 5], _DASHES[i % 3]
+
+
+def name(agent: str) -> str:
+    """Returns a policy's name as matplotlib writes it out."""
+    return agent.replace("$", r"\$")
 
 
 def line(
@@ -75,9 +81,9 @@ def line(
         markeredgecolor="white",
         markeredgewidth=0.5,
         linewidth=1.6,
-        label=agent,
+        label=name(agent),
     )
-    if band is not None and np.isfinite(band[0]).all():
+    if band is not None and np.isfinite(band[0]).any():
         axes.fill_between(labelled, *band, color=colour, alpha=0.13, lw=0)
 
 
@@ -117,7 +123,7 @@ def points(
         marker=marker,
         linestyle="",
         capsize=2.5,
-        label=agent,
+        label=name(agent),
     )
 
 
@@ -151,36 +157,41 @@ def panel(draw: Callable[[Axes], None], width: float = 5.0, height: float = 3.6)
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Writes a figure as PNG and SVG beside each other and returns the two paths."""
-    paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
-    for target in paths:
-        checkpoint.write_bytes(target, _render(figure, target.suffix[1:]))
-    return paths
+    """Writes a figure to `path` with `.png` and `.svg` behind it, and returns the two paths."""
+    paths = {kind: path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")}
+    for kind, target in paths.items():
+        checkpoint.write_bytes(target, _render(figure, kind))
+    return list(paths.values())
 
 
-def themed_svg(figure: Figure) -> str:
+def themed_svg(figure: Figure, salt: str) -> str:
     """Returns a figure as an `<svg>` element whose black and white follow a page's theme.
 
     Black becomes `currentColor`, white the page's `--page`; the background is transparent, the
     text is text.
+
+    Args:
+        figure: To draw.
+        salt: Another one for each figure of a page, so that no two share an `id`.
     """
     figure.patch.set_alpha(0)
     for axes in figure.axes:
         axes.patch.set_alpha(0)
     with matplotlib.rc_context({"svg.fonttype": "none"}):
-        text = _render(figure, "svg").decode()
+        text = _render(figure, "svg", salt).decode()
     text = text[text.index("<svg") :]
     for colour in ("#000000", "black"):
         text = text.replace(f": {colour}", ": currentColor")
     for colour in ("#ffffff", "white"):
         text = text.replace(f": {colour}", ": var(--page)")
-    return text
+    # Names of groups, which nothing refers to.
+    return re.sub(r' id="[\w.-]+_\d+"', "", text)
 
 
-def _render(figure: Figure, kind: str) -> bytes:
+def _render(figure: Figure, kind: str, salt: str = "emoc_tf") -> bytes:
     # No date and no random names, so that equal records give equal files.
     metadata = {"Date": None} if kind == "svg" else None
     picture = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "emoc_tf"}):
+    with matplotlib.rc_context({"svg.hashsalt": salt}):
         figure.savefig(picture, format=kind, dpi=160, metadata=metadata)
     return picture.getvalue()

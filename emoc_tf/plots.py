@@ -10,8 +10,9 @@ from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from emoc_tf import drawing
+from emoc_tf.measures import by_agent
 from emoc_tf.results import RunRecord
-from emoc_tf.statistics import MIN_PAIRS, by_agent, interval
+from emoc_tf.statistics import MIN_PAIRS, interval
 
 LABELS = {"test_accuracy": "test accuracy", "discovered_classes": "classes found"}
 _PARTS = {
@@ -64,13 +65,23 @@ def penalty_matrix(axes: Axes, agents: Sequence[str], matrix: np.ndarray) -> Non
                 axes.fill_between([x, x + 1], y, y + 1, color="#D55E00", alpha=0.75 * value, lw=0)
             text = f"{value:.2f}" if np.isfinite(value) else "–" if x == row else "·"
             axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize="small")
-    axes.set_xticks(np.arange(count) + 0.5, agents, rotation=30, ha="left")
-    axes.set_yticks([*np.arange(count) + 0.5, count + 0.75], [*agents, "mean of column"])
+    names = [drawing.name(agent) for agent in agents]
+    axes.set_xticks(np.arange(count) + 0.5, names, rotation=30, ha="left")
+    axes.set_yticks([*np.arange(count) + 0.5, count + 0.75], [*names, "mean of column"])
     axes.xaxis.tick_top()
     axes.set(xlim=(0, count), ylim=(count + 1.25, 0))
     axes.set_xlabel("steps at which row beats column")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+
+
+def with_recalls(runs: Sequence[RunRecord], seed: int) -> list[RunRecord]:
+    """Returns the runs of a seed whose recalls were recorded."""
+    return [
+        run
+        for run in runs
+        if run.seed == seed and run.classes and len(run.recalls) == len(run.steps["step"])
+    ]
 
 
 def class_raster(axes: Axes, run: RunRecord, names: Sequence[str]) -> None:
@@ -100,7 +111,7 @@ def class_raster(axes: Axes, run: RunRecord, names: Sequence[str]) -> None:
     axes.set(xlim=(-0.5, steps[-1] + 0.5), ylim=(len(names) - 0.5, -0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("update step")
-    axes.set_title(run.agent, fontsize="medium")
+    axes.set_title(drawing.name(run.agent), fontsize="medium")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -115,9 +126,17 @@ def seconds(axes: Axes, runs: Sequence[RunRecord]) -> None:
             np.median(np.concatenate([run.timings[column][1:] for run in groups[agent]]))
             for agent in agents
         ]
-        axes.barh(agents, widths, left=left, label=label, color=colour, height=0.65)
+        axes.barh(
+            [drawing.name(agent) for agent in agents],
+            widths,
+            left=left,
+            label=label,
+            color=colour,
+            height=0.65,
+        )
         left += widths
     drawing.finish(axes, "seconds", "")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1), ncols=2, frameon=False)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 
@@ -145,14 +164,28 @@ def difference_curves(runs: Sequence[RunRecord], baseline: str) -> Figure:
     pairs = [run for run in runs if run.seed in seeds and run.agent != baseline]
     title = f"mean paired difference over {drawing.initialisations(_counts(pairs))}"
     if min(_counts(pairs), default=0) >= MIN_PAIRS:
-        title += ", with 95% intervals"
+        title += ", with pointwise 95% intervals"
     return _pair(lambda axes, column: differences(axes, runs, baseline, column), title)
+
+
+def class_figure(runs: Sequence[RunRecord], names: Sequence[str]) -> Figure:
+    """Draws the rasters of the policies of one seed side by side, see `class_raster`."""
+    figure = Figure(figsize=(1 + 2.6 * len(runs), 1 + 0.17 * len(names)), layout="constrained")
+    for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs, strict=True):
+        class_raster(axes, run, names if run is runs[0] else [""] * len(names))
+    return figure
+
+
+def penalty_size(agents: Sequence[str]) -> tuple[float, float]:
+    """Returns width and height in inches that a penalty matrix needs."""
+    longest = max(14, *map(len, agents))
+    return 0.7 + 0.62 * len(agents) + 0.14 * longest, 1.3 + 0.42 * len(agents) + 0.05 * longest
 
 
 def penalty_figure(matrices: Sequence[tuple[list[str], np.ndarray]]) -> Figure:
     """Draws the two penalty matrices of accuracy and of discovery, see `statistics.penalties`."""
-    count = len(matrices[0][0])
-    figure = Figure(figsize=(2.6 + 1.5 * count, 1.6 + 0.42 * count), layout="constrained")
+    width, height = penalty_size(matrices[0][0])
+    figure = Figure(figsize=(2 * width, height), layout="constrained")
     for axes, (agents, matrix), label in zip(
         figure.subplots(1, 2), matrices, LABELS.values(), strict=True
     ):

@@ -35,7 +35,7 @@ def queried_sets(
         )
     root = streams.draw_root(gym.utils.seeding.np_random(run.seed)[0])
     episode = draw_episode(config, *data, root)
-    if episode.classes != run.classes:
+    if run.classes and episode.classes != run.classes:
         raise ValueError(
             f"data: expected those of {run.agent}/{run.seed} with classes {list(run.classes)}, got "
             f"others, which give {list(episode.classes)}"

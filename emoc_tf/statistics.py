@@ -1,133 +1,26 @@
-"""What finished runs say about policies: summaries, paired differences with tests, penalties.
+"""Policies compared: paired differences with intervals and tests, penalties.
 
 Runs of one seed are paired: their policies share classes, images, initial weights and random
 streams. So policies are compared seed by seed, over the seeds that both have finished.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import integrate, stats
+from scipy import stats
 
+from emoc_tf.measures import MEASURES, by_agent
 from emoc_tf.results import RunRecord
 
 LEVEL = 0.05
 # The bootstrap of a mean cannot reach beyond its values: of fewer pairs than this, its intervals
 # hold the mean far less often than they say (simulated: 0.70 of 0.95 with three pairs).
 MIN_PAIRS = 5
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds and its standard error (NaN for one seed)."""
-
-    mean: float
-    standard_error: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Estimate":
-        """Returns mean and standard error of at least one value."""
-        error = float(stats.sem(values)) if len(values) > 1 else float("nan")
-        return cls(float(np.mean(values)), error)
-
-    def text(self, digits: int, with_error: bool = True) -> str:
-        """Returns `mean±error`, or the mean alone where there is no error or none is wanted."""
-        text = f"{self.mean:.{digits}f}"
-        if with_error and not np.isnan(self.standard_error):
-            text += f"±{self.standard_error:.{digits}f}"
-        return text
-
-
-def normalised_area(labelled: np.ndarray, values: np.ndarray) -> float:
-    """Returns the area under a curve (trapezoids) divided by the range of `labelled`.
-
-    Args:
-        labelled: (rows,) ascending, at least two.
-        values: (rows,).
-    """
-    return float(integrate.trapezoid(values, labelled) / (labelled[-1] - labelled[0]))
-
-
-def _area(column: str) -> Callable[[RunRecord], float]:
-    return lambda run: normalised_area(run.steps["labelled"], run.steps[column])
-
-
-def _final(column: str) -> Callable[[RunRecord], float]:
-    return lambda run: float(run.steps[column][-1])
-
-
-def _seconds(column: str) -> Callable[[RunRecord], float]:
-    # Row 0 is the reset: no selection, and the pretraining. The median: a machine that slept for
-    # a while, or the first call of a function, is not what a step takes.
-    return lambda run: float(np.median(run.timings[column][1:]))
-
-
-# What a run is measured by; each value is one number a run. Areas are means along the way.
-MEASURES: dict[str, Callable[[RunRecord], float]] = {
-    "accuracy_area": _area("test_accuracy"),
-    "final_accuracy": _final("test_accuracy"),
-    "discovery_area": _area("discovered_classes"),
-    "final_discovered": _final("discovered_classes"),
-}
-
-
-@dataclass(frozen=True)
-class PolicySummary:
-    """One policy over its seeds.
-
-    Attributes:
-        agent: The policy's name.
-        runs: Number of finished runs.
-        final_accuracy: Test accuracy after the last step, in [0, 1].
-        accuracy_area: Area under the accuracy curve over labelled images, divided by their range:
-            the mean accuracy along the way, in [0, 1].
-        discovery_area: The same for discovered classes, in classes.
-        final_discovered: Classes discovered after the last step.
-        selection_seconds: Wall-clock seconds of a choice, the median of each run's.
-        update_seconds: Wall-clock seconds of training in an update step, likewise.
-    """
-
-    agent: str
-    runs: int
-    final_accuracy: Estimate
-    accuracy_area: Estimate
-    discovery_area: Estimate
-    final_discovered: Estimate
-    selection_seconds: Estimate
-    update_seconds: Estimate
-
-
-def by_agent(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Returns the runs of each policy, ordered by seed, in the order in which policies come."""
-    groups: dict[str, list[RunRecord]] = {}
-    for run in runs:
-        groups.setdefault(run.agent, []).append(run)
-    return {agent: sorted(group, key=lambda run: run.seed) for agent, group in groups.items()}
-
-
-def summarise(runs: Sequence[RunRecord]) -> list[PolicySummary]:
-    """Returns a summary a policy, by descending area under the accuracy curve.
-
-    Args:
-        runs: Finished runs of one configuration.
-    """
-    times = {
-        "selection_seconds": _seconds("selection_seconds"),
-        "update_seconds": _seconds("training_seconds"),
-    }
-    summaries = [
-        PolicySummary(
-            agent=agent,
-            runs=len(group),
-            **{
-                name: Estimate.of([measure(run) for run in group])
-                for name, measure in (MEASURES | times).items()
-            },
-        )
-        for agent, group in by_agent(runs).items()
-    ]
-    return sorted(summaries, key=lambda row: -row.accuracy_area.mean)
+# Wilcoxon's p-value is at least 2^(1−n): with fewer pairs than this a test can never reject.
+MIN_TESTED = 6
+# With two pairs a t-test of counts rejects more often than it says, and else hardly ever.
+MIN_BEATEN = 3
 
 
 @dataclass(frozen=True)
@@ -140,11 +33,11 @@ class PairedDifference:
         measure: One of `MEASURES`.
         pairs: Number of seeds.
         mean: Mean difference, agent − baseline.
-        low: Lower end of the 95% interval of the mean, see `interval`; NaN with few pairs.
+        low: Lower end of the 95% interval of the mean, see `interval`; NaN if there is none.
         high: Its upper end.
         p: Of Wilcoxon's signed-rank test, two-sided, see `wilcoxon_p`.
         p_corrected: The same after Holm's correction for all policies compared with this
-            baseline in this measure.
+            baseline in this measure that have `MIN_TESTED` pairs; NaN with fewer.
     """
 
     agent: str
@@ -188,15 +81,18 @@ def paired_differences(
         for agent, theirs in values.items()
     }
     differences = {agent: found for agent, found in differences.items() if len(found)}
-    p_values = [wilcoxon_p(found) for found in differences.values()]
+    p_values = {agent: wilcoxon_p(found) for agent, found in differences.items()}
+    tested = [agent for agent, found in differences.items() if len(found) >= MIN_TESTED]
+    corrected = dict(
+        zip(tested, holm_correction([p_values[agent] for agent in tested]), strict=True)
+    )
     rows = [
         PairedDifference(
-            agent, baseline, measure, len(found), float(found.mean()), *interval(found), p, holm
+            agent, baseline, measure, len(found), float(found.mean()), *interval(found),
+            p_values[agent], corrected.get(agent, float("nan")),
         )
-        for (agent, found), p, holm in zip(
-            differences.items(), p_values, holm_correction(p_values), strict=True
-        )
-    ]
+        for agent, found in differences.items()
+    ]  # fmt: skip
     return sorted(rows, key=lambda row: -row.mean)
 
 
@@ -207,17 +103,18 @@ def interval(differences: np.ndarray, resamples: int = 9999) -> tuple[float, flo
     normal in place of Student's distribution; with 9 pairs they hold the mean in 90% of cases.
     Hesterberg's expanded percentiles ("What Teachers Should Know About the Bootstrap", The American
     Statistician 69, 2015) mend both: simulated coverage is 0.94 with 9 pairs of normal noise,
-    0.91 with 5 and 0.91 with 9 pairs of exponential noise.
+    0.91 with 5 and 0.91 with 9 pairs of exponential noise. Of counts that hardly ever differ it is
+    less (0.62 if one of ten pairs differs by 1), since most samples then hold no difference.
 
     Args:
         differences: (pairs,).
         resamples: Bootstrap samples.
 
     Returns:
-        Its ends; NaN with fewer than `MIN_PAIRS` pairs.
+        Its ends; NaN with fewer than `MIN_PAIRS` pairs, or if all are equal.
     """
     pairs = len(differences)
-    if pairs < MIN_PAIRS:
+    if pairs < MIN_PAIRS or np.ptp(differences) < 1e-12:
         return float("nan"), float("nan")
     widened = np.sqrt(pairs / (pairs - 1)) * stats.t.ppf(1 - LEVEL / 2, pairs - 1)
     found = stats.bootstrap(
@@ -243,6 +140,19 @@ def wilcoxon_p(differences: np.ndarray) -> float:
     # Equal in exact arithmetic, equal in rank.
     rounded = np.round(differences, 12)
     return float(stats.wilcoxon(rounded).pvalue) if rounded.any() else 1.0
+
+
+def least_p(rows: Sequence[PairedDifference]) -> float:
+    """Returns the least corrected p-value that one of some tests of a family could have had.
+
+    Args:
+        rows: Of one call of `paired_differences`.
+
+    Returns:
+        m · 2^(1−n) for the m policies tested and their most pairs n; NaN if none is tested.
+    """
+    pairs = [row.pairs for row in rows if row.pairs >= MIN_TESTED]
+    return len(pairs) * 2.0 ** (1 - max(pairs)) if pairs else float("nan")
 
 
 def holm_correction(p_values: Sequence[float]) -> list[float]:
@@ -271,7 +181,7 @@ def penalties(runs: Sequence[RunRecord], column: str) -> tuple[list[str], np.nda
     Returns:
         The policies, least mean penalty first, and (policies, policies) in [0, 1]: row i, column
         j is the share of steps at which i beats j; NaN on the diagonal and for pairs with fewer
-        than two seeds in common. The mean of column j is what j is judged by.
+        than `MIN_BEATEN` seeds in common. The mean of column j is what j is judged by.
     """
     values = {
         agent: {run.seed: run.steps[column][1:] for run in group}
@@ -282,7 +192,7 @@ def penalties(runs: Sequence[RunRecord], column: str) -> tuple[list[str], np.nda
     for i, one in enumerate(agents):
         for j, other in enumerate(agents):
             seeds = sorted(values[one].keys() & values[other].keys())
-            if i != j and len(seeds) > 1:
+            if i != j and len(seeds) >= MIN_BEATEN:
                 pairs = [np.stack([values[a][seed] for seed in seeds]) for a in (one, other)]
                 matrix[i, j] = _beats(pairs[0] - pairs[1]).mean()
     judged = [np.nanmean(column) if np.isfinite(column).any() else np.inf for column in matrix.T]
@@ -296,36 +206,3 @@ def _beats(differences: np.ndarray) -> np.ndarray:
     # Without any spread, also by rounding alone, a difference is one.
     error = np.where(error > 1e-12, error, 0)
     return mean > stats.t.ppf(1 - LEVEL / 2, len(differences) - 1) * error + 1e-12
-
-
-def steps_ahead(runs: Sequence[RunRecord], column: str) -> dict[str, int]:
-    """Returns at how many update steps each policy has the highest mean; ties count for all.
-
-    Args:
-        runs: Finished runs of one configuration; only seeds that all policies have count.
-        column: Of `steps.csv`.
-    """
-    groups = by_agent(runs)
-    seeds = set.intersection(*({run.seed for run in group} for group in groups.values()))
-    if not seeds:
-        return dict.fromkeys(groups, 0)
-    means = np.stack(
-        [
-            np.mean([run.steps[column][1:] for run in group if run.seed in seeds], axis=0)
-            for group in groups.values()
-        ]
-    )
-    ahead = means >= means.max(axis=0) - 1e-12
-    return dict(zip(groups, ahead.sum(axis=1).tolist(), strict=True))
-
-
-def labels_to_reach(run: RunRecord, column: str, target: float) -> float:
-    """Returns how many images were labelled when a curve first reached a target; ∞ if never.
-
-    Args:
-        run: A finished run.
-        column: Of `steps.csv`.
-        target: The least value wanted.
-    """
-    reached = np.flatnonzero(run.steps[column] >= target)
-    return float(run.steps["labelled"][reached[0]]) if len(reached) else float("inf")

@@ -71,16 +71,22 @@ def test_differences_have_intervals_from_five_pairs_on(tmp_path):
     last = values["emoc"][:, 2] - values["random"][:, 2]
     found = sorted(set(band[band[:, 0] == 50][:, 1]))
     np.testing.assert_allclose(found, statistics.interval(last, 1999))
-    assert "5 initialisations, with 95% intervals" in figure.legends[0].get_title().get_text()
+    assert (
+        "5 initialisations, with pointwise 95% intervals"
+        in figure.legends[0].get_title().get_text()
+    )
 
 
-def test_penalty_matrices_are_written_out(runs):
+def test_penalty_matrices_are_written_out(runs, tmp_path):
+    for agent, gain in (("random", 0.0), ("emoc", 0.1), ("emoc:output=softmax", 0.2)):
+        write(tmp_path, agent, 2, accuracies=(0.4, 0.3 + gain, 0.7))
+    runs = read_runs(tmp_path)
     agents, matrix = statistics.penalties(runs, "test_accuracy")
     axes = drawing.panel(lambda axes: plots.penalty_matrix(axes, agents, matrix)).axes[0]
     texts = [text.get_text() for text in axes.texts]
     assert len(texts) == 12
     assert texts[0] == texts[4] == texts[8] == "–"
-    # The same spread at step 1 and none of them ahead at step 2.
+    # The same gain at step 1 in each seed and none of them ahead at step 2.
     assert texts[9:] == ["0.00", "0.25", "0.50"]
 
 
@@ -98,13 +104,16 @@ def test_seconds_are_medians_side_by_side(runs):
     axes = drawing.panel(lambda axes: plots.seconds(axes, runs)).axes[0]
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axes.containers}
     assert widths["training"] == [2, 2, 2]
+    assert axes.get_legend().get_texts()[1].get_text() == "training"
     assert widths["choosing"] == [0.75] * 3
     lefts = [bar.get_x() for bar in axes.containers[1]]
     assert lefts == [0.75] * 3
 
 
 def test_themed_pictures_have_no_black_or_white_of_their_own(runs):
-    text = drawing.themed_svg(drawing.panel(lambda axes: plots.curves(axes, runs, "test_accuracy")))
+    text = drawing.themed_svg(
+        drawing.panel(lambda axes: plots.curves(axes, runs, "test_accuracy")), "x"
+    )
     assert text.startswith("<svg")
     assert not re.search(r"#000000|#ffffff|: black|: white", text)
     assert "currentColor" in text

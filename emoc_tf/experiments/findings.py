@@ -1,22 +1,15 @@
 """What the run folders of a comparison say, before it is shown in any form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from emoc_tf import drawing
-from emoc_tf.results import RunRecord, read_run, run_folders
-from emoc_tf.statistics import (
-    MEASURES,
-    PairedDifference,
-    PolicySummary,
-    by_agent,
-    labels_to_reach,
-    paired_differences,
-    summarise,
-)
+from emoc_tf.measures import MEASURES, PolicySummary, by_agent, labels_to_reach, summarise
+from emoc_tf.results import RunRecord, read_run, run_folders, run_path
+from emoc_tf.statistics import PairedDifference, paired_differences
 
 # Columns of `steps.csv` that curves are drawn of.
 CURVES = ("test_accuracy", "discovered_classes")
@@ -28,19 +21,19 @@ class Reach:
 
     Attributes:
         agent: The policy.
-        column: Of `steps.csv`.
-        target: The least value wanted.
-        runs: Finished runs.
+        target: What was to be reached, in words.
+        runs: Finished runs that have a target.
         reached: How many of them reached it.
-        median: Labelled images at that point, the median of all runs; ∞ if most never did.
+        median: Labelled images at that point, the median of all runs; ∞ if half or more never did.
+        most: Labelled images at the end.
     """
 
     agent: str
-    column: str
-    target: float
+    target: str
     runs: int
     reached: int
     median: float
+    most: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +49,8 @@ class Findings:
         summaries: A row a policy, best mean accuracy first.
         baselines: The policies that others are compared with.
         differences: Of each baseline and measure, a row a policy.
-        reach: Labels to reach the target accuracy and all classes, a row a policy each.
+        reach: Labels to reach the target accuracy, and all classes if there are novel ones, a row
+            a policy each.
     """
 
     output_dir: Path
@@ -75,10 +69,10 @@ class Findings:
         return drawing.ordered([run.agent for run in self.finished])
 
     @property
-    def common_seeds(self) -> list[int]:
-        """The seeds that every policy has finished."""
-        seeds = [{run.seed for run in group} for group in by_agent(self.finished).values()]
-        return sorted(set.intersection(*seeds))
+    def fullest_seed(self) -> int:
+        """The first of the initialisations that most policies have finished."""
+        seeds = [run.seed for run in self.finished]
+        return min(set(seeds), key=lambda seed: (-seeds.count(seed), seed))
 
 
 def gather(
@@ -90,7 +84,8 @@ def gather(
         output_dir: The folder of a comparison.
         baselines: Policies to compare the others with; if none are given, `random` and `emoc` as
             far as they are there, or else the policy with the lowest mean accuracy.
-        accuracy: The target of "labels to reach"; if not given, what the first baseline ends with.
+        accuracy: The target of "labels to reach"; if not given, each seed has its own: what the
+            first baseline ends with.
 
     Raises:
         ValueError: There is no finished run, the runs have different configurations, or there is
@@ -100,14 +95,14 @@ def gather(
     runs, broken = _readable(folder)
     finished = [run for run in runs if run.finished]
     unfinished = [run for run in runs if not run.finished]
-    notes = [f"Left out: {sentence}" for sentence in broken]
+    notes = [f"Left out: {sentence}" for sentence in broken.values()]
     if not finished:
         told = f" ({'; '.join([*notes, *_failures(unfinished)])})" if notes or unfinished else ""
         raise ValueError(f"output_dir: expected a finished run in {output_dir}, got none{told}")
     if unfinished:
         notes.append(f"{len(unfinished)} of {len(runs)} runs are unfinished: left out")
     _check_one_configuration(finished)
-    missing = _missing(runs)
+    missing = _missing(runs, broken)
     if missing:
         notes.append(f"Not begun, though others with these names and seeds are: {_list(missing)}")
     notes += _failures(unfinished) + _mixtures(finished)
@@ -118,9 +113,6 @@ def gather(
             raise ValueError(f"baselines: expected some of {names}, got {name!r}")
     chosen = tuple(baselines) or tuple(n for n in ("random", "emoc") if n in names)
     chosen = chosen or (names[-1],)
-    if accuracy is None:
-        first = next(row for row in summaries if row.agent == chosen[0])
-        accuracy = first.final_accuracy.mean
     return Findings(
         output_dir=folder,
         finished=finished,
@@ -134,18 +126,18 @@ def gather(
             for name in chosen
             for measure in MEASURES
         },
-        reach=_reach(finished, accuracy),
+        reach=_reach(finished, chosen[0], accuracy),
     )
 
 
-def _readable(output_dir: Path) -> tuple[list[RunRecord], list[str]]:
-    """Returns the runs in a folder, and what is wrong with those that cannot be read."""
-    runs, broken = [], []
+def _readable(output_dir: Path) -> tuple[list[RunRecord], dict[str, str]]:
+    """Returns the runs in a folder, and of those that cannot be read `agent/seed` and the error."""
+    runs, broken = [], {}
     for folder in run_folders(output_dir):
         try:
             runs.append(read_run(folder))
         except ValueError as error:
-            broken.append(str(error))
+            broken[f"{folder.parent.name}/{folder.name}"] = str(error)
     if not runs and not broken:
         raise ValueError(f"output_dir: expected run folders <agent>/<seed>/ in {output_dir}")
     place = {agent: i for i, agent in enumerate(drawing.ordered([run.agent for run in runs]))}
@@ -156,11 +148,16 @@ def _failures(runs: Sequence[RunRecord]) -> list[str]:
     return [f"{run.agent}/{run.seed} failed: {run.failure}" for run in runs if run.failure]
 
 
-def _missing(runs: Sequence[RunRecord]) -> list[str]:
+def _missing(runs: Sequence[RunRecord], broken: Mapping[str, str]) -> list[str]:
     there = {(run.agent, run.seed) for run in runs}
     seeds = sorted({seed for _, seed in there})
     agents = dict.fromkeys(run.agent for run in runs)
-    return [f"{agent}/{seed}" for agent in agents for seed in seeds if (agent, seed) not in there]
+    return [
+        f"{agent}/{seed}"
+        for agent in agents
+        for seed in seeds
+        if (agent, seed) not in there and "/".join(run_path("", agent, seed).parts) not in broken
+    ]
 
 
 def _list(names: Sequence[str], most: int = 12) -> str:
@@ -189,6 +186,19 @@ def _mixtures(runs: Sequence[RunRecord]) -> list[str]:
         for run in runs
         if run.environment.get("mixed")
     ]
+    if len({len(group) for group in by_agent(runs).values()}) > 1:
+        notes.append(
+            "Note: policies have different numbers of initialisations, and some are easier than "
+            "others: means are not comparable, paired differences are"
+        )
+    for seed in sorted({run.seed for run in runs}):
+        paired = [run for run in runs if run.seed == seed]
+        accuracies = {run.steps["test_accuracy"][0] for run in paired}
+        if len(accuracies) > 1 or len({run.classes for run in paired if run.classes}) > 1:
+            notes.append(f"Note: the runs of seed {seed} did not start alike: they are not paired")
+    for agent, group in by_agent(runs).items():
+        if len({run.environment.get("fingerprint") for run in group}) > 1:
+            notes.append(f"Note: the runs of {agent} are of different policies with that name")
     for name in ("versions", "commit", "source", "cpu", "gpus", "intra_op_threads", "variables"):
         values = {str(run.environment.get(name)) for run in runs}
         if len(values) > 1:
@@ -196,15 +206,27 @@ def _mixtures(runs: Sequence[RunRecord]) -> list[str]:
     return notes
 
 
-def _reach(runs: Sequence[RunRecord], accuracy: float) -> list[Reach]:
-    targets = {
-        "test_accuracy": accuracy,
-        "discovered_classes": float(runs[0].configuration["novel_classes"]),
-    }
+def _reach(runs: Sequence[RunRecord], baseline: str, accuracy: float | None) -> list[Reach]:
+    own = {run.seed: run.steps["test_accuracy"][-1] for run in runs if run.agent == baseline}
+    if accuracy is not None:
+        own = {run.seed: accuracy for run in runs}
+        to_accuracy = f"accuracy {accuracy:.3f}"
+    else:
+        to_accuracy = f"{baseline}'s final accuracy"
+    novel = runs[0].configuration["novel_classes"]
+    targets = [(to_accuracy, "test_accuracy", own)]
+    if novel:
+        targets.append(("all classes", "discovered_classes", {run.seed: novel for run in runs}))
     rows = []
-    for column, target in targets.items():
+    for text, column, target in targets:
         for agent, group in by_agent(runs).items():
-            labels = [labels_to_reach(run, column, target) for run in group]
+            labels = [
+                labels_to_reach(run, column, target[run.seed])
+                for run in group
+                if run.seed in target
+            ]
             reached = int(np.isfinite(labels).sum())
-            rows.append(Reach(agent, column, target, len(group), reached, float(np.median(labels))))
+            median = float(np.median(labels)) if labels else float("nan")
+            most = int(group[0].steps["labelled"][-1])
+            rows.append(Reach(agent, text, len(labels), reached, median, most))
     return rows

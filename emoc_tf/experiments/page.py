@@ -12,15 +12,14 @@ import matplotlib.image
 import numpy as np
 from markupsafe import Markup
 
-from emoc_tf import drawing, plots, replay
-from emoc_tf.data import ImageData, load
+from emoc_tf import drawing, plots
 from emoc_tf.experiments import tables
 from emoc_tf.experiments.findings import CURVES, Findings
-from emoc_tf.mosaic import mosaic
+from emoc_tf.experiments.queried import Data, class_names, find_data, first_sets
+from emoc_tf.measures import PRIMARY, steps_ahead
 from emoc_tf.results import RunRecord
-from emoc_tf.statistics import LEVEL, MIN_PAIRS, PairedDifference, penalties, steps_ahead
+from emoc_tf.statistics import LEVEL, MIN_BEATEN, MIN_PAIRS, PairedDifference, penalties
 
-_FIRST_SETS = 4
 _MEASURES = {
     "accuracy_area": ("mean accuracy<br>on the way", 3),
     "final_accuracy": ("final accuracy", 3),
@@ -44,30 +43,36 @@ def write(findings: Findings, data_dir: str | None) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
+    environment.filters["jpeg"] = _jpeg
     return environment.get_template("page.html.jinja").render(_content(findings, data_dir))
 
 
 def _content(findings: Findings, data_dir: str | None) -> dict[str, Any]:
     runs, configuration = findings.finished, findings.finished[0].configuration
-    data, why = _data(configuration, data_dir)
-    pairs = [row.pairs for rows in findings.differences.values() for row in rows]
-    content = {
+    data, why = find_data(findings, data_dir)
+    return {
         "title": f"Active exploration of {configuration['dataset']}: {_count(runs)}",
         "subtitle": _subtitle(configuration),
         "findings": findings,
         "novel": configuration["novel_classes"],
         "classes": configuration["known_classes"] + configuration["novel_classes"],
+        "comparable": len({row.runs for row in findings.summaries}) == 1,
         "summary_rows": _summary_rows(findings),
         "key": [{"agent": agent, "line": _line(agent, findings)} for agent in findings.agents],
         "curves": [_figure(partial(plots.curves, runs=runs, column=c), c) for c in CURVES],
-        "comparisons": [_comparison(findings, name) for name in findings.baselines],
+        "comparisons": [
+            _comparison(findings, name)
+            for name in findings.baselines
+            if findings.differences[name, "accuracy_area"]
+        ],
         "min_pairs": MIN_PAIRS,
-        "least_p": f"{tables.p_value(2.0 ** (1 - max(pairs)))} here" if pairs else "no pairs here",
+        "min_beaten": MIN_BEATEN,
+        "power": tables.power(findings),
         "penalties": [_penalties(findings, column) for column in CURVES],
         "ahead_rows": _ahead_rows(findings),
-        "common_seeds": len(findings.common_seeds),
+        "seeds": len({run.seed for run in runs}),
         "steps": len(runs[0].steps["step"]) - 1,
-        "targets": [f"to accuracy {findings.reach[0].target:.3f}", "to all classes"],
+        "targets": list(dict.fromkeys(row.target for row in findings.reach)),
         "reach_rows": _reach_rows(findings),
         "rasters": _rasters(findings, data),
         "seconds": {
@@ -75,17 +80,10 @@ def _content(findings: Findings, data_dir: str | None) -> dict[str, Any]:
             "caption": "Seconds of an update step, medians over steps and initialisations.",
         },
         "settings": _settings(findings),
-        "first_sets": [],
-        "first_seed": None,
+        "first_sets": first_sets(findings, data),
+        "first_seed": findings.fullest_seed,
         "why_no_sets": why,
     }
-    if data is not None:
-        try:
-            content["first_sets"] = _first_sets(findings, data)
-            content["first_seed"] = _first_seed(findings)
-        except ValueError as error:
-            content["why_no_sets"] = str(error)
-    return content
 
 
 def _count(runs: Sequence[RunRecord]) -> str:
@@ -105,27 +103,19 @@ def _subtitle(configuration: dict[str, Any]) -> str:
     )
 
 
-def _data(
-    configuration: dict[str, Any], data_dir: str | None
-) -> tuple[tuple[ImageData, ImageData] | None, str]:
-    """Returns the data set if it is there, or why it is not."""
-    try:
-        return load(configuration["dataset"], data_dir), ""
-    except (ValueError, FileNotFoundError) as error:
-        return None, f"{error}."
-
-
 def _summary_rows(findings: Findings) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         {"agent": row.agent, "runs": row.runs, "cells": []} for row in findings.summaries
     ]
+    # Means over different seeds are not comparable.
+    comparable = len(rows) > 1 and len({row.runs for row in findings.summaries}) == 1
     for name, _, digits, with_error in tables.COLUMNS:
         estimates = [getattr(row, name) for row in findings.summaries]
         best = max(estimate.mean for estimate in estimates)
         for row, estimate in zip(rows, estimates, strict=True):
             text = estimate.text(digits, with_error).replace("±", " ± ")
             # Seconds have no errors, and the most of them is not the best.
-            is_best = with_error and estimate.mean == best and len(rows) > 1
+            is_best = comparable and with_error and estimate.mean == best
             row["cells"].append({"text": text, "best": is_best})
     return rows
 
@@ -140,7 +130,7 @@ def _comparison(findings: Findings, baseline: str) -> dict[str, Any]:
             "agent": first.agent,
             "pairs": first.pairs,
             "cells": [
-                _cell(by_measure[measure][first.agent], digits)
+                _cell(by_measure[measure][first.agent], digits, measure == PRIMARY)
                 for measure, (_, digits) in _MEASURES.items()
             ],
         }
@@ -155,24 +145,28 @@ def _comparison(findings: Findings, baseline: str) -> dict[str, Any]:
     }
 
 
-def _cell(row: PairedDifference, digits: int) -> dict[str, Any]:
+def _cell(row: PairedDifference, digits: int, primary: bool) -> dict[str, Any]:
     return {
         "text": tables.difference(row, digits),
         "p": tables.p_value(row.p_corrected),
-        "significant": row.p_corrected < LEVEL,
+        "significant": primary and row.p_corrected < LEVEL,
     }
 
 
 def _penalties(findings: Findings, column: str) -> dict[str, Any]:
     agents, matrix = penalties(findings.finished, column)
     draw = partial(plots.penalty_matrix, agents=agents, matrix=matrix)
-    height = 1.6 + 0.42 * len(agents)
-    return _figure(draw, column, width=max(5.0, 1.6 + 0.62 * len(agents)), height=height)
+    width, height = plots.penalty_size(agents)
+    return _figure(draw, column, width=width, height=height)
 
 
 def _ahead_rows(findings: Findings) -> list[dict[str, Any]]:
-    ahead = [steps_ahead(findings.finished, column) for column in CURVES]
-    return [{"agent": a, "counts": [counts[a] for counts in ahead]} for a in findings.agents]
+    accuracy, classes = (steps_ahead(findings.finished, column) for column in CURVES)
+    return [
+        {"agent": agent, "counts": [accuracy[agent], classes[agent]]}
+        for agent in findings.agents
+        if agent in accuracy
+    ]
 
 
 def _reach_rows(findings: Findings) -> list[dict[str, Any]]:
@@ -181,63 +175,25 @@ def _reach_rows(findings: Findings) -> list[dict[str, Any]]:
         cells = []
         for found in findings.reach:
             if found.agent == agent:
-                median = f"{found.median:.0f}" if np.isfinite(found.median) else "never"
+                median = f"{found.median:.0f}" if found.median < np.inf else f"> {found.most}"
+                median = median if found.runs else "–"
                 cells.append({"median": median, "reached": f"{found.reached} of {found.runs}"})
         rows.append({"agent": agent, "cells": cells})
     return rows
 
 
-def _first_seed(findings: Findings) -> int:
-    """Returns the first initialisation that most policies have finished."""
-    seeds = [run.seed for run in findings.finished]
-    return min(set(seeds), key=lambda seed: (-seeds.count(seed), seed))
-
-
-def _rasters(findings: Findings, data: tuple[ImageData, ImageData] | None) -> list[dict[str, Any]]:
+def _rasters(findings: Findings, data: Data) -> list[dict[str, Any]]:
     rasters = []
     for seed in sorted({run.seed for run in findings.finished}):
         svgs = []
-        for run in findings.finished:
-            if run.seed == seed and len(run.recalls) == len(run.steps["step"]) and run.classes:
-                names = _names(run, data)
-                draw = partial(plots.class_raster, run=run, names=names)
-                height = 1.0 + 0.17 * len(names)
-                label = f"recall of each class, {run.agent}, initialisation {seed}"
-                svgs.append(_svg(draw, label, width=3.6, height=height))
+        for run in plots.with_recalls(findings.finished, seed):
+            draw = partial(plots.class_raster, run=run, names=class_names(run, data))
+            height = 1.0 + 0.17 * len(run.classes)
+            label = f"recall of each class, {run.agent}, initialisation {seed}"
+            svgs.append(_svg(draw, label, width=3.6, height=height))
         if svgs:
             rasters.append({"seed": seed, "svgs": svgs})
     return rasters
-
-
-def _names(run: RunRecord, data: tuple[ImageData, ImageData] | None) -> list[str]:
-    if data is None or max(run.classes) >= len(data[0].class_names):
-        return [str(class_id) for class_id in run.classes]
-    return [data[0].class_names[class_id].replace("_", " ") for class_id in run.classes]
-
-
-def _first_sets(findings: Findings, data: tuple[ImageData, ImageData]) -> list[dict[str, Any]]:
-    seed, policies = _first_seed(findings), []
-    for run in findings.finished:
-        if run.seed == seed:
-            episode, sets = replay.queried_sets(run, data)
-            names = dict(zip(run.classes, _names(run, data), strict=True))
-            found = np.diff(run.steps["discovered_classes"]) > 0
-            shown = []
-            for step, indices in enumerate(sets[:_FIRST_SETS]):
-                counts = np.bincount(episode.true_labels[indices])
-                caption = names[int(counts.argmax())]
-                if counts.max() < len(indices):
-                    caption += f" and {np.count_nonzero(counts) - 1} more"
-                shown.append(
-                    {
-                        "step": step + 1,
-                        "caption": caption,
-                        "new": bool(found[step]),
-                        "jpeg": _jpeg(mosaic(episode.raw_images[indices])),
-                    }
-                )
-            policies.append({"agent": run.agent, "sets": shown})
-    return policies
 
 
 def _jpeg(picture: np.ndarray) -> str:
@@ -267,11 +223,12 @@ def _line(agent: str, findings: Findings) -> Markup:
     )
 
 
-def _figure(draw: Callable, column: str, more: str = "", **size: float) -> dict[str, Any]:
+def _figure(draw: partial, column: str, more: str = "", **size: float) -> dict[str, Any]:
     caption = _CAPTIONS[column] + more
-    return {"svg": _svg(draw, caption, **size), "caption": caption}
+    svg = _svg(draw, f"{caption}: {draw.func.__name__.replace('_', ' ')}", **size)
+    return {"svg": svg, "caption": caption}
 
 
 def _svg(draw: Callable, label: str, **size: float) -> Markup:
-    svg = drawing.themed_svg(drawing.panel(draw, **size))
+    svg = drawing.themed_svg(drawing.panel(draw, **size), label)
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1))

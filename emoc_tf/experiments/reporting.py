@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from emoc_tf import checkpoint, drawing, plots, statistics
-from emoc_tf.experiments import page, tables
+from emoc_tf.experiments import page, queried, tables
 from emoc_tf.experiments.findings import CURVES, Findings, gather
+from emoc_tf.experiments.queried import class_names, find_data, first_sets
 
 PAGE = "report.html"
 
@@ -45,7 +46,7 @@ def write_report(
             console.print(tables.difference_table(findings, baseline))
     console.print(tables.legend(findings))
     folder, written = findings.output_dir, []
-    for name, figure in _figures(findings).items():
+    for name, figure in _figures(findings, data_dir).items():
         written += drawing.save(figure, folder / name)
     texts = {
         "table.csv": tables.summary_csv(findings.summaries),
@@ -61,7 +62,7 @@ def write_report(
     console.print(f"Written into {folder}: {names}", soft_wrap=True, highlight=False)
 
 
-def _figures(findings: Findings) -> dict[str, Figure]:
+def _figures(findings: Findings, data_dir: str | None) -> dict[str, Figure]:
     runs = findings.finished
     figures = {
         "curves": plots.learning_curves(runs),
@@ -74,4 +75,11 @@ def _figures(findings: Findings) -> dict[str, Figure]:
     figures["penalties"] = plots.penalty_figure(
         [statistics.penalties(runs, column) for column in CURVES]
     )
+    seed, (data, _) = findings.fullest_seed, find_data(findings, data_dir)
+    rasters = plots.with_recalls(runs, seed)
+    if rasters:
+        figures[f"classes_seed_{seed}"] = plots.class_figure(rasters, class_names(rasters[0], data))
+    chosen = first_sets(findings, data)
+    if any(policy.sets for policy in chosen):
+        figures[f"first_sets_seed_{seed}"] = queried.draw(chosen)
     return figures

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from emoc_tf.experiments.findings import Findings
-from emoc_tf.statistics import MIN_PAIRS, PairedDifference, PolicySummary
+from emoc_tf.measures import PolicySummary
+from emoc_tf.statistics import LEVEL, MIN_TESTED, PairedDifference, least_p
 
 # Attribute of `PolicySummary`, heading, digits, whether its standard error is printed too.
 COLUMNS = (
@@ -44,7 +46,9 @@ def difference(row: PairedDifference, digits: int) -> str:
 
 
 def p_value(p: float) -> str:
-    """Returns a p-value with two digits that count, such as 0.31, 0.023 or 0.0039."""
+    """Returns a p-value with two digits that count, such as 0.31, 0.023 or 0.0039; `–` for NaN."""
+    if np.isnan(p):
+        return "–"
     return f"{p:.2f}" if p >= 0.1 else f"{p:.2g}"
 
 
@@ -57,14 +61,14 @@ def summary_table(summaries: Sequence[PolicySummary]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in summaries:
         cells = [getattr(row, name).text(digits, error) for name, _, digits, error in COLUMNS]
-        table.add_row(row.agent, str(row.runs), *cells)
+        table.add_row(Text(row.agent), str(row.runs), *cells)
     return table
 
 
 def difference_table(findings: Findings, baseline: str) -> Table:
     """Returns the paired differences to one policy, to print."""
     table = Table(box=box.SIMPLE_HEAD, padding=0)
-    table.add_column(f"difference\nto {baseline}", overflow="fold", min_width=13)
+    table.add_column(Text(f"difference\nto {baseline}"), overflow="fold", min_width=13)
     table.add_column("\npairs", justify="right")
     for heading in ("accuracy area", "classes area"):
         table.add_column(f"\n{heading}", justify="right", no_wrap=True)
@@ -74,24 +78,28 @@ def difference_table(findings: Findings, baseline: str) -> Table:
     for row in columns[0]:
         pair = zip((row, others[row.agent]), COMPARED.values(), strict=True)
         cells = [c for r, digits in pair for c in (difference(r, digits), p_value(r.p_corrected))]
-        table.add_row(row.agent, str(row.pairs), *cells)
+        table.add_row(Text(row.agent), str(row.pairs), *cells)
     return table
 
 
 def legend(findings: Findings) -> str:
-    """Returns what the tables' numbers are, and how much their pairs can show."""
-    pairs = [row.pairs for rows in findings.differences.values() for row in rows]
+    """Returns what the tables' numbers are, and what their tests can show."""
     text = "Mean ± standard error over runs; areas are means along the curve."
-    if not pairs:
+    if not any(findings.differences.values()):
         return text
-    if max(pairs) >= MIN_PAIRS:
-        text += " Differences: mean [95% interval]; p of Wilcoxon's test, corrected by Holm."
-    if max(pairs) < 6:
-        text += (
-            f" With {max(pairs)} pair{'s' * (max(pairs) > 1)} no difference can be significant at "
-            f"0.05: it takes 6."
-        )
-    return text
+    return f"{text} Differences: mean [95% interval]. {power(findings)}"
+
+
+def power(findings: Findings) -> str:
+    """Returns in words which tests there are and the least p-value that they can give."""
+    least = [least_p(rows) for rows in findings.differences.values()]
+    if np.isnan(least).all():
+        return f"Tests need {MIN_TESTED} pairs: none was made."
+    floor = float(np.nanmin(least))
+    text = f"p: Wilcoxon's test, corrected by Holm; here it is at least {p_value(floor)}"
+    return text + (
+        f", so that no difference can be significant at {LEVEL}." if floor >= LEVEL else "."
+    )
 
 
 def summary_csv(summaries: Sequence[PolicySummary]) -> str:
@@ -151,4 +159,5 @@ def latex(findings: Findings) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(f"\\{c}" if c in "&%$#_{}" else c for c in text)
+    words = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(f"\\{c}" if c in "&%$#_{}" else words.get(c, c) for c in text)

@@ -3,7 +3,7 @@ import pytest
 
 from emoc_tf.envs import rewards
 from emoc_tf.evaluation import StepOutcome
-from emoc_tf.statistics import normalised_area
+from emoc_tf.measures import normalised_area
 from tests.envs.test_active_exploration import make
 
 

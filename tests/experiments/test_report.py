@@ -1,13 +1,18 @@
 import csv
 import html.parser
+import json
 import re
+import warnings
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from emoc_tf import drawing, plots
+from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments import reporting, tables
 from emoc_tf.experiments.findings import gather
+from emoc_tf.run_folder import RunFolder
 from tests.records import CONFIG, write
 
 
@@ -26,7 +31,7 @@ def grid(tmp_path_factory):
     for seed in range(6):
         level = rng.normal(0.5, 0.1)
         for agent, ahead in (("random", 0.0), ("emoc", 0.1), ("a&b", -0.1)):
-            curve = level + np.array([0, ahead, ahead]) + rng.normal(0, 0.001, 3)
+            curve = level + np.array([0, ahead, ahead]) + rng.normal(0, 0.001, 3) * [0, 1, 1]
             write(folder, agent, seed, accuracies=curve)
     return folder, *report(folder, latex=True)
 
@@ -47,6 +52,8 @@ class Reader(html.parser.HTMLParser):
         if tag == "tr":
             self.rows.append([])
         for name, value in attributes:
+            if name == "id":
+                self.ids.append(value)
             if name in ("src", "href", "xlink:href", "srcset"):
                 self.loaded.append(value)
 
@@ -63,6 +70,8 @@ def test_the_page_is_whole_and_needs_no_network(grid):
     _, _, page = grid
     reader = Reader(page)
     assert reader.open == []
+    assert reader.ids
+    assert len(set(reader.ids)) == len(reader.ids)
     assert all(re.match(r"#|data:image/", target) for target in reader.loaded), reader.loaded
     assert "@import" not in page
     assert "url(http" not in page
@@ -87,7 +96,7 @@ def test_the_page_shows_the_numbers(grid):
     assert ["emoc", "6", cell] in [row[:3] for row in rows]
     tested = findings.differences["random", "accuracy_area"][0]
     assert tested.agent == "emoc"
-    assert tested.p_corrected == pytest.approx(4 / 64)
+    assert tested.p_corrected == pytest.approx(4 / 64)  # two policies, six pairs
     cells = [tables.difference(tested, 3), tables.p_value(tested.p_corrected)]
     assert ["emoc", "6", *cells] in [row[:4] for row in rows]
     assert ["dataset", "digits"] in rows
@@ -111,8 +120,7 @@ def test_the_console_shows_tables_and_what_pairs_can_show(grid):
     _, printed, _ = grid
     assert "difference" in printed
     assert re.search(r"emoc +6 +\+0\.075 \[0\.07\d, 0\.07\d\] +0\.062", printed)
-    assert "corrected by Holm" in printed
-    assert "no difference can be significant" not in printed
+    assert "corrected by Holm; here it is at least 0.062, so that no difference can" in printed
 
 
 def test_latex(grid):
@@ -136,10 +144,14 @@ def test_half_finished_grids_say_so(tmp_path):
     assert "Half-finished: 2 finished" in page
     assert "emoc/0: 1 steps done" in page
     assert gather(tmp_path).baselines == ("random",)
-    assert "With" not in printed  # no pairs at all
+    assert "Tests" not in printed  # no pairs at all
+    assert "Difference to" not in page
     write(tmp_path, "emoc", 0)
-    printed, _ = report(tmp_path)
-    assert "With 1 pair no difference can be significant at 0.05: it takes 6." in printed
+    printed, page = report(tmp_path)
+    assert "Tests need 6 pairs: none was made." in printed
+    assert "policies have different numbers of initialisations" in printed
+    assert "their means are not comparable" in page
+    assert 'class="best"' not in page
 
 
 def test_broken_and_failed_runs_are_named(tmp_path):
@@ -149,6 +161,7 @@ def test_broken_and_failed_runs_are_named(tmp_path):
     write(tmp_path, seed=2, rows=1).fail(RuntimeError("no more coffee"))
     printed, page = report(tmp_path)
     assert f"Left out: {broken.path / 'steps.csv'}: expected columns" in printed
+    assert "Not begun" not in printed
     assert "random/2 failed: RuntimeError: no more coffee" in printed
     assert "no more coffee" in page
     assert ",1," in (tmp_path / "table.csv").read_text()
@@ -157,12 +170,18 @@ def test_broken_and_failed_runs_are_named(tmp_path):
 def test_a_lone_policy_and_policies_of_ones_own(tmp_path):
     write(tmp_path, "entropy", 0)
     _, page = report(tmp_path)
-    assert "Difference to entropy" in page
+    assert "Difference to" not in page
     write(tmp_path, "best/of", 0, accuracies=(0.4, 0.9, 0.9))
     report(tmp_path)
     assert gather(tmp_path).baselines == ("entropy",)  # the lowest
     report(tmp_path, baselines=["best/of"])
     assert (tmp_path / "difference_to_best%2Fof.png").exists()
+    write(tmp_path, "[red]$x$:confidence=0.95", 0)
+    write(tmp_path, "[red]$x$:confidence=0.99", 0)
+    printed, page = report(tmp_path, baselines=["[red]$x$:confidence=0.95"], latex=True)
+    assert "[red]$x$:confidence" in printed
+    assert "[red]$x$:confidence=0.99" in page
+    assert (tmp_path / "difference_to_[red]$x$:confidence=0.95.svg").exists()
 
 
 def test_records_without_recalls_or_data_are_enough(tmp_path):
@@ -172,6 +191,49 @@ def test_records_without_recalls_or_data_are_enough(tmp_path):
     _, page = report(tmp_path, data_dir=str(tmp_path / "nowhere"))
     assert "Which classes" not in page
     assert "Not shown: dataset &#39;cifar10&#39; is not prepared" in page
+
+
+def test_runs_that_are_not_paired_are_told(tmp_path):
+    write(tmp_path, "random", 0)
+    write(tmp_path, "emoc", 0, accuracies=(0.1, 0.5, 0.7))
+    for seed, fingerprint in enumerate("ab"):
+        folder = write(tmp_path, "learned", seed)
+        content = json.loads((folder.path / "config.json").read_text())
+        (folder.path / "config.json").write_text(json.dumps(content | {"fingerprint": fingerprint}))
+    printed, _ = report(tmp_path)
+    assert "the runs of seed 0 did not start alike: they are not paired" in printed
+    assert "seed 1 did not" not in printed
+    assert "the runs of learned are of different policies with that name" in printed
+
+
+def test_sets_and_classes_are_figures_too(tmp_path):
+    config = CONFIG.replace(known_classes=2, novel_classes=2, pool_per_class=10, max_steps=2)
+    env = ActiveExplorationEnv(config.replace(data_dir=None, update_iterations=1))
+    env.reset(seed=3)
+    folder = RunFolder(tmp_path, "random", 3, env.config)
+    folder.claim()
+    folder.start(env.exploration.episode.classes)
+    folder.write_step(env.outcome, None, {})
+    for action in (0, 1):
+        env.step(action)
+        folder.write_step(env.outcome, 0.0, {})
+    printed, page = report(tmp_path)
+    for name in ("classes_seed_3.png", "first_sets_seed_3.svg"):
+        assert (tmp_path / name).exists()
+        assert name in printed
+    assert page.count("data:image/jpeg;base64") == 2
+    assert "Not shown" not in page
+    (folder.path / "recalls.csv").unlink()
+    _, page = report(tmp_path)
+    assert page.count("data:image/jpeg;base64") == 2
+
+
+def test_long_names_leave_room_for_the_matrix(tmp_path):
+    agents = ["emoc:confidence=none:labels=expected", "emoc:output=softmax:references=64"]
+    figure = plots.penalty_figure([(agents, np.eye(2))] * 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawing.save(figure, tmp_path / "penalties")
 
 
 @pytest.mark.parametrize(
@@ -200,11 +262,25 @@ def test_labels_to_targets(tmp_path):
         found = (0, 1, 2) if seed else (0, 1, 1)
         write(tmp_path, "random", seed, config, accuracies=(0.4, 0.5, last), discovered=found)
     by_accuracy, by_class = gather(tmp_path, accuracy=0.7).reach
-    assert (by_accuracy.target, by_accuracy.reached, by_accuracy.median) == (0.7, 2, 50)
-    assert (by_class.target, by_class.reached, by_class.median) == (2, 2, 50)
-    assert gather(tmp_path).reach[0].target == pytest.approx(0.7)  # random's mean final accuracy
+    assert by_accuracy.target == "accuracy 0.700"
+    assert (by_accuracy.reached, by_accuracy.runs, by_accuracy.median) == (2, 3, 50)
+    assert (by_class.target, by_class.reached, by_class.median) == ("all classes", 2, 50)
     never = gather(tmp_path, accuracy=0.75).reach[0]
-    assert (never.reached, never.median) == (1, np.inf)
+    assert (never.reached, never.median, never.most) == (1, np.inf, 50)
+    _, page = report(tmp_path, accuracy=0.75)
+    assert "<td>&gt; 50</td><td>1 of 3</td>" in page
+    # Each seed has its own target: the baseline's last accuracy there.
+    for seed, last in ((0, 0.6), (1, 0.69), (4, 0.9)):
+        write(tmp_path, "emoc", seed, config, accuracies=(0.4, 0.5, last))
+    random, emoc = gather(tmp_path).reach[:2]
+    assert random.target == emoc.target == "random's final accuracy"
+    assert (random.reached, random.runs, emoc.reached, emoc.runs) == (3, 3, 1, 2)
+
+
+def test_without_novel_classes_there_are_none_to_reach(tmp_path):
+    write(tmp_path, "random", 0, CONFIG.replace(novel_classes=0), discovered=(0, 0, 0))
+    _, page = report(tmp_path)
+    assert "to all classes" not in page
 
 
 def test_numbers_as_text():

@@ -1,0 +1,156 @@
+"""What a run is measured by, and what the runs of a policy come to."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import integrate, stats
+
+from emoc_tf.results import RunRecord
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds and its standard error (NaN for one seed)."""
+
+    mean: float
+    standard_error: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Estimate":
+        """Returns mean and standard error of at least one value."""
+        error = float(stats.sem(values)) if len(values) > 1 else float("nan")
+        return cls(float(np.mean(values)), error)
+
+    def text(self, digits: int, with_error: bool = True) -> str:
+        """Returns `mean±error`, or the mean alone where there is no error or none is wanted."""
+        text = f"{self.mean:.{digits}f}"
+        if with_error and not np.isnan(self.standard_error):
+            text += f"±{self.standard_error:.{digits}f}"
+        return text
+
+
+def normalised_area(labelled: np.ndarray, values: np.ndarray) -> float:
+    """Returns the area under a curve (trapezoids) divided by the range of `labelled`.
+
+    Args:
+        labelled: (rows,) ascending, at least two.
+        values: (rows,).
+    """
+    return float(integrate.trapezoid(values, labelled) / (labelled[-1] - labelled[0]))
+
+
+def _area(column: str) -> Callable[[RunRecord], float]:
+    return lambda run: normalised_area(run.steps["labelled"], run.steps[column])
+
+
+def _final(column: str) -> Callable[[RunRecord], float]:
+    return lambda run: float(run.steps[column][-1])
+
+
+def _seconds(column: str) -> Callable[[RunRecord], float]:
+    # Row 0 is the reset: no selection, and the pretraining. The median: a machine that slept for
+    # a while, or the first call of a function, is not what a step takes.
+    return lambda run: float(np.median(run.timings[column][1:]))
+
+
+# What a run is measured by; each value is one number a run. Areas are means along the way.
+MEASURES: dict[str, Callable[[RunRecord], float]] = {
+    "accuracy_area": _area("test_accuracy"),
+    "final_accuracy": _final("test_accuracy"),
+    "discovery_area": _area("discovered_classes"),
+    "final_discovered": _final("discovered_classes"),
+}
+# The measure that counts, named before any run; the others describe.
+PRIMARY = "accuracy_area"
+
+
+@dataclass(frozen=True)
+class PolicySummary:
+    """One policy over its seeds.
+
+    Attributes:
+        agent: The policy's name.
+        runs: Number of finished runs.
+        final_accuracy: Test accuracy after the last step, in [0, 1].
+        accuracy_area: Area under the accuracy curve over labelled images, divided by their range:
+            the mean accuracy along the way, in [0, 1].
+        discovery_area: The same for discovered classes, in classes.
+        final_discovered: Classes discovered after the last step.
+        selection_seconds: Wall-clock seconds of a choice, the median of each run's.
+        update_seconds: Wall-clock seconds of training in an update step, likewise.
+    """
+
+    agent: str
+    runs: int
+    final_accuracy: Estimate
+    accuracy_area: Estimate
+    discovery_area: Estimate
+    final_discovered: Estimate
+    selection_seconds: Estimate
+    update_seconds: Estimate
+
+
+def by_agent(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Returns the runs of each policy, ordered by seed, in the order in which policies come."""
+    groups: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        groups.setdefault(run.agent, []).append(run)
+    return {agent: sorted(group, key=lambda run: run.seed) for agent, group in groups.items()}
+
+
+def summarise(runs: Sequence[RunRecord]) -> list[PolicySummary]:
+    """Returns a summary a policy, by descending area under the accuracy curve.
+
+    Args:
+        runs: Finished runs of one configuration.
+    """
+    times = {
+        "selection_seconds": _seconds("selection_seconds"),
+        "update_seconds": _seconds("training_seconds"),
+    }
+    summaries = [
+        PolicySummary(
+            agent=agent,
+            runs=len(group),
+            **{
+                name: Estimate.of([measure(run) for run in group])
+                for name, measure in (MEASURES | times).items()
+            },
+        )
+        for agent, group in by_agent(runs).items()
+    ]
+    return sorted(summaries, key=lambda row: -row.accuracy_area.mean)
+
+
+def steps_ahead(runs: Sequence[RunRecord], column: str) -> dict[str, int]:
+    """Returns at how many update steps each policy has the highest mean; ties count for all.
+
+    Args:
+        runs: Finished runs of one configuration.
+        column: Of `steps.csv`.
+
+    Returns:
+        Only policies that have all seeds that any has: the others' means are of other seeds.
+    """
+    seeds = {run.seed for run in runs}
+    groups = {agent: group for agent, group in by_agent(runs).items() if len(group) == len(seeds)}
+    if not groups:
+        return {}
+    means = np.stack(
+        [np.mean([run.steps[column][1:] for run in group], axis=0) for group in groups.values()]
+    )
+    ahead = means >= means.max(axis=0) - 1e-12
+    return dict(zip(groups, ahead.sum(axis=1).tolist(), strict=True))
+
+
+def labels_to_reach(run: RunRecord, column: str, target: float) -> float:
+    """Returns how many images were labelled when a curve first reached a target; ∞ if never.
+
+    Args:
+        run: A finished run.
+        column: Of `steps.csv`.
+        target: The least value wanted.
+    """
+    reached = np.flatnonzero(run.steps[column] >= target)
+    return float(run.steps["labelled"][reached[0]]) if len(reached) else float("inf")
