@@ -50,7 +50,7 @@ def write_report(
         written += drawing.save(figure, folder / name)
     texts = {
         "table.csv": tables.summary_csv(findings.summaries),
-        "differences.csv": tables.difference_csv(findings),
+        "differences.csv": tables.difference_csv(findings.differences.values()),
         PAGE: page.write(findings, data_dir),
     }
     if latex:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from rich import box
@@ -114,14 +114,10 @@ def summary_csv(summaries: Sequence[PolicySummary]) -> str:
     return _csv(header, rows)
 
 
-def difference_csv(findings: Findings) -> str:
-    """Returns all paired differences of all measures."""
+def difference_csv(families: Iterable[Sequence[PairedDifference]]) -> str:
+    """Returns paired differences, a row each."""
     header = ["measure", "agent", "baseline", "pairs", "mean", "low", "high", "p", "p_corrected"]
-    rows = [
-        [getattr(row, name) for name in header]
-        for rows in findings.differences.values()
-        for row in rows
-    ]
+    rows = [[getattr(row, name) for name in header] for rows in families for row in rows]
     return _csv(header, [[f"{c:.6g}" if isinstance(c, float) else c for c in row] for row in rows])
 
 

@@ -3,7 +3,8 @@
 EMOC ranks sets by a first-order estimate of the change of the model's outputs (Eq. 5). Here the
 model of each initialisation is fine-tuned on a sample of sets by the real learner, each time from
 the same weights, with the label the score assumes and with the true one, and the rank correlations
-are drawn of each policy's scores with the change of the outputs and with the gain in accuracy.
+are drawn of each policy's scores with the change of the outputs, with the change against a control
+that learnt old images only in the same iterations, and with the gain in accuracy.
 
 The same command goes on where it was stopped.
 
@@ -37,7 +38,7 @@ from emoc_tf.results import make_output_dir, read_numbers
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.state import ExplorationState
 
-SETS = flags.DEFINE_integer("sets", 20, "Candidate sets of each initialisation.", 3)
+SETS = flags.DEFINE_integer("sets", 20, "Candidate sets of each initialisation.", 5)
 ITERATIONS = flags.DEFINE_list("iterations", ["1", "100", "1000"], "SGD iterations to learn them.")
 SCORES = flags.DEFINE_list(
     "scores", ["emoc", "emoc-expected", "min", "1-vs-2"], "Policies whose scores are examined."
@@ -50,7 +51,7 @@ CHANGES, CONFIG = "changes.csv", "config.json"
 # iterations = 0: one step along the gradient of the set alone, without momentum.
 COLUMNS = (
     "seed", "set", "queried_class", "given_class", "true_label", "iterations", "output_change",
-    "accuracy_gain",
+    "own_change", "accuracy_gain",
 )  # fmt: skip
 
 
@@ -83,7 +84,8 @@ class Start:
         self, config: ExplorationConfig, data: tuple[ImageData, ImageData], seed: int
     ) -> None:
         self._oracle = GivenAnswer()
-        self._explorations: dict[int, Exploration] = {}
+        self._explorations: dict[tuple[int, bool], Exploration] = {}
+        self._controls: dict[int, np.ndarray] = {}
         self._config, self._data = config, data
         root = streams.draw_root(gym.utils.seeding.np_random(seed)[0])
         exploration = Exploration(config, data)
@@ -92,7 +94,7 @@ class Start:
         self.state, self.arrays = exploration.state, exploration.save()
         self.logits = _logits(self.state.model, self.state.reference)
 
-    def learn(self, choice: int, classes: np.ndarray, iterations: int) -> tuple[float, float]:
+    def learn(self, choice: int, classes: np.ndarray, iterations: int) -> dict[str, float]:
         """Fine-tunes on a candidate set under given labels.
 
         Args:
@@ -101,18 +103,37 @@ class Start:
             iterations: Of SGD.
 
         Returns:
-            Mean over the pool's images of ‖f(x; θ_after) − f(x; θ)‖₁, over the C outputs there were
-            before; and the gain in test accuracy.
+            `output_change`: mean over the pool's images of ‖f(x; θ_after) − f(x; θ)‖₁, over the C
+            outputs there were before. `own_change`: the same with the model in the place of
+            f(x; θ) that learnt old images only, the same ones in the same iterations.
+            `accuracy_gain`: on the test images.
         """
-        if iterations not in self._explorations:
+        after, accuracy = self._learn(choice, classes, iterations, False)
+        if iterations not in self._controls:
+            # Any set: with the label of a known class and no image of it drawn, nothing is left.
+            known = np.full_like(classes, self.state.known_classes[0])
+            self._controls[iterations] = self._learn(choice, known, iterations, True)[0]
+        return {
+            "output_change": _change(self.logits, after),
+            "own_change": _change(self._controls[iterations], after),
+            "accuracy_gain": accuracy - self.accuracy,
+        }
+
+    def _learn(
+        self, choice: int, classes: np.ndarray, iterations: int, only_old: bool
+    ) -> tuple[np.ndarray, float]:
+        """Returns the logits of the pool after an update step, and its test accuracy."""
+        if (iterations, only_old) not in self._explorations:
             config = self._config.replace(update_iterations=iterations)
-            self._explorations[iterations] = Exploration(config, self._data, oracle=self._oracle)
-        exploration = self._explorations[iterations]
+            if only_old:  # in float32 it is 1, which no uniform number reaches
+                config = config.replace(old_fraction=float(np.nextafter(1.0, 0.0)))
+            exploration = Exploration(config, self._data, oracle=self._oracle)
+            self._explorations[iterations, only_old] = exploration
+        exploration = self._explorations[iterations, only_old]
         exploration.restore(self.arrays, None, None)
         self._oracle.answer = classes
         outcome = exploration.advance(choice)
-        after = _logits(exploration.state.model, self.state.reference)
-        return self._change(after), outcome.test_accuracy - self.accuracy
+        return _logits(exploration.state.model, self.state.reference), outcome.test_accuracy
 
     def step(self, choice: int, column: int) -> float:
         """Takes one step along the gradient of a set's mean loss, and returns the output change."""
@@ -126,14 +147,14 @@ class Start:
         variables = [variable.value for variable in model.trainable_variables]
         for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
             variable.assign_sub(self._config.learning_rate * gradient)
-        change = self._change(_logits(model, self.state.reference))
+        change = _change(self.logits, _logits(model, self.state.reference))
         model.set_weights(kept)
         return change
 
-    def _change(self, after: np.ndarray) -> float:
-        before = self.logits
-        differences = after[:, : before.shape[1]].astype(np.float64) - before
-        return float(np.abs(differences).sum(axis=1).mean())
+
+def _change(before: np.ndarray, after: np.ndarray) -> float:
+    differences = after[:, : before.shape[1]].astype(np.float64) - before
+    return float(np.abs(differences).sum(axis=1).mean())
 
 
 def _logits(model, images: np.ndarray) -> np.ndarray:
@@ -180,14 +201,14 @@ def examine(
         row = {"seed": seed, "set": choice, "queried_class": int(np.bincount(truth).argmax())}
         if (choice, 0, 0) not in done:
             row |= {"given_class": int(predicted[0]), "true_label": 0, "iterations": 0}
-            yield row | {"output_change": start.step(choice, column), "accuracy_gain": np.nan}
+            change = start.step(choice, column)
+            yield row | {"output_change": change, "own_change": change, "accuracy_gain": np.nan}
         for true_label, classes in enumerate((predicted, truth)):
             for count in iterations:
                 if (choice, true_label, count) not in done:
-                    change, gain = start.learn(choice, classes, count)
                     row |= {"given_class": int(np.bincount(classes).argmax())}
                     row |= {"true_label": true_label, "iterations": count}
-                    yield row | {"output_change": change, "accuracy_gain": gain}
+                    yield row | start.learn(choice, classes, count)
 
 
 def _open(folder: Path, header: Sequence[str], told: dict) -> tuple[np.ndarray, TextIO]:
@@ -219,7 +240,7 @@ def _line(row: dict[str, float]) -> str:
     gain = "" if np.isnan(row["accuracy_gain"]) else f"  accuracy {row['accuracy_gain']:+.4f}"
     return (
         f"seed {row['seed']}  set {row['set']}  {label} label  {row['iterations']} iterations  "
-        f"output change {row['output_change']:.4g}{gain}"
+        f"output change {row['output_change']:.4g}, its own {row['own_change']:.4g}{gain}"
     )
 
 

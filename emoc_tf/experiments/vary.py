@@ -1,6 +1,7 @@
 """Compares policies under several values of one setting, and draws what the setting does.
 
-Each value has a folder of its own, OUTPUT_DIR/SETTING=VALUE, as `compare` writes it. The same
+Each value has a folder of its own, OUTPUT_DIR/SETTING=VALUE, as `compare` writes it. The runs of a
+seed are paired across values too where the setting leaves classes and images alone. The same
 command goes on where it was stopped.
 
 Example: python -m emoc_tf.experiments.vary --setting=old_fraction --values=0.5,0.9 \
@@ -14,7 +15,10 @@ from typing import Any
 
 from absl import flags
 from matplotlib.figure import Figure
+from rich import box
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from emoc_tf import checkpoint, drawing
 from emoc_tf.config import ExplorationConfig, parse_value
@@ -23,8 +27,10 @@ from emoc_tf.experiments import grid_flags, runner, settings, tables
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.findings import Findings, gather
 from emoc_tf.experiments.grid_flags import AGENTS, WORKERS
+from emoc_tf.experiments.reporting import write_report
 from emoc_tf.experiments.single_run import Grid
 from emoc_tf.results import check_output_dir
+from emoc_tf.statistics import PairedDifference, paired_differences
 
 SETTING = flags.DEFINE_string(
     "setting", None, "The setting to vary, such as sampler or old_fraction.", required=True
@@ -92,13 +98,51 @@ def draw(setting: str, findings: dict[Any, Findings]) -> Figure:
     return figure
 
 
+def effects(setting: str, findings: dict[Any, Findings]) -> dict[str, list[PairedDifference]]:
+    """Returns each policy's paired differences to itself under the first value.
+
+    Args:
+        setting: What varies.
+        findings: Of each value.
+
+    Returns:
+        Of each measure the differences; `agent` and `baseline` are `policy, setting=value`.
+    """
+    first = next(iter(findings))
+    rows: dict[str, list[PairedDifference]] = {measure: [] for measure in _MEASURES}
+    for agent in drawing.ordered([agent for found in findings.values() for agent in found.agents]):
+        runs = [
+            dataclasses.replace(run, agent=f"{agent}, {setting}={value}")
+            for value, found in findings.items()
+            for run in found.finished
+            if run.agent == agent
+        ]
+        baseline = f"{agent}, {setting}={first}"
+        if any(run.agent == baseline for run in runs):
+            for measure in _MEASURES:
+                rows[measure] += paired_differences(runs, baseline, measure)
+    return rows
+
+
+def effect_table(setting: str, rows: dict[str, list[PairedDifference]]) -> Table:
+    """Returns the differences of `effects`, to print."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    for heading in (f"effect of\n{setting}", "\npairs", "\naccuracy area", "\nclasses area"):
+        table.add_column(heading, justify="right" if table.columns else "left")
+    others = {row.agent: row for row in rows["discovery_area"]}
+    for row in rows["accuracy_area"]:
+        cells = [tables.difference(row, 3), tables.difference(others[row.agent], 2)]
+        table.add_row(Text(row.agent), str(row.pairs), *cells)
+    return table
+
+
 def _csv(setting: str, findings: dict[Any, Findings]) -> str:
-    header, rows = [], []
+    lines = []
     for value, found in findings.items():
         first, *others = tables.summary_csv(found.summaries).splitlines()
-        header = [f"{setting},{first}"]
-        rows += [f"{value},{line}" for line in others]
-    return "\n".join([*header, *rows, ""])
+        lines += [] if lines else [f"{setting},{first}"]
+        lines += [f"{value},{line}" for line in others]
+    return "\n".join([*lines, ""])
 
 
 def main(argv: list[str]) -> None:
@@ -117,20 +161,20 @@ def main(argv: list[str]) -> None:
         if failures:
             problems.append(runner.describe(grid, failures))
         if len(failures) < len(AGENTS.value) * len(seeds):
+            write_report(grid.output_dir, console, data_dir=grid.config.data_dir)
             findings[value] = gather(grid.output_dir)
-    for value, found in findings.items():
-        console.print(f"{setting}={value}", markup=False, highlight=False)
-        for note in found.notes:
-            console.print(note, highlight=False, markup=False, soft_wrap=True)
-        console.print(tables.summary_table(found.summaries))
-        for baseline in found.baselines:
-            if found.differences[baseline, "accuracy_area"]:
-                console.print(tables.difference_table(found, baseline))
     if findings:
         folder = Path(grid_flags.OUTPUT_DIR.value)
+        rows = effects(setting, findings)
+        console.print(effect_table(setting, rows))
         written = drawing.save(draw(setting, findings), folder / setting)
-        checkpoint.write_text(folder / f"{setting}.csv", _csv(setting, findings))
-        names = ", ".join(path.name for path in [*written, folder / f"{setting}.csv"])
+        texts = {
+            f"{setting}.csv": _csv(setting, findings),
+            f"{setting}_differences.csv": tables.difference_csv(rows.values()),
+        }
+        for name, text in texts.items():
+            checkpoint.write_text(folder / name, text)
+        names = ", ".join([*(path.name for path in written), *texts])
         console.print(f"Written into {folder}: {names}", soft_wrap=True, highlight=False)
     if problems:
         sys.exit("\n".join(problems))

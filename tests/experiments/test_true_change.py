@@ -42,9 +42,20 @@ def test_learning_a_set_is_a_step_of_the_exploration(start, novel):
     assert after.shape[1] == 2 + novel
     expected = np.abs(after[:, :2] - before).sum(axis=1).mean()
     for _ in range(2):  # each time from the same weights
-        change, gain = start.learn(choice, classes[choice], 7)
-        assert change == pytest.approx(expected, rel=1e-6)
-        assert gain == outcome.test_accuracy - first.test_accuracy
+        found = start.learn(choice, classes[choice], 7)
+        assert found["output_change"] == pytest.approx(expected, rel=1e-6)
+        assert found["accuracy_gain"] == outcome.test_accuracy - first.test_accuracy
+
+
+def test_the_control_learns_the_same_old_images(start):
+    """Where a mini-batch has no image of the set, the set changes nothing of its own."""
+    classes = np.full(3, start.state.known_classes[1])
+    few = true_change.Start(CONFIG.replace(old_fraction=0.99), data.load("digits"), seed=3)
+    assert few.learn(2, classes, 1)["output_change"] > 0
+    assert few.learn(2, classes, 1)["own_change"] == 0
+    # Another set in the same iterations: the same control.
+    first, second = (start.learn(choice, classes, 7) for choice in (0, 1))
+    assert 0 < first["own_change"] != second["own_change"]
 
 
 def test_one_gradient_step_is_what_equation_4_says():
@@ -79,7 +90,7 @@ def run(folder, *arguments):
         [
             sys.executable, "-m", "emoc_tf.experiments.true_change", "--known_classes=2",
             "--novel_classes=2", "--initial_per_class=4", "--pool_per_class=6", "--set_size=3",
-            "--num_candidate_sets=6", "--pretrain_iterations=20", "--batch_size=8", "--sets=3",
+            "--num_candidate_sets=6", "--pretrain_iterations=20", "--batch_size=8", "--sets=5",
             "--iterations=1,5", "--scores=emoc,min", "--seeds=0,1", f"--output_dir={folder}",
             *arguments,
         ],
@@ -92,7 +103,7 @@ def test_the_binary_goes_on_where_it_was_stopped(tmp_path):
     assert result.returncode == 0, result.stderr
     changes = (tmp_path / "changes.csv").read_text()
     rows = list(csv.DictReader(changes.splitlines()))
-    assert len(rows) == 2 * 3 * 5
+    assert len(rows) == 2 * 5 * 5
     assert {row["iterations"] for row in rows if row["true_label"] == "1"} == {"1", "5"}
     for name in ("correlations.png", "correlations.svg", "correlations.csv"):
         assert (tmp_path / name).stat().st_size > 100
@@ -109,18 +120,37 @@ def test_the_binary_goes_on_where_it_was_stopped(tmp_path):
     assert (tmp_path / "changes.csv").read_text() == changes
 
 
-def test_rank_correlations_are_those_of_scipy():
+def test_rank_correlations_by_hand():
     rng = np.random.default_rng(0)
     scores, truth = rng.normal(size=(2, 30))
     truth = np.round(truth + scores, 1)  # with ties
     groups = [np.arange(14), np.arange(14, 30)]
     rho, low, high = correlations.rank_correlation(scores, truth, groups)
-    expected = np.mean([stats.spearmanr(scores[g], truth[g]).statistic for g in groups])
-    assert rho == pytest.approx(expected)
-    assert -1 <= low < rho < high <= 1
+    z = [np.arctanh(stats.spearmanr(scores[g], truth[g]).statistic) for g in groups]
+    assert np.arctanh(rho) == pytest.approx((11 * z[0] + 13 * z[1]) / 24)
+    assert -1 < low < rho < high < 1
+    one, *ends = correlations.rank_correlation(scores, truth, groups[:1])
+    assert one == pytest.approx(np.tanh(z[0]))
+    width = 1.959964 * np.sqrt((1 + one**2 / 2) / 11)
+    assert np.arctanh(ends) == pytest.approx([z[0] - width, z[0] + width], rel=1e-5)
     # A constant tells nothing; a monotone function everything.
-    assert correlations.rank_correlation(np.ones(30), truth, groups)[0] == 0
-    assert correlations.rank_correlation(scores, np.exp(scores), groups)[0] == pytest.approx(1)
+    assert np.isnan(correlations.rank_correlation(np.ones(30), truth, groups)).all()
+    assert correlations.rank_correlation(scores, np.exp(scores), groups)[0] > 0.998
     # Models are not compared with one another: another scale for each changes nothing.
     shifted = truth + 100 * (np.arange(30) >= 14)
     assert correlations.rank_correlation(scores, shifted, groups) == (rho, low, high)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6, 0.95])
+@pytest.mark.parametrize("models", [1, 4])
+def test_intervals_of_correlations_hold_the_truth(correlation, models):
+    rng, sets, trials = np.random.default_rng(1), 20, 400
+    truth = 6 / np.pi * np.arcsin(correlation / 2)  # Spearman's of a normal pair
+    groups = np.split(np.arange(models * sets), models)
+    covariance = [[1, correlation], [correlation, 1]]
+    held = 0
+    for _ in range(trials):
+        x, y = rng.multivariate_normal([0, 0], covariance, models * sets).T
+        _, low, high = correlations.rank_correlation(x, y, groups)
+        held += low <= truth <= high
+    assert held / trials > 0.9

@@ -49,6 +49,11 @@ def test_the_figure_has_a_point_for_each_policy_and_value(tmp_path):
     for line in lines:
         assert line.get_ydata() == pytest.approx(areas)
     assert [text.get_text() for text in left.get_xticklabels()] == ["0.1", "0.9"]
+    rows = vary.effects("momentum", findings)["accuracy_area"]
+    assert [(row.agent, row.baseline, row.pairs) for row in rows] == [
+        (f"{agent}, momentum=0.9", f"{agent}, momentum=0.1", 2) for agent in ("random", "emoc")
+    ]
+    assert [row.mean for row in rows] == pytest.approx([0.2, 0.2])
 
 
 def test_the_binary(tmp_path):
@@ -76,3 +81,6 @@ def test_the_binary(tmp_path):
         (value, agent) for value in ("single_class", "uniform") for agent in ("min", "random")
     ]
     assert (tmp_path / "sampler.png").exists()
+    assert (tmp_path / "sampler=uniform" / "report.html").exists()
+    assert "min, sampler=single_class" in (tmp_path / "sampler_differences.csv").read_text()
+    assert "effect of" in result.stdout
