@@ -92,7 +92,9 @@ def draw(policies: list[FirstSets]) -> Figure:
     """Draws the first sets, a row a policy."""
     rows = [policy for policy in policies if policy.sets]
     columns = max(len(policy.sets) for policy in rows)
-    figure = Figure(figsize=(0.6 + 2 * columns, 2.25 * len(rows)), layout="constrained")
+    height, width = rows[0].sets[0].picture.shape[:2]
+    size = (0.6 + 2 * columns, (0.45 + 2 * height / width) * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for policy, axes_of in zip(rows, grid, strict=True):
         for axes, queried in zip(axes_of, policy.sets, strict=True):
