@@ -38,13 +38,6 @@ def write_report(
             no such baseline.
     """
     findings = gather(output_dir, baselines, accuracy)
-    for note in findings.notes:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
-    console.print(tables.summary_table(findings.summaries))
-    for baseline in findings.baselines:
-        if findings.differences[baseline, "accuracy_area"]:
-            console.print(tables.difference_table(findings, baseline))
-    console.print(tables.legend(findings))
     folder, written = findings.output_dir, []
     for name, figure in _figures(findings, data_dir).items():
         written += drawing.save(figure, folder / name)
@@ -58,6 +51,13 @@ def write_report(
     for name, text in texts.items():
         checkpoint.write_text(folder / name, text)
         written.append(folder / name)
+    for note in findings.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    console.print(tables.summary_table(findings.summaries))
+    for baseline in findings.baselines:
+        if findings.differences[baseline, "accuracy_area"]:
+            console.print(tables.difference_table(findings, baseline))
+    console.print(tables.legend(findings))
     names = ", ".join(path.name for path in written)
     console.print(f"Written into {folder}: {names}", soft_wrap=True, highlight=False)
 
