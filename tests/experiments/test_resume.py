@@ -15,7 +15,7 @@ from rich.console import Console
 from emoc_tf import checkpoint, run_folder
 from emoc_tf.environment import environment
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.experiments import report, runner, single_run
+from emoc_tf.experiments import reporting, runner, single_run
 from emoc_tf.learner import Learner
 from tests.soak import FLAGS, RECORDS, records, soak
 
@@ -396,7 +396,7 @@ def test_a_run_that_diverges_stops_with_advice_and_enters_no_figure(world, tmp_p
         assert single_run.attempt_run(grid, env, lambda *_: None, ("random", seed)).error is None
         env.exploration.advance = advance
     console = Console(record=True, width=200)
-    report.write_report(tmp_path / "later", console)
+    reporting.write_report(tmp_path / "later", console)
     text = console.export_text()
     assert "2 of 4 runs are unfinished: left out" in text
     assert "min/1 failed: FloatingPointError: update step 2: training diverged" in text
