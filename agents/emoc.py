@@ -6,7 +6,12 @@ import numpy as np
 
 from emoc_tf.agents.agent import ScoringAgent
 from emoc_tf.scoring import EMOCScorer
-from emoc_tf.scoring.labels import check_confidence
+from emoc_tf.scoring.labels import (
+    LABEL_MODES,
+    check_confidence,
+    check_output,
+    check_regularizer,
+)
 from emoc_tf.state import ExplorationState
 
 
@@ -40,13 +45,10 @@ class EMOCAgent(ScoringAgent):
     ) -> None:
         super().__init__(seed)
         check_confidence(confidence)
-        for name, value, choices in (
-            ("labels", labels, ("set", "image", "expected")),
-            ("output", output, ("logits", "softmax")),
-            ("regularizer", regularizer, (True, False)),
-        ):
-            if value not in choices:
-                raise ValueError(f"{name}: expected one of {list(choices)}, got {value!r}")
+        check_output(output)
+        check_regularizer(regularizer)
+        if labels not in LABEL_MODES:
+            raise ValueError(f"labels: expected one of {list(LABEL_MODES)}, got {labels!r}")
         if references is not None and (type(references) is not int or references < 1):
             raise ValueError(f"references: expected an integer above 0, got {references!r}")
         self._labels, self._output, self._regularizer = labels, output, regularizer

@@ -18,13 +18,22 @@ _VARIABLES = (
     "XLA_FLAGS", "TF_DETERMINISTIC_OPS", "ONEDNN_MAX_CPU_ISA",
 )  # fmt: skip
 
+# What no bit of a run depends on: what looks at finished runs, starts them or draws pictures, the
+# list of policies, and policies that are not the library's own.
+_WITHOUT_EFFECT = (
+    "measures.py", "statistics.py", "plots.py", "drawing.py", "mosaic.py", "replay.py",
+    "experiments", "testing", "rendering.py", "registry.py",
+)  # fmt: skip
+_POLICIES = ("__init__.py", "agent.py", "heuristics.py", "emoc.py", "learned.py")
+
 
 @functools.cache
 def environment() -> dict[str, Any]:
     """Returns versions, processors and thread count as JSON values, as of the first call.
 
-    `source` is a hash of the library's own modules, `commit` the one they were checked out from.
-    The thread count is TensorFlow's for single operations: another one gives other bits.
+    `source` is a hash of the library's own modules that results depend on, `commit` the one they
+    were checked out from. The thread count is TensorFlow's for single operations: another one
+    gives other bits.
     """
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
@@ -61,13 +70,28 @@ def differences(found: dict[str, Any]) -> list[str]:
 
 def _source() -> str:
     digest = hashlib.sha256()
+    for package, file in source_files():
+        digest.update(f"{package} {file.name} ".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def source_files() -> list[tuple[str, Path]]:
+    """Returns package and path of each module that the results of the library's own runs depend on.
+
+    A policy of one's own, beside the others or elsewhere, is not among them, nor is what makes
+    reports: runs that were begun can be gone on with after a change there.
+    """
+    files = []
     for package in ("emoc_tf", "emoc_tf.envs", "emoc_tf.agents"):
         spec = importlib.util.find_spec(package)  # imports nothing but emoc_tf
         for folder in spec.submodule_search_locations if spec else ():
             for file in sorted(Path(folder).rglob("*.py")):
-                digest.update(f"{package} {file.relative_to(folder)} ".encode())
-                digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+                first = file.relative_to(folder).parts[0]
+                others = package == "emoc_tf.agents" and first not in _POLICIES
+                if first not in _WITHOUT_EFFECT and not others:
+                    files.append((package, file))
+    return files
 
 
 def _commit() -> str | None:

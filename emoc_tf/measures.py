@@ -23,8 +23,11 @@ class Estimate:
         return cls(float(np.mean(values)), error)
 
     def text(self, digits: int, with_error: bool = True) -> str:
-        """Returns `mean±error`, or the mean alone where there is no error or none is wanted."""
-        text = f"{self.mean:.{digits}f}"
+        """Returns `mean±error`, or the mean alone where there is no error or none is wanted.
+
+        A mean that is NaN becomes `–`.
+        """
+        text = "–" if np.isnan(self.mean) else f"{self.mean:.{digits}f}"
         if with_error and not np.isnan(self.standard_error):
             text += f"±{self.standard_error:.{digits}f}"
         return text
@@ -51,18 +54,39 @@ def _final(column: str) -> Callable[[RunRecord], float]:
 def _seconds(column: str) -> Callable[[RunRecord], float]:
     # Row 0 is the reset: no selection, and the pretraining. The median: a machine that slept for
     # a while, or the first call of a function, is not what a step takes.
-    return lambda run: float(np.median(run.timings[column][1:]))
+    def seconds(run: RunRecord) -> float:
+        found = run.timings[column][1:]
+        return float(np.median(found[np.isfinite(found)])) if np.isfinite(found).any() else np.nan
+
+    return seconds
 
 
-# What a run is measured by; each value is one number a run. Areas are means along the way.
-MEASURES: dict[str, Callable[[RunRecord], float]] = {
-    "accuracy_area": _area("test_accuracy"),
-    "final_accuracy": _final("test_accuracy"),
-    "discovery_area": _area("discovered_classes"),
-    "final_discovered": _final("discovered_classes"),
+@dataclass(frozen=True)
+class Measure:
+    """One number that a run is measured by.
+
+    Attributes:
+        of: Computes it from a finished run.
+        label: What tables and figures call it.
+        digits: Decimals to show.
+    """
+
+    of: Callable[[RunRecord], float]
+    label: str
+    digits: int
+
+
+# Areas are means along the way.
+MEASURES = {
+    "accuracy_area": Measure(_area("test_accuracy"), "mean accuracy", 3),
+    "final_accuracy": Measure(_final("test_accuracy"), "final accuracy", 3),
+    "discovery_area": Measure(_area("discovered_classes"), "mean classes", 2),
+    "final_discovered": Measure(_final("discovered_classes"), "classes found", 1),
 }
 # The measure that counts, named before any run; the others describe.
 PRIMARY = "accuracy_area"
+# Columns of `steps.csv` that curves are drawn of, and what figures call them.
+CURVES = {"test_accuracy": "test accuracy", "discovered_classes": "classes found"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +129,7 @@ def summarise(runs: Sequence[RunRecord]) -> list[PolicySummary]:
     Args:
         runs: Finished runs of one configuration.
     """
-    times = {
+    measures = {name: measure.of for name, measure in MEASURES.items()} | {
         "selection_seconds": _seconds("selection_seconds"),
         "update_seconds": _seconds("training_seconds"),
     }
@@ -115,7 +139,7 @@ def summarise(runs: Sequence[RunRecord]) -> list[PolicySummary]:
             runs=len(group),
             **{
                 name: Estimate.of([measure(run) for run in group])
-                for name, measure in (MEASURES | times).items()
+                for name, measure in measures.items()
             },
         )
         for agent, group in by_agent(runs).items()
@@ -123,20 +147,35 @@ def summarise(runs: Sequence[RunRecord]) -> list[PolicySummary]:
     return sorted(summaries, key=lambda row: -row.accuracy_area.mean)
 
 
+def comparable(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Returns the runs whose means can be compared: of policies that all have the same seeds.
+
+    Some initialisations are harder than others, so that means over other seeds say little about
+    the policies. Of a half-finished grid this is the largest full block of policies and seeds;
+    among blocks of one size, the one with most policies.
+
+    Args:
+        runs: At least one.
+    """
+    seeds = {agent: frozenset(run.seed for run in group) for agent, group in by_agent(runs).items()}
+    blocks = {*seeds.values(), frozenset.intersection(*seeds.values())} - {frozenset()}
+
+    def size(block: frozenset[int]) -> tuple[int, int]:
+        policies = sum(block <= own for own in seeds.values())
+        return policies * len(block), policies
+
+    best = max(sorted(blocks, key=sorted), key=size)
+    return [run for run in runs if run.seed in best and best <= seeds[run.agent]]
+
+
 def steps_ahead(runs: Sequence[RunRecord], column: str) -> dict[str, int]:
     """Returns at how many update steps each policy has the highest mean; ties count for all.
 
     Args:
-        runs: Finished runs of one configuration.
+        runs: Comparable ones, see `comparable`.
         column: Of `steps.csv`.
-
-    Returns:
-        Only policies that have all seeds that any has: the others' means are of other seeds.
     """
-    seeds = {run.seed for run in runs}
-    groups = {agent: group for agent, group in by_agent(runs).items() if len(group) == len(seeds)}
-    if not groups:
-        return {}
+    groups = by_agent(runs)
     means = np.stack(
         [np.mean([run.steps[column][1:] for run in group], axis=0) for group in groups.values()]
     )

@@ -10,15 +10,15 @@ from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from emoc_tf import drawing
-from emoc_tf.measures import by_agent
+from emoc_tf.measures import CURVES, by_agent
 from emoc_tf.results import RunRecord
 from emoc_tf.statistics import MIN_PAIRS, interval
 
-LABELS = {"test_accuracy": "test accuracy", "discovered_classes": "classes found"}
 _PARTS = {
     "selection_seconds": ("choosing", "#D55E00"),
     "training_seconds": ("training", "#56B4E9"),
     "evaluation_seconds": ("testing", "#009E73"),
+    "candidate_seconds": ("drawing sets", "#999999"),
     "prediction_seconds": ("posteriors of the pool", "#E69F00"),
 }
 
@@ -34,7 +34,7 @@ def curves(axes: Axes, runs: Sequence[RunRecord], column: str) -> None:
             band = mean - error, mean + error
         labelled = groups[agent][0].steps["labelled"]
         drawing.line(axes, agent, list(groups), labelled, mean, band)
-    drawing.finish(axes, "labelled images", LABELS.get(column, column))
+    drawing.finish(axes, "labelled images", CURVES[column])
 
 
 def differences(axes: Axes, runs: Sequence[RunRecord], baseline: str, column: str) -> None:
@@ -50,7 +50,7 @@ def differences(axes: Axes, runs: Sequence[RunRecord], baseline: str, column: st
             labelled = groups[agent][0].steps["labelled"]
             drawing.line(axes, agent, list(groups), labelled, values.mean(axis=0), band)
     drawing.finish(
-        axes, "labelled images", f"{LABELS.get(column, column)}: difference to {baseline}"
+        axes, "labelled images", f"{CURVES[column]}: difference to {drawing.name(baseline)}"
     )
 
 
@@ -122,9 +122,12 @@ def seconds(axes: Axes, runs: Sequence[RunRecord]) -> None:
     agents = drawing.ordered(list(groups))[::-1]
     left = np.zeros(len(agents))
     for column, (label, colour) in _PARTS.items():
-        widths = [
-            np.median(np.concatenate([run.timings[column][1:] for run in groups[agent]]))
+        parts = {
+            agent: np.concatenate([run.timings[column][1:] for run in groups[agent]])
             for agent in agents
+        }
+        widths = [
+            np.nanmedian(parts[agent]) if np.isfinite(parts[agent]).any() else 0 for agent in agents
         ]
         axes.barh(
             [drawing.name(agent) for agent in agents],
@@ -163,7 +166,7 @@ def difference_curves(runs: Sequence[RunRecord], baseline: str) -> Figure:
     seeds = {run.seed for run in runs if run.agent == baseline}
     pairs = [run for run in runs if run.seed in seeds and run.agent != baseline]
     title = f"mean paired difference over {drawing.initialisations(_counts(pairs))}"
-    if min(_counts(pairs), default=0) >= MIN_PAIRS:
+    if max(_counts(pairs), default=0) >= MIN_PAIRS:
         title += ", with pointwise 95% intervals"
     return _pair(lambda axes, column: differences(axes, runs, baseline, column), title)
 
@@ -187,7 +190,7 @@ def penalty_figure(matrices: Sequence[tuple[list[str], np.ndarray]]) -> Figure:
     width, height = penalty_size(matrices[0][0])
     figure = Figure(figsize=(2 * width, height), layout="constrained")
     for axes, (agents, matrix), label in zip(
-        figure.subplots(1, 2), matrices, LABELS.values(), strict=True
+        figure.subplots(1, 2), matrices, CURVES.values(), strict=True
     ):
         penalty_matrix(axes, agents, matrix)
         axes.set_title(label)
@@ -200,8 +203,8 @@ def _counts(runs: Sequence[RunRecord]) -> list[int]:
 
 def _pair(draw: Callable[[Axes, str], None], title: str) -> Figure:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw(left, "test_accuracy")
-    draw(right, "discovered_classes")
-    drawing.legend(figure, left, title)
+    panels = figure.subplots(1, 2)
+    for axes, column in zip(panels, CURVES, strict=True):
+        draw(axes, column)
+    drawing.legend(figure, panels[0], title)
     return figure

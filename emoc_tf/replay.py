@@ -1,6 +1,7 @@
 """Which images a recorded run queried, drawn again from its seed."""
 
-import gymnasium as gym
+import itertools
+
 import numpy as np
 
 from emoc_tf import candidates, streams
@@ -10,13 +11,8 @@ from emoc_tf.episode import Episode, draw_episode
 from emoc_tf.results import RunRecord
 
 
-def queried_sets(
-    run: RunRecord, data: tuple[ImageData, ImageData]
-) -> tuple[Episode, list[np.ndarray]]:
-    """Returns a run's episode and, step by step, the (K,) pool indices of the set it queried.
-
-    Candidate sets are a function of seed, step and what was labelled before, so that the choices
-    recorded tell the images; no model is needed.
+def draw_again(run: RunRecord, data: tuple[ImageData, ImageData]) -> Episode:
+    """Returns the episode of a run, the same for all runs of its seed.
 
     Args:
         run: Of an environment that drew its episode from `seed`, with a network of its own.
@@ -24,8 +20,38 @@ def queried_sets(
             the same numbers, cannot be told from them.
 
     Raises:
-        ValueError: The sets depend on a network's features (sampler `cluster`), or the data's
-            classes are not the run's.
+        ValueError: The data's classes are not the run's.
+    """
+    config = ExplorationConfig().replace(**run.configuration)
+    episode = draw_episode(config, *data, streams.root_of(run.seed))
+    _check_classes(run, episode)
+    return episode
+
+
+def _check_classes(run: RunRecord, episode: Episode) -> None:
+    if run.classes and episode.classes != run.classes:
+        raise ValueError(
+            f"data: expected those of {run.agent}/{run.seed} with classes {list(run.classes)}, got "
+            f"others, which give {list(episode.classes)}"
+        )
+
+
+def queried_sets(
+    run: RunRecord, episode: Episode, num_steps: int | None = None
+) -> list[np.ndarray]:
+    """Returns, step by step, the (K,) pool indices of the sets that a run queried.
+
+    Candidate sets are a function of seed, step and what was labelled before, so that the choices
+    recorded tell the images; no model is needed.
+
+    Args:
+        run: The run.
+        episode: Its own, see `draw_again`.
+        num_steps: How many of its first steps; if not given, all.
+
+    Raises:
+        ValueError: The sets depend on a network's features (sampler `cluster`), or the episode is
+            not the run's.
     """
     config = ExplorationConfig().replace(**run.configuration)
     if config.sampler == "cluster":
@@ -33,18 +59,13 @@ def queried_sets(
             "sampler: expected one that looks at no features, got 'cluster', whose sets depend on "
             "the network"
         )
-    root = streams.draw_root(gym.utils.seeding.np_random(run.seed)[0])
-    episode = draw_episode(config, *data, root)
-    if run.classes and episode.classes != run.classes:
-        raise ValueError(
-            f"data: expected those of {run.agent}/{run.seed} with classes {list(run.classes)}, got "
-            f"others, which give {list(episode.classes)}"
-        )
+    _check_classes(run, episode)
+    root = streams.root_of(run.seed)
     unlabelled = np.arange(episode.num_initial, len(episode.true_labels))
     no_features = np.empty((len(episode.true_labels), 0))
     sets = []
     choices = zip(run.steps["chosen_set"][1:], run.steps["queried_class"][1:], strict=True)
-    for step, (choice, queried_class) in enumerate(choices):
+    for step, (choice, queried_class) in enumerate(itertools.islice(choices, num_steps)):
         drawn, _ = candidates.draw(config, root, step, unlabelled, episode.true_labels, no_features)
         indices = drawn[int(choice)]
         if np.bincount(episode.true_labels[indices]).argmax() != queried_class:
@@ -54,4 +75,4 @@ def queried_sets(
             )
         sets.append(indices)
         unlabelled = np.setdiff1d(unlabelled, indices)
-    return episode, sets
+    return sets

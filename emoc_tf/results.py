@@ -64,8 +64,12 @@ def check_output_dir(output_dir: str | Path, config: ExplorationConfig) -> None:
 
 
 def run_folders(output_dir: Path) -> list[Path]:
-    """Returns the folders of all runs that were begun, sorted."""
-    return sorted(file.parent for file in output_dir.glob(f"*/*/{CONFIG}"))
+    """Returns the folders `<agent>/<seed>` of all runs that were begun, sorted.
+
+    Others, such as a run's folder that was moved to `<seed>.old`, are none.
+    """
+    folders = (file.parent for file in output_dir.glob(f"[!.]*/*/{CONFIG}"))
+    return sorted(folder for folder in folders if folder.name.isdecimal())
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,7 +70,7 @@ def paired_differences(
     if measure not in MEASURES:
         raise ValueError(f"measure: expected one of {list(MEASURES)}, got {measure!r}")
     values = {
-        agent: {run.seed: MEASURES[measure](run) for run in group}
+        agent: {run.seed: MEASURES[measure].of(run) for run in group}
         for agent, group in by_agent(runs).items()
     }
     if baseline not in values:

@@ -7,6 +7,7 @@ be saved but the root.
 
 import zlib
 
+import gymnasium as gym
 import numpy as np
 
 
@@ -24,6 +25,11 @@ def generator(root: int, step: int, purpose: str) -> np.random.Generator:
 def device_seed(root: int, step: int, purpose: str) -> np.ndarray:
     """Returns the (2,) int32 seed for `tf.random.stateless_*` of one purpose at one step."""
     return generator(root, step, purpose).integers(2**31 - 1, size=2, dtype=np.int32)
+
+
+def root_of(seed: int) -> int:
+    """Returns the root of the episode that an environment's `reset(seed=seed)` begins."""
+    return draw_root(gym.utils.seeding.np_random(seed)[0])
 
 
 def draw_root(np_random: np.random.Generator) -> int:

@@ -1,10 +1,14 @@
+import ast
 import csv
+import inspect
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from emoc_tf import environment
+from emoc_tf.agents.registry import AGENTS
 from emoc_tf.results import check_output_dir, make_output_dir, read_run, read_runs
 from emoc_tf.run_folder import RunFolder
 from tests.records import CONFIG, write
@@ -118,3 +122,22 @@ def test_the_environment_is_told():
     found = environment.environment()
     assert found["intra_op_threads"] >= 1
     assert found["cpu"]
+
+
+def test_the_source_that_counts_is_what_results_depend_on():
+    """Nothing that counts uses what does not, but to draw pictures and to list policies."""
+    files = environment.source_files()
+    names = {f"{package}.{file.stem}" for package, file in files}
+    assert {"emoc_tf.exploration", "emoc_tf.scorer", "emoc_tf.agents.emoc"} <= names
+    assert not {"emoc_tf.page", "emoc_tf.plots", "emoc_tf.agents.policy_gradient"} & names
+    without = {name.removesuffix(".py") for name in environment._WITHOUT_EFFECT}
+    for _, file in files:
+        imported = set()
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {part for name in node.names for part in name.name.split(".")}
+            elif isinstance(node, ast.ImportFrom):
+                imported |= {*node.module.split("."), *(name.name for name in node.names)}
+        assert imported & without <= {"rendering", "registry"}, file
+    shipped = {Path(inspect.getfile(policy)).name for policy in AGENTS.values()}
+    assert shipped <= set(environment._POLICIES)

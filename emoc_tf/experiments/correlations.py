@@ -27,6 +27,8 @@ _LABELS = ("label assumed", "true label")
 
 # Perfect ranks have no finite artanh.
 _CERTAIN = 1 - 1e-3
+# Below this there is no interval: its width has n − 3 in the denominator.
+MIN_SETS = 4
 
 
 @dataclass(frozen=True)
@@ -74,20 +76,22 @@ def read(path: Path, num_columns: int) -> list[Correlation]:
                 truth = column[measure][chosen]
                 if not np.isfinite(truth).all():
                     continue
+                groups = _groups(column["seed"][chosen])
                 for score in header[num_columns:]:
-                    groups = _groups(column["seed"][chosen])
                     rho, low, high = rank_correlation(column[score][chosen], truth, groups)
                     found.append(
                         Correlation(
                             score, measure, bool(true_label), int(iterations), len(groups),
-                            int(chosen.sum()), rho, low, high,
+                            sum(map(len, groups)), rho, low, high,
                         )
                     )  # fmt: skip
     return found
 
 
 def _groups(seeds: np.ndarray) -> list[np.ndarray]:
-    return [np.flatnonzero(seeds == seed) for seed in np.unique(seeds)]
+    """Returns the indices of each seed; a seed that was only just begun is left out."""
+    groups = [np.flatnonzero(seeds == seed) for seed in np.unique(seeds)]
+    return [group for group in groups if len(group) >= MIN_SETS]
 
 
 def rank_correlation(
@@ -104,11 +108,13 @@ def rank_correlation(
     Args:
         scores: (n,).
         truth: (n,).
-        groups: Indices of each group, at least four in each.
+        groups: Indices of each group, at least `MIN_SETS` in each.
 
     Returns:
-        ρ and the ends; all NaN if scores or truth are all equal in a group.
+        ρ and the ends; all NaN if there is no group or scores or truth are all equal in one.
     """
+    if not groups:
+        return float("nan"), float("nan"), float("nan")
     rhos = np.array([_spearman(scores[index], truth[index]) for index in groups])
     weights = np.array([len(index) - 3 for index in groups])
     z = np.arctanh(np.clip(rhos, -_CERTAIN, _CERTAIN))

@@ -14,6 +14,11 @@ from emoc_tf.config import ExplorationConfig
 from emoc_tf.evaluation import StepOutcome
 
 
+def say(console: Console, text: str) -> None:
+    """Prints text as it is: no markup, no colours, no line breaks of its own."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 class Display:
     """Lines for the steps, and a bar where there is a terminal and only this process writes.
 
@@ -45,8 +50,7 @@ class Display:
 
     def say(self, run: tuple[str, int], line: str) -> None:
         """Prints a line about a run."""
-        text = f"{run[0]}  seed {run[1]}  {line}"
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self._console, f"{run[0]}  seed {run[1]}  {line}")
 
     def restart(self, run: tuple[str, int], cause: str) -> None:
         """Prints that another process goes on with a run."""

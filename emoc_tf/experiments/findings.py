@@ -7,12 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from emoc_tf import drawing
-from emoc_tf.measures import MEASURES, PolicySummary, by_agent, labels_to_reach, summarise
+from emoc_tf.measures import (
+    CURVES,
+    MEASURES,
+    PolicySummary,
+    by_agent,
+    comparable,
+    labels_to_reach,
+    summarise,
+)
 from emoc_tf.results import RunRecord, read_run, run_folders, run_path
-from emoc_tf.statistics import PairedDifference, paired_differences
-
-# Columns of `steps.csv` that curves are drawn of.
-CURVES = ("test_accuracy", "discovered_classes")
+from emoc_tf.statistics import PairedDifference, paired_differences, penalties
 
 
 @dataclass(frozen=True)
@@ -42,31 +47,44 @@ class Findings:
 
     Attributes:
         output_dir: Where it lies.
-        finished: The runs that statistics are made of, by policy in the order of figures.
+        finished: The runs that paired differences are made of, by policy in the order of figures.
+        compared: Those of them that means and curves are made of, see `measures.comparable`.
         unfinished: Runs that were begun.
         missing: Runs `agent/seed` that others of the grid lead to expect and nobody has begun.
         notes: What a reader must know of the runs, in sentences.
-        summaries: A row a policy, best mean accuracy first.
+        summaries: A row a policy, best mean accuracy first: of `compared`, and behind them of
+            the policies that are not in it, from runs of their own.
         baselines: The policies that others are compared with.
         differences: Of each baseline and measure, a row a policy.
+        penalties: Of each curve, see `statistics.penalties`.
         reach: Labels to reach the target accuracy, and all classes if there are novel ones, a row
             a policy each.
     """
 
     output_dir: Path
     finished: list[RunRecord]
+    compared: list[RunRecord]
     unfinished: list[RunRecord]
     missing: list[str]
     notes: list[str]
     summaries: list[PolicySummary]
     baselines: tuple[str, ...]
     differences: dict[tuple[str, str], list[PairedDifference]]
+    penalties: dict[str, tuple[list[str], np.ndarray]]
     reach: list[Reach]
 
     @property
     def agents(self) -> list[str]:
         """The policies with a finished run, in the order of figures."""
         return drawing.ordered([run.agent for run in self.finished])
+
+    def is_compared(self, agent: str) -> bool:
+        """Whether a policy's means can be compared with those of the others."""
+        return any(run.agent == agent for run in self.compared)
+
+    def starred(self, agent: str) -> str:
+        """Returns a policy's name, with a star if its means compare with nothing."""
+        return agent if self.is_compared(agent) else f"{agent}*"
 
     @property
     def fullest_seed(self) -> int:
@@ -89,33 +107,40 @@ def gather(
 
     Raises:
         ValueError: There is no finished run, the runs have different configurations, or there is
-            no such baseline.
+            no such baseline or accuracy.
     """
     folder = Path(output_dir)
     runs, broken = _readable(folder)
     finished = [run for run in runs if run.finished]
     unfinished = [run for run in runs if not run.finished]
     notes = [f"Left out: {sentence}" for sentence in broken.values()]
-    if not finished:
-        told = f" ({'; '.join([*notes, *_failures(unfinished)])})" if notes or unfinished else ""
-        raise ValueError(f"output_dir: expected a finished run in {output_dir}, got none{told}")
     if unfinished:
         notes.append(f"{len(unfinished)} of {len(runs)} runs are unfinished: left out")
+    if not finished:
+        told = "; ".join([*notes, *_failures(unfinished)])
+        raise ValueError(f"output_dir: expected a finished run in {output_dir}, got none ({told})")
     _check_one_configuration(finished)
     missing = _missing(runs, broken)
     if missing:
         notes.append(f"Not begun, though others with these names and seeds are: {_list(missing)}")
     notes += _failures(unfinished) + _mixtures(finished)
-    summaries = summarise(finished)
+    compared = comparable(finished)
+    notes += _not_compared(finished, compared)
+    inside = {run.agent for run in compared}
+    summaries = summarise(compared)
+    chosen = tuple(n for n in ("random", "emoc") if n in inside) or (summaries[-1].agent,)
+    summaries += summarise([run for run in finished if run.agent not in inside])
     names = [row.agent for row in summaries]
     for name in baselines:
         if name not in names:
             raise ValueError(f"baselines: expected some of {names}, got {name!r}")
-    chosen = tuple(baselines) or tuple(n for n in ("random", "emoc") if n in names)
-    chosen = chosen or (names[-1],)
+    if accuracy is not None and not 0 <= accuracy <= 1:
+        raise ValueError(f"accuracy: expected a number in [0, 1], got {accuracy}")
+    chosen = tuple(dict.fromkeys(baselines)) or chosen
     return Findings(
         output_dir=folder,
         finished=finished,
+        compared=compared,
         unfinished=unfinished,
         missing=missing,
         notes=notes,
@@ -126,7 +151,8 @@ def gather(
             for name in chosen
             for measure in MEASURES
         },
-        reach=_reach(finished, chosen[0], accuracy),
+        penalties={column: penalties(finished, column) for column in CURVES},
+        reach=_reach(compared, chosen[0], accuracy),
     )
 
 
@@ -136,12 +162,35 @@ def _readable(output_dir: Path) -> tuple[list[RunRecord], dict[str, str]]:
     for folder in run_folders(output_dir):
         try:
             runs.append(read_run(folder))
-        except ValueError as error:
+            run = runs[-1]
+            if folder != run_path(output_dir, run.agent, run.seed):
+                raise ValueError(f"{folder} is a copy of {runs.pop().agent}/{run.seed}")
+        except (ValueError, OSError) as error:
             broken[f"{folder.parent.name}/{folder.name}"] = str(error)
     if not runs and not broken:
         raise ValueError(f"output_dir: expected run folders <agent>/<seed>/ in {output_dir}")
     place = {agent: i for i, agent in enumerate(drawing.ordered([run.agent for run in runs]))}
     return sorted(runs, key=lambda run: (place[run.agent], run.seed)), broken
+
+
+def _not_compared(finished: Sequence[RunRecord], compared: Sequence[RunRecord]) -> list[str]:
+    """Returns in sentences which runs have no part in means and curves, or only in their own."""
+    inside, agents = set(map(id, compared)), {run.agent for run in compared}
+    left_out = [run for run in finished if id(run) not in inside]
+    notes = []
+    further = [f"{run.agent}/{run.seed}" for run in left_out if run.agent in agents]
+    if further:
+        notes.append(
+            f"Not all policies have finished these initialisations, so that they count in paired "
+            f"differences only: {_list(further)}"
+        )
+    others = list(dict.fromkeys(run.agent for run in left_out if run.agent not in agents))
+    if others:
+        notes.append(
+            f"Other initialisations than the rest, some of which are harder than others: the means "
+            f"(*) of {_list(others)} compare with nothing, paired differences do"
+        )
+    return notes
 
 
 def _failures(runs: Sequence[RunRecord]) -> list[str]:
@@ -186,11 +235,6 @@ def _mixtures(runs: Sequence[RunRecord]) -> list[str]:
         for run in runs
         if run.environment.get("mixed")
     ]
-    if len({len(group) for group in by_agent(runs).values()}) > 1:
-        notes.append(
-            "Note: policies have different numbers of initialisations, and some are easier than "
-            "others: means are not comparable, paired differences are"
-        )
     for seed in sorted({run.seed for run in runs}):
         paired = [run for run in runs if run.seed == seed]
         accuracies = {run.steps["test_accuracy"][0] for run in paired}

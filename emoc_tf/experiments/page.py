@@ -14,28 +14,21 @@ from markupsafe import Markup
 
 from emoc_tf import drawing, plots
 from emoc_tf.experiments import tables
-from emoc_tf.experiments.findings import CURVES, Findings
-from emoc_tf.experiments.queried import Data, class_names, find_data, first_sets
-from emoc_tf.measures import PRIMARY, steps_ahead
+from emoc_tf.experiments.findings import Findings
+from emoc_tf.experiments.queried import Data, Shown, class_names
+from emoc_tf.measures import CURVES, MEASURES, PRIMARY, steps_ahead
 from emoc_tf.results import RunRecord
-from emoc_tf.statistics import LEVEL, MIN_BEATEN, MIN_PAIRS, PairedDifference, penalties
+from emoc_tf.statistics import LEVEL, MIN_BEATEN, MIN_PAIRS, PairedDifference
 
-_MEASURES = {
-    "accuracy_area": ("mean accuracy<br>on the way", 3),
-    "final_accuracy": ("final accuracy", 3),
-    "discovery_area": ("mean classes<br>on the way", 2),
-    "final_discovered": ("classes found", 2),
-}
-_CAPTIONS = {"test_accuracy": "Test accuracy", "discovered_classes": "Novel classes found"}
 _DASHES = {"--": "6 3", ":": "2 3", "-.": "7 3 2 3", "-": "none"}
 
 
-def write(findings: Findings, data_dir: str | None) -> str:
+def write(findings: Findings, shown: Shown) -> str:
     """Returns the page.
 
     Args:
         findings: What to show.
-        data_dir: Where the data set lies, for class names and images; without it, ids are shown.
+        shown: Class names and images, if the data set is there.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("emoc_tf.experiments", "."),
@@ -44,45 +37,46 @@ def write(findings: Findings, data_dir: str | None) -> str:
         trim_blocks=True,
     )
     environment.filters["jpeg"] = _jpeg
-    return environment.get_template("page.html.jinja").render(_content(findings, data_dir))
+    return environment.get_template("page.html.jinja").render(_content(findings, shown))
 
 
-def _content(findings: Findings, data_dir: str | None) -> dict[str, Any]:
+def _content(findings: Findings, shown: Shown) -> dict[str, Any]:
     runs, configuration = findings.finished, findings.finished[0].configuration
-    data, why = find_data(findings, data_dir)
+    compared = findings.compared
     return {
         "title": f"Active exploration of {configuration['dataset']}: {_count(runs)}",
         "subtitle": _subtitle(configuration),
         "findings": findings,
         "novel": configuration["novel_classes"],
         "classes": configuration["known_classes"] + configuration["novel_classes"],
-        "comparable": len({row.runs for row in findings.summaries}) == 1,
+        "bold": len({run.agent for run in compared}) > 1,
+        "apart": len({run.agent for run in compared}) < len(findings.agents),
         "summary_rows": _summary_rows(findings),
         "key": [{"agent": agent, "line": _line(agent, findings)} for agent in findings.agents],
-        "curves": [_figure(partial(plots.curves, runs=runs, column=c), c) for c in CURVES],
+        "curves": [_figure(partial(plots.curves, runs=compared, column=c), c) for c in CURVES],
         "comparisons": [
             _comparison(findings, name)
             for name in findings.baselines
-            if findings.differences[name, "accuracy_area"]
+            if findings.differences[name, PRIMARY]
         ],
         "min_pairs": MIN_PAIRS,
         "min_beaten": MIN_BEATEN,
         "power": tables.power(findings),
         "penalties": [_penalties(findings, column) for column in CURVES],
         "ahead_rows": _ahead_rows(findings),
-        "seeds": len({run.seed for run in runs}),
+        "seeds": len({run.seed for run in compared}),
         "steps": len(runs[0].steps["step"]) - 1,
         "targets": list(dict.fromkeys(row.target for row in findings.reach)),
         "reach_rows": _reach_rows(findings),
-        "rasters": _rasters(findings, data),
+        "rasters": _rasters(findings, shown.data),
         "seconds": {
             "svg": _svg(partial(plots.seconds, runs=runs), "seconds of an update step"),
             "caption": "Seconds of an update step, medians over steps and initialisations.",
         },
         "settings": _settings(findings),
-        "first_sets": first_sets(findings, data),
+        "first_sets": shown.first_sets,
         "first_seed": findings.fullest_seed,
-        "why_no_sets": why,
+        "why_no_sets": shown.why,
     }
 
 
@@ -104,64 +98,60 @@ def _subtitle(configuration: dict[str, Any]) -> str:
 
 
 def _summary_rows(findings: Findings) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [
-        {"agent": row.agent, "runs": row.runs, "cells": []} for row in findings.summaries
-    ]
-    # Means over different seeds are not comparable.
-    comparable = len(rows) > 1 and len({row.runs for row in findings.summaries}) == 1
-    for name, _, digits, with_error in tables.COLUMNS:
-        estimates = [getattr(row, name) for row in findings.summaries]
-        best = max(estimate.mean for estimate in estimates)
-        for row, estimate in zip(rows, estimates, strict=True):
-            text = estimate.text(digits, with_error).replace("±", " ± ")
+    compared = [row for row in findings.summaries if findings.is_compared(row.agent)]
+    rows = []
+    for row in findings.summaries:
+        cells = []
+        for name, _, digits, with_error in tables.COLUMNS:
+            mean = getattr(row, name).mean
+            best = max(getattr(other, name).mean for other in compared)
             # Seconds have no errors, and the most of them is not the best.
-            is_best = comparable and with_error and estimate.mean == best
-            row["cells"].append({"text": text, "best": is_best})
+            is_best = len(compared) > 1 and row in compared and with_error and mean == best
+            text = getattr(row, name).text(digits, with_error).replace("±", " ± ")
+            cells.append({"text": text, "best": is_best})
+        rows.append({"agent": findings.starred(row.agent), "runs": row.runs, "cells": cells})
     return rows
 
 
 def _comparison(findings: Findings, baseline: str) -> dict[str, Any]:
     by_measure = {
         measure: {row.agent: row for row in findings.differences[baseline, measure]}
-        for measure in _MEASURES
+        for measure in MEASURES
     }
     rows = [
         {
             "agent": first.agent,
             "pairs": first.pairs,
-            "cells": [
-                _cell(by_measure[measure][first.agent], digits, measure == PRIMARY)
-                for measure, (_, digits) in _MEASURES.items()
-            ],
+            "cells": [_cell(by_measure[name][first.agent]) for name in MEASURES],
         }
-        for first in findings.differences[baseline, "accuracy_area"]
+        for first in findings.differences[baseline, PRIMARY]
     ]
     draw = partial(plots.differences, runs=findings.finished, baseline=baseline)
     return {
         "name": baseline,
         "figures": [_figure(partial(draw, column=c), c, f", minus {baseline}'s") for c in CURVES],
-        "headings": [Markup(heading) for heading, _ in _MEASURES.values()],
+        "headings": [measure.label for measure in MEASURES.values()],
         "rows": rows,
     }
 
 
-def _cell(row: PairedDifference, digits: int, primary: bool) -> dict[str, Any]:
+def _cell(row: PairedDifference) -> dict[str, Any]:
     return {
-        "text": tables.difference(row, digits),
+        "text": tables.difference(row),
         "p": tables.p_value(row.p_corrected),
-        "significant": primary and row.p_corrected < LEVEL,
+        "significant": row.measure == PRIMARY and row.p_corrected < LEVEL,
     }
 
 
 def _penalties(findings: Findings, column: str) -> dict[str, Any]:
-    agents, matrix = penalties(findings.finished, column)
+    agents, matrix = findings.penalties[column]
     draw = partial(plots.penalty_matrix, agents=agents, matrix=matrix)
     width, height = plots.penalty_size(agents)
     return _figure(draw, column, width=width, height=height)
 
 
 def _ahead_rows(findings: Findings) -> list[dict[str, Any]]:
-    accuracy, classes = (steps_ahead(findings.finished, column) for column in CURVES)
+    accuracy, classes = (steps_ahead(findings.compared, column) for column in CURVES)
     return [
         {"agent": agent, "counts": [accuracy[agent], classes[agent]]}
         for agent in findings.agents
@@ -171,7 +161,7 @@ def _ahead_rows(findings: Findings) -> list[dict[str, Any]]:
 
 def _reach_rows(findings: Findings) -> list[dict[str, Any]]:
     rows = []
-    for agent in findings.agents:
+    for agent in filter(findings.is_compared, findings.agents):
         cells = []
         for found in findings.reach:
             if found.agent == agent:
@@ -224,7 +214,7 @@ def _line(agent: str, findings: Findings) -> Markup:
 
 
 def _figure(draw: partial, column: str, more: str = "", **size: float) -> dict[str, Any]:
-    caption = _CAPTIONS[column] + more
+    caption = CURVES[column].capitalize() + more
     svg = _svg(draw, f"{caption}: {draw.func.__name__.replace('_', ' ')}", **size)
     return {"svg": svg, "caption": caption}
 

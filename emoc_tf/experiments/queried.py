@@ -1,5 +1,6 @@
 """The images that policies queried first, where the data set is at hand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ from matplotlib.figure import Figure
 
 from emoc_tf import drawing, replay
 from emoc_tf.data import ImageData, load
+from emoc_tf.episode import Episode
 from emoc_tf.experiments.findings import Findings
 from emoc_tf.mosaic import mosaic
 from emoc_tf.results import RunRecord
@@ -47,12 +49,28 @@ class FirstSets:
     why: str
 
 
-def find_data(findings: Findings, data_dir: str | None) -> tuple[Data, str]:
-    """Returns the data set if it is there, or why it is not."""
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What the data set adds to the records.
+
+    Attributes:
+        data: Its training and test part, if it is there.
+        why: Why it is not, in a sentence.
+        first_sets: Of each policy in the fullest seed; empty without data.
+    """
+
+    data: Data
+    why: str
+    first_sets: list[FirstSets]
+
+
+def look_up(findings: Findings, data_dir: str | None) -> Shown:
+    """Returns what the data set of the runs adds to them, if it is there."""
     try:
-        return load(findings.finished[0].configuration["dataset"], data_dir), ""
+        data = load(findings.finished[0].configuration["dataset"], data_dir)
     except (ValueError, FileNotFoundError) as error:
-        return None, f"{error}."
+        return Shown(None, f"{error}.", [])
+    return Shown(data, "", _first_sets(findings, data))
 
 
 def class_names(run: RunRecord, data: Data) -> list[str]:
@@ -62,25 +80,27 @@ def class_names(run: RunRecord, data: Data) -> list[str]:
     return [data[0].class_names[class_id].replace("_", " ") for class_id in run.classes]
 
 
-def first_sets(findings: Findings, data: Data) -> list[FirstSets]:
-    """Returns what each policy had labelled first, in the fullest seed; empty without data."""
+def _first_sets(findings: Findings, data: tuple[ImageData, ImageData]) -> list[FirstSets]:
+    runs = [run for run in findings.finished if run.seed == findings.fullest_seed]
+    try:
+        episode = replay.draw_again(runs[0], data)
+    except ValueError as error:
+        return [FirstSets(run.agent, [], str(error)) for run in runs]
     policies = []
-    for run in findings.finished:
-        if data is not None and run.seed == findings.fullest_seed:
-            try:
-                policies.append(FirstSets(run.agent, _sets(run, data), ""))
-            except ValueError as error:
-                policies.append(FirstSets(run.agent, [], str(error)))
+    for run in runs:
+        try:
+            policies.append(FirstSets(run.agent, _sets(run, episode, data[0].class_names), ""))
+        except ValueError as error:
+            policies.append(FirstSets(run.agent, [], str(error)))
     return policies
 
 
-def _sets(run: RunRecord, data: tuple[ImageData, ImageData]) -> list[QueriedSet]:
-    episode, sets = replay.queried_sets(run, data)
+def _sets(run: RunRecord, episode: Episode, names: Sequence[str]) -> list[QueriedSet]:
     found = np.diff(run.steps["discovered_classes"]) > 0
     shown = []
-    for step, indices in enumerate(sets[:SHOWN]):
+    for step, indices in enumerate(replay.queried_sets(run, episode, SHOWN)):
         counts = np.bincount(episode.true_labels[indices])
-        caption = data[0].class_names[int(counts.argmax())].replace("_", " ")
+        caption = names[int(counts.argmax())].replace("_", " ")
         if counts.max() < len(indices):
             caption += f" and {np.count_nonzero(counts) - 1} more"
         picture = mosaic(episode.raw_images[indices])
@@ -99,7 +119,7 @@ def draw(policies: list[FirstSets]) -> Figure:
     for policy, axes_of in zip(rows, grid, strict=True):
         for axes, queried in zip(axes_of, policy.sets, strict=True):
             axes.imshow(queried.picture, interpolation="nearest")
-            text = f"{queried.step}: {queried.caption}"
+            text = drawing.name(f"{queried.step}: {queried.caption}")
             colour = "#D55E00" if queried.new else "#000000"
             axes.set_xlabel(f"{text} (new)" if queried.new else text, color=colour)
             axes.set(xticks=[], yticks=[])

@@ -10,12 +10,12 @@ Example: python -m emoc_tf.experiments.report out
 from absl import flags
 from rich.console import Console
 
-from emoc_tf.experiments import settings  # noqa: F401, defines data_dir
+from emoc_tf.experiments import data_flags
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.reporting import write_report
 
 # For the images and class names on the page.
-flags.declare_key_flag("data_dir")
+flags.adopt_module_key_flags(data_flags)
 BASELINES = flags.DEFINE_list(
     "baselines", [], "Policies that the others are compared with (random and emoc)."
 )
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     write_report(
         argv[1],
         Console(),
-        data_dir=flags.FLAGS.data_dir,
+        data_dir=data_flags.DATA_DIR.value,
         baselines=BASELINES.value,
         accuracy=ACCURACY.value,
         latex=LATEX.value,

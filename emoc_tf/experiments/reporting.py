@@ -6,10 +6,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from emoc_tf import checkpoint, drawing, plots, statistics
+from emoc_tf import checkpoint, drawing, plots
 from emoc_tf.experiments import page, queried, tables
-from emoc_tf.experiments.findings import CURVES, Findings, gather
-from emoc_tf.experiments.queried import class_names, find_data, first_sets
+from emoc_tf.experiments.display import say
+from emoc_tf.experiments.findings import Findings, gather
+from emoc_tf.experiments.queried import Shown, class_names
+from emoc_tf.measures import PRIMARY
 
 PAGE = "report.html"
 
@@ -22,7 +24,7 @@ def write_report(
     baselines: Sequence[str] = (),
     accuracy: float | None = None,
     latex: bool = False,
-) -> None:
+) -> Findings:
     """Writes figures, tables and page of the finished runs in a folder, and prints the tables.
 
     Args:
@@ -33,18 +35,22 @@ def write_report(
         accuracy: See `findings.gather`.
         latex: Whether to write table.tex too.
 
+    Returns:
+        What is shown.
+
     Raises:
         ValueError: There is no finished run, the runs have different configurations, or there is
-            no such baseline.
+            no such baseline or accuracy.
     """
     findings = gather(output_dir, baselines, accuracy)
+    shown = queried.look_up(findings, data_dir)
     folder, written = findings.output_dir, []
-    for name, figure in _figures(findings, data_dir).items():
+    for name, figure in _figures(findings, shown).items():
         written += drawing.save(figure, folder / name)
     texts = {
         "table.csv": tables.summary_csv(findings.summaries),
         "differences.csv": tables.difference_csv(findings.differences.values()),
-        PAGE: page.write(findings, data_dir),
+        PAGE: page.write(findings, shown),
     }
     if latex:
         texts["table.tex"] = tables.latex(findings)
@@ -52,34 +58,33 @@ def write_report(
         checkpoint.write_text(folder / name, text)
         written.append(folder / name)
     for note in findings.notes:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
-    console.print(tables.summary_table(findings.summaries))
+        say(console, note)
+    console.print(tables.summary_table(findings))
     for baseline in findings.baselines:
-        if findings.differences[baseline, "accuracy_area"]:
+        if findings.differences[baseline, PRIMARY]:
             console.print(tables.difference_table(findings, baseline))
     console.print(tables.legend(findings))
     names = ", ".join(path.name for path in written)
-    console.print(f"Written into {folder}: {names}", soft_wrap=True, highlight=False)
+    say(console, f"Written into {folder}: {names}")
+    return findings
 
 
-def _figures(findings: Findings, data_dir: str | None) -> dict[str, Figure]:
+def _figures(findings: Findings, shown: Shown) -> dict[str, Figure]:
     runs = findings.finished
     figures = {
-        "curves": plots.learning_curves(runs),
+        "curves": plots.learning_curves(findings.compared),
         "seconds": drawing.panel(lambda axes: plots.seconds(axes, runs), 7.0, 3.6),
     }
     for baseline in findings.baselines:
-        if findings.differences[baseline, "accuracy_area"]:
+        if findings.differences[baseline, PRIMARY]:
             name = f"difference_to_{baseline.replace('/', '%2F')}"
             figures[name] = plots.difference_curves(runs, baseline)
-    figures["penalties"] = plots.penalty_figure(
-        [statistics.penalties(runs, column) for column in CURVES]
-    )
-    seed, (data, _) = findings.fullest_seed, find_data(findings, data_dir)
+    figures["penalties"] = plots.penalty_figure(list(findings.penalties.values()))
+    seed = findings.fullest_seed
     rasters = plots.with_recalls(runs, seed)
     if rasters:
-        figures[f"classes_seed_{seed}"] = plots.class_figure(rasters, class_names(rasters[0], data))
-    chosen = first_sets(findings, data)
-    if any(policy.sets for policy in chosen):
-        figures[f"first_sets_seed_{seed}"] = queried.draw(chosen)
+        names = class_names(rasters[0], shown.data)
+        figures[f"classes_seed_{seed}"] = plots.class_figure(rasters, names)
+    if any(policy.sets for policy in shown.first_sets):
+        figures[f"first_sets_seed_{seed}"] = queried.draw(shown.first_sets)
     return figures

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments import workers
-from emoc_tf.experiments.display import Display
+from emoc_tf.experiments.display import Display, say
 from emoc_tf.experiments.single_run import Grid, Result, Run, attempt_run, serve
 from emoc_tf.results import FAILURE, check_output_dir, make_output_dir, run_path
 from emoc_tf.run_folder import RunFolder
@@ -43,18 +43,17 @@ def run_grid(
         ValueError: A policy is unknown, a value is given twice, or a folder holds another
             configuration's run; before any run.
     """
-    for name, values in (("agents", names), ("seeds", seeds)):
-        if not values or len(set(values)) != len(values):
-            raise ValueError(f"{name}: expected distinct ones, at least one, got {list(values)}")
+    check_distinct("agents", names)
+    check_distinct("seeds", seeds)
     folders = {(name, seed): grid.folder((name, seed)) for seed in seeds for name in names}
     check_output_dir(grid.output_dir, grid.config)
     for folder in folders.values():
         folder.check(grid.allow_mixed)
     waiting = [run for run, folder in folders.items() if not folder.finished]
-    console.print(
+    say(
+        console,
         f"{len(folders)} runs into {grid.output_dir}: {len(folders) - len(waiting)} finished, "
         f"{len(waiting)} to do",
-        soft_wrap=True,
     )
     if not waiting:
         return {}
@@ -83,6 +82,12 @@ def run_grid(
                     display.say(run, f"FAILED: {result.error}")
             waiting = _wait_for_one(busy, folders, display, told)
     return failures
+
+
+def check_distinct(name: str, values: Sequence) -> None:
+    """Raises `ValueError` unless there are values, each once."""
+    if not values or len(set(values)) != len(values):
+        raise ValueError(f"{name}: expected distinct ones, at least one, got {list(values)}")
 
 
 def describe(grid: Grid, failures: dict[Run, str]) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from absl import flags
 
 from emoc_tf.config import PRESETS, ExplorationConfig
+from emoc_tf.experiments import data_flags
 
+flags.adopt_module_key_flags(data_flags)
 PRESET = flags.DEFINE_string(
     "preset", "demo", f"Settings to start from, one of {', '.join(PRESETS)}; flags override them."
 )
@@ -20,8 +22,10 @@ _DEFINE: dict[type, Callable] = {
 
 
 def _define() -> dict[str, flags.FlagHolder]:
-    holders = {}
+    holders = {"data_dir": data_flags.DATA_DIR}
     for field in dataclasses.fields(ExplorationConfig):
+        if field.name in holders:
+            continue
         kind = next(kind for kind in _DEFINE if kind is field.type or kind in _parts(field.type))
         presets = {name: getattr(ExplorationConfig.preset(name), field.name) for name in PRESETS}
         values = ", ".join(f"{name}: {value}" for name, value in presets.items())

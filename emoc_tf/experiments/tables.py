@@ -10,20 +10,20 @@ from rich.table import Table
 from rich.text import Text
 
 from emoc_tf.experiments.findings import Findings
-from emoc_tf.measures import PolicySummary
+from emoc_tf.measures import MEASURES, PRIMARY, PolicySummary
 from emoc_tf.statistics import LEVEL, MIN_TESTED, PairedDifference, least_p
 
 # Attribute of `PolicySummary`, heading, digits, whether its standard error is printed too.
 COLUMNS = (
-    ("final_accuracy", "final\naccuracy", 3, True),
-    ("accuracy_area", "accuracy\narea", 3, True),
-    ("final_discovered", "classes\nfound", 1, True),
-    ("discovery_area", "classes\narea", 2, True),
-    ("selection_seconds", "s per\nchoice", 2, False),
-    ("update_seconds", "s per\nupdate", 2, False),
+    *(
+        (name, MEASURES[name].label, MEASURES[name].digits, True)
+        for name in ("final_accuracy", "accuracy_area", "final_discovered", "discovery_area")
+    ),
+    ("selection_seconds", "s per choice", 2, False),
+    ("update_seconds", "s per update", 2, False),
 )
-# Measures whose differences are printed, with their digits.
-COMPARED = {"accuracy_area": 3, "discovery_area": 2}
+# Measures whose differences are printed.
+COMPARED = ("accuracy_area", "discovery_area")
 
 
 def number(value: float, digits: int, signed: bool = False) -> str:
@@ -36,8 +36,9 @@ def number(value: float, digits: int, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def difference(row: PairedDifference, digits: int) -> str:
+def difference(row: PairedDifference) -> str:
     """Returns `mean [low, high]`, or the mean alone where there are too few pairs."""
+    digits = MEASURES[row.measure].digits
     text = number(row.mean, digits, signed=True)
     if np.isnan(row.low):
         return text
@@ -52,16 +53,20 @@ def p_value(p: float) -> str:
     return f"{p:.2f}" if p >= 0.1 else f"{p:.2g}"
 
 
-def summary_table(summaries: Sequence[PolicySummary]) -> Table:
-    """Returns the table to print; it fits 80 characters where the policies' names are short."""
+def summary_table(findings: Findings) -> Table:
+    """Returns the table to print; it fits 80 characters where the policies' names are short.
+
+    Policies with other initialisations than the rest have a star.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     table.add_column("\npolicy", overflow="fold", min_width=13)
     table.add_column("\nruns", justify="right")
     for _, heading, _, _ in COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in summaries:
+        head, last = heading.rsplit(" ", 1)
+        table.add_column(f"{head}\n{last}", justify="right", no_wrap=True)
+    for row in findings.summaries:
         cells = [getattr(row, name).text(digits, error) for name, _, digits, error in COLUMNS]
-        table.add_row(Text(row.agent), str(row.runs), *cells)
+        table.add_row(Text(findings.starred(row.agent)), str(row.runs), *cells)
     return table
 
 
@@ -70,21 +75,21 @@ def difference_table(findings: Findings, baseline: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     table.add_column(Text(f"difference\nto {baseline}"), overflow="fold", min_width=13)
     table.add_column("\npairs", justify="right")
-    for heading in ("accuracy area", "classes area"):
-        table.add_column(f"\n{heading}", justify="right", no_wrap=True)
+    for measure in COMPARED:
+        table.add_column(f"\n{MEASURES[measure].label}", justify="right", no_wrap=True)
         table.add_column("Holm's\np", justify="right", no_wrap=True)
     columns = [findings.differences[baseline, measure] for measure in COMPARED]
     others = {row.agent: row for row in columns[1]}
     for row in columns[0]:
-        pair = zip((row, others[row.agent]), COMPARED.values(), strict=True)
-        cells = [c for r, digits in pair for c in (difference(r, digits), p_value(r.p_corrected))]
+        pair = (row, others[row.agent])
+        cells = [text for r in pair for text in (difference(r), p_value(r.p_corrected))]
         table.add_row(Text(row.agent), str(row.pairs), *cells)
     return table
 
 
 def legend(findings: Findings) -> str:
     """Returns what the tables' numbers are, and what their tests can show."""
-    text = "Mean ± standard error over runs; areas are means along the curve."
+    text = "Mean ± standard error over runs; mean accuracy and classes: along the curve."
     if not any(findings.differences.values()):
         return text
     return f"{text} Differences: mean [95% interval]. {power(findings)}"
@@ -132,7 +137,7 @@ def _csv(header: Sequence[str], rows: Sequence[Sequence]) -> str:
 def latex(findings: Findings) -> str:
     """Returns the summary and the differences to the first baseline as a `booktabs` table."""
     baseline = findings.baselines[0]
-    tested = {row.agent: row for row in findings.differences[baseline, "accuracy_area"]}
+    tested = {row.agent: row for row in findings.differences[baseline, PRIMARY]}
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{tabular}{lrcccccc}",
@@ -142,14 +147,14 @@ def latex(findings: Findings) -> str:
         r"\midrule",
     ]
     for row in findings.summaries:
-        cells = [_escaped(row.agent), str(row.runs)]
+        cells = [_escaped(findings.starred(row.agent)), str(row.runs)]
         for name, _, digits, _ in COLUMNS[:4]:
             cells.append("$" + getattr(row, name).text(digits).replace("±", r" \pm ") + "$")
         found = tested.get(row.agent)
         if found is None:
             cells += ["", ""]
         else:
-            cells += [f"${difference(found, 3)}$".replace("−", "-"), p_value(found.p_corrected)]
+            cells += [f"${difference(found)}$".replace("−", "-"), p_value(found.p_corrected)]
         lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 

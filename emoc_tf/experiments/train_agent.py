@@ -27,6 +27,7 @@ from emoc_tf.environment import environment
 from emoc_tf.envs import FEATURES, PROGRESS, ActiveExplorationEnv
 from emoc_tf.experiments import settings
 from emoc_tf.experiments.binary import run_binary
+from emoc_tf.experiments.display import say
 from emoc_tf.results import make_output_dir
 
 TEACHER = flags.DEFINE_string("teacher", "1-vs-2", "Query policy that is imitated first.")
@@ -141,15 +142,14 @@ def main(argv: list[str]) -> None:
             board.flush()
             _save(network, folder / POLICY)
             name = f"update {update}/{UPDATES.value}" if update else f"imitation of {TEACHER.value}"
-            console.print(
+            say(
+                console,
                 f"{name}  mean reward {values['mean_reward']:.4f}  "
                 f"final accuracy {values['final_accuracy']:.3f}  "
                 f"classes found {values['discovered_classes']:.1f}/{config.novel_classes}  "
                 f"{values['seconds']:.0f} s",
-                highlight=False,
-                soft_wrap=True,
             )
-    console.print(f"Written: {folder / POLICY}")
+    say(console, f"Written: {folder / POLICY}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ The same command goes on where it was stopped.
 Example: python -m emoc_tf.experiments.true_change --sets=20 --seeds=0,1 --output_dir=out
 """
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -19,32 +20,37 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-import gymnasium as gym
 import numpy as np
-import tensorflow as tf
 from absl import flags
 from rich.console import Console
 
-from emoc_tf import agents, checkpoint, drawing, networks, streams
+from emoc_tf import agents, checkpoint, drawing, streams
 from emoc_tf.agents.agent import ScoringAgent
-from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import ImageData, load
+from emoc_tf.data import load
 from emoc_tf.environment import differences, environment
-from emoc_tf.experiments import correlations, settings
+from emoc_tf.experiments import correlations, run_flags, settings
 from emoc_tf.experiments.binary import run_binary
-from emoc_tf.experiments.grid_flags import check_no_arguments, seeds_from_flags
-from emoc_tf.exploration import Exploration
+from emoc_tf.experiments.display import say
+from emoc_tf.experiments.relearning import Start
+from emoc_tf.experiments.run_flags import (
+    OUTPUT_DIR,
+    check_no_arguments,
+    seeds_from_flags,
+)
+from emoc_tf.experiments.runner import check_distinct
+from emoc_tf.locks import FolderLock
 from emoc_tf.results import make_output_dir, read_numbers
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.state import ExplorationState
 
-SETS = flags.DEFINE_integer("sets", 20, "Candidate sets of each initialisation.", 5)
+SETS = flags.DEFINE_integer(
+    "sets", 20, "Candidate sets of each initialisation.", correlations.MIN_SETS
+)
 ITERATIONS = flags.DEFINE_list("iterations", ["1", "100", "1000"], "SGD iterations to learn them.")
 SCORES = flags.DEFINE_list(
     "scores", ["emoc", "emoc-expected", "min", "1-vs-2"], "Policies whose scores are examined."
 )
-flags.declare_key_flag("seeds")
-flags.declare_key_flag("output_dir")
+flags.adopt_module_key_flags(run_flags)
 flags.adopt_module_key_flags(settings)
 
 CHANGES, CONFIG = "changes.csv", "config.json"
@@ -53,112 +59,6 @@ COLUMNS = (
     "seed", "set", "queried_class", "given_class", "true_label", "iterations", "output_change",
     "own_change", "accuracy_gain",
 )  # fmt: skip
-
-
-class GivenAnswer:
-    """An oracle that answers what it is told to."""
-
-    answer: np.ndarray
-
-    def label(self, indices: np.ndarray, images: np.ndarray) -> np.ndarray:
-        """Returns the answer."""
-        return self.answer
-
-
-class Start:
-    """The model of one initialisation after pretraining, to be fine-tuned again and again.
-
-    Args:
-        config: Settings.
-        data: Training and test part.
-        seed: As of a run.
-
-    Attributes:
-        state: What policies see.
-        arrays: Everything to go on from.
-        accuracy: On the test images.
-        logits: (n_pool, C) of the pool's images.
-    """
-
-    def __init__(
-        self, config: ExplorationConfig, data: tuple[ImageData, ImageData], seed: int
-    ) -> None:
-        self._oracle = GivenAnswer()
-        self._explorations: dict[tuple[int, bool], Exploration] = {}
-        self._controls: dict[int, np.ndarray] = {}
-        self._config, self._data = config, data
-        root = streams.draw_root(gym.utils.seeding.np_random(seed)[0])
-        exploration = Exploration(config, data)
-        self.accuracy = exploration.reset(root).test_accuracy
-        self.true_labels = exploration.episode.true_labels
-        self.state, self.arrays = exploration.state, exploration.save()
-        self.logits = _logits(self.state.model, self.state.reference)
-
-    def learn(self, choice: int, classes: np.ndarray, iterations: int) -> dict[str, float]:
-        """Fine-tunes on a candidate set under given labels.
-
-        Args:
-            choice: The set's index.
-            classes: (K,) class ids.
-            iterations: Of SGD.
-
-        Returns:
-            `output_change`: mean over the pool's images of ‖f(x; θ_after) − f(x; θ)‖₁, over the C
-            outputs there were before. `own_change`: the same with the model in the place of
-            f(x; θ) that learnt old images only, the same ones in the same iterations.
-            `accuracy_gain`: on the test images.
-        """
-        after, accuracy = self._learn(choice, classes, iterations, False)
-        if iterations not in self._controls:
-            # Any set: with the label of a known class and no image of it drawn, nothing is left.
-            known = np.full_like(classes, self.state.known_classes[0])
-            self._controls[iterations] = self._learn(choice, known, iterations, True)[0]
-        return {
-            "output_change": _change(self.logits, after),
-            "own_change": _change(self._controls[iterations], after),
-            "accuracy_gain": accuracy - self.accuracy,
-        }
-
-    def _learn(
-        self, choice: int, classes: np.ndarray, iterations: int, only_old: bool
-    ) -> tuple[np.ndarray, float]:
-        """Returns the logits of the pool after an update step, and its test accuracy."""
-        if (iterations, only_old) not in self._explorations:
-            config = self._config.replace(update_iterations=iterations)
-            if only_old:  # in float32 it is 1, which no uniform number reaches
-                config = config.replace(old_fraction=float(np.nextafter(1.0, 0.0)))
-            exploration = Exploration(config, self._data, oracle=self._oracle)
-            self._explorations[iterations, only_old] = exploration
-        exploration = self._explorations[iterations, only_old]
-        exploration.restore(self.arrays, None, None)
-        self._oracle.answer = classes
-        outcome = exploration.advance(choice)
-        return _logits(exploration.state.model, self.state.reference), outcome.test_accuracy
-
-    def step(self, choice: int, column: int) -> float:
-        """Takes one step along the gradient of a set's mean loss, and returns the output change."""
-        model, images = self.state.model, self.state.pool.images[self.state.candidates[choice]]
-        kept = model.get_weights()
-        with tf.GradientTape() as tape:
-            logits = model(tf.constant(images), training=False)
-            labels = tf.fill([len(images)], column)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            loss = tf.add_n([tf.reduce_mean(losses), *model.losses])
-        variables = [variable.value for variable in model.trainable_variables]
-        for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
-            variable.assign_sub(self._config.learning_rate * gradient)
-        change = _change(self.logits, _logits(model, self.state.reference))
-        model.set_weights(kept)
-        return change
-
-
-def _change(before: np.ndarray, after: np.ndarray) -> float:
-    differences = after[:, : before.shape[1]].astype(np.float64) - before
-    return float(np.abs(differences).sum(axis=1).mean())
-
-
-def _logits(model, images: np.ndarray) -> np.ndarray:
-    return networks.in_batches(networks.compile_forward(model), images)
 
 
 def scores_of(state: ExplorationState, sets: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -211,6 +111,18 @@ def examine(
                     yield row | start.learn(choice, classes, count)
 
 
+@contextlib.contextmanager
+def _only_process(folder: Path) -> Iterator[None]:
+    """Keeps the folder for this process; raises `ValueError` if another one works on it."""
+    lock = FolderLock(folder)
+    if not lock.acquire():
+        raise ValueError(f"output_dir: expected a free folder, got {folder} of {lock.owner()}")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _open(folder: Path, header: Sequence[str], told: dict) -> tuple[np.ndarray, TextIO]:
     """Returns the rows there are and the file to append to.
 
@@ -218,7 +130,12 @@ def _open(folder: Path, header: Sequence[str], told: dict) -> tuple[np.ndarray, 
         ValueError: The folder holds rows of other settings.
     """
     if (folder / CONFIG).exists():
-        found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        try:
+            found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                f"{folder / CONFIG}: expected JSON, got a broken file: {error}"
+            ) from None
         differing = [n for n in ("configuration", "scores") if found.get(n) != told[n]]
         differing += differences(found.get("environment", {}))
         if differing:
@@ -251,15 +168,18 @@ def main(argv: list[str]) -> None:
     if not all(text.isdecimal() and int(text) > 0 for text in ITERATIONS.value):
         raise ValueError(f"iterations: expected integers above 0, got {ITERATIONS.value}")
     iterations = [int(text) for text in ITERATIONS.value]
+    check_distinct("iterations", iterations)
+    check_distinct("scores", names)
     for name in names:
         _scoring(name)
     data, console = load(config.dataset, config.data_dir), Console()
-    folder = Path(flags.FLAGS.output_dir)
+    folder = Path(OUTPUT_DIR.value)
     make_output_dir(folder)
     header = [*COLUMNS, *names]
     told = {"configuration": config.record(), "scores": names, "environment": environment()}
-    rows, file = _open(folder, header, told)
-    with file:
+    with _only_process(folder), contextlib.ExitStack() as stack:
+        rows, file = _open(folder, header, told)
+        stack.enter_context(file)
         writer = csv.writer(file, lineterminator="\n")
         for seed in seeds:
             start = Start(config, data, seed)
@@ -273,13 +193,13 @@ def main(argv: list[str]) -> None:
                 writer.writerow([f"{value:.10g}" for value in values])
                 file.flush()
                 os.fsync(file.fileno())
-                console.print(_line(row), highlight=False, soft_wrap=True)
-    found = correlations.read(folder / CHANGES, len(COLUMNS))
-    checkpoint.write_text(folder / "correlations.csv", correlations.to_csv(found))
-    written = drawing.save(correlations.draw(found), folder / "correlations")
+                say(console, _line(row))
+        found = correlations.read(folder / CHANGES, len(COLUMNS))
+        checkpoint.write_text(folder / "correlations.csv", correlations.to_csv(found))
+        written = drawing.save(correlations.draw(found), folder / "correlations")
     console.print(correlations.table(found))
     names = ", ".join(path.name for path in [*written, folder / "correlations.csv"])
-    console.print(f"Written into {folder}: {names}", soft_wrap=True, highlight=False)
+    say(console, f"Written into {folder}: {names}")
 
 
 if __name__ == "__main__":

@@ -23,12 +23,16 @@ from rich.text import Text
 from emoc_tf import checkpoint, drawing
 from emoc_tf.config import ExplorationConfig, parse_value
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.experiments import grid_flags, runner, settings, tables
+from emoc_tf.experiments import grid_flags, run_flags, settings, tables
 from emoc_tf.experiments.binary import run_binary
-from emoc_tf.experiments.findings import Findings, gather
+from emoc_tf.experiments.comparison import compare
+from emoc_tf.experiments.display import say
+from emoc_tf.experiments.findings import Findings
 from emoc_tf.experiments.grid_flags import AGENTS, WORKERS
-from emoc_tf.experiments.reporting import write_report
+from emoc_tf.experiments.runner import check_distinct
 from emoc_tf.experiments.single_run import Grid
+from emoc_tf.experiments.tables import COMPARED
+from emoc_tf.measures import MEASURES
 from emoc_tf.results import check_output_dir
 from emoc_tf.statistics import PairedDifference, paired_differences
 
@@ -38,8 +42,6 @@ SETTING = flags.DEFINE_string(
 VALUES = flags.DEFINE_list("values", None, "Its values.", required=True)
 flags.adopt_module_key_flags(settings)
 flags.adopt_module_key_flags(grid_flags)
-
-_MEASURES = {"accuracy_area": "mean accuracy on the way", "discovery_area": "mean classes found"}
 
 
 def grids(grid: Grid, setting: str, texts: list[str]) -> dict[Any, Grid]:
@@ -57,8 +59,9 @@ def grids(grid: Grid, setting: str, texts: list[str]) -> dict[Any, Grid]:
     if setting not in names:
         raise ValueError(f"setting: expected one of {names}, got {setting!r}")
     values = [parse_value(text) for text in texts]
-    if not values or len(set(values)) != len(values):
-        raise ValueError(f"values: expected distinct ones, at least one, got {texts}")
+    if any(isinstance(value, list | dict) for value in values):
+        raise ValueError(f"values: expected numbers or words, got {texts}")
+    check_distinct("values", values)
     return {
         value: dataclasses.replace(
             grid,
@@ -73,7 +76,7 @@ def draw(setting: str, findings: dict[Any, Findings]) -> Figure:
     """Draws the mean accuracy and the mean number of classes of each policy at each value."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     agents = drawing.ordered([agent for found in findings.values() for agent in found.agents])
-    for axes, (measure, label) in zip(figure.subplots(1, 2), _MEASURES.items(), strict=True):
+    for axes, measure in zip(figure.subplots(1, 2), COMPARED, strict=True):
         for agent in agents:
             estimates = [
                 (i, getattr(row, measure))
@@ -89,9 +92,10 @@ def draw(setting: str, findings: dict[Any, Findings]) -> Figure:
                 [estimate.mean for _, estimate in estimates],
                 [estimate.standard_error for _, estimate in estimates],
             )
-        axes.set_xticks(range(len(findings)), [str(value) for value in findings])
+        names = [drawing.name(str(value)) for value in findings]
+        axes.set_xticks(range(len(findings)), names)
         axes.set_xlim(-0.5, len(findings) - 0.5)
-        drawing.finish(axes, setting, label)
+        drawing.finish(axes, setting, MEASURES[measure].label)
     counts = [row.runs for found in findings.values() for row in found.summaries]
     title = f"mean and standard error of {drawing.initialisations(counts)}"
     drawing.legend(figure, axes, title)
@@ -109,7 +113,7 @@ def effects(setting: str, findings: dict[Any, Findings]) -> dict[str, list[Paire
         Of each measure the differences; `agent` and `baseline` are `policy, setting=value`.
     """
     first = next(iter(findings))
-    rows: dict[str, list[PairedDifference]] = {measure: [] for measure in _MEASURES}
+    rows: dict[str, list[PairedDifference]] = {measure: [] for measure in COMPARED}
     for agent in drawing.ordered([agent for found in findings.values() for agent in found.agents]):
         runs = [
             dataclasses.replace(run, agent=f"{agent}, {setting}={value}")
@@ -119,7 +123,7 @@ def effects(setting: str, findings: dict[Any, Findings]) -> dict[str, list[Paire
         ]
         baseline = f"{agent}, {setting}={first}"
         if any(run.agent == baseline for run in runs):
-            for measure in _MEASURES:
+            for measure in COMPARED:
                 rows[measure] += paired_differences(runs, baseline, measure)
     return rows
 
@@ -127,11 +131,12 @@ def effects(setting: str, findings: dict[Any, Findings]) -> dict[str, list[Paire
 def effect_table(setting: str, rows: dict[str, list[PairedDifference]]) -> Table:
     """Returns the differences of `effects`, to print."""
     table = Table(box=box.SIMPLE_HEAD, padding=0)
-    for heading in (f"effect of\n{setting}", "\npairs", "\naccuracy area", "\nclasses area"):
+    labels = [f"\n{MEASURES[measure].label}" for measure in COMPARED]
+    for heading in (f"effect of\n{setting}", "\npairs", *labels):
         table.add_column(heading, justify="right" if table.columns else "left")
     others = {row.agent: row for row in rows["discovery_area"]}
     for row in rows["accuracy_area"]:
-        cells = [tables.difference(row, 3), tables.difference(others[row.agent], 2)]
+        cells = [tables.difference(row), tables.difference(others[row.agent])]
         table.add_row(Text(row.agent), str(row.pairs), *cells)
     return table
 
@@ -147,24 +152,24 @@ def _csv(setting: str, findings: dict[Any, Findings]) -> str:
 
 def main(argv: list[str]) -> None:
     """Runs a grid a value, prints a table of each and draws the figure."""
-    grid_flags.check_no_arguments(argv)
-    seeds, setting, console = grid_flags.seeds_from_flags(), SETTING.value, Console()
+    run_flags.check_no_arguments(argv)
+    seeds, setting, console = run_flags.seeds_from_flags(), SETTING.value, Console()
     varied = grids(grid_flags.grid_from_flags(), setting, VALUES.value)
     for grid in varied.values():  # before any of them runs
         ActiveExplorationEnv(grid.config)
         check_output_dir(grid.output_dir, grid.config)
-    problems = []
-    findings = {}
+    problems: list[str] = []
+    findings: dict[Any, Findings] = {}
+    values = list(varied)
     for value, grid in varied.items():
-        console.print(f"{setting}={value}", markup=False, highlight=False)
-        failures = runner.run_grid(grid, AGENTS.value, seeds, console, WORKERS.value)
-        if failures:
-            problems.append(runner.describe(grid, failures))
-        if len(failures) < len(AGENTS.value) * len(seeds):
-            write_report(grid.output_dir, console, data_dir=grid.config.data_dir)
-            findings[value] = gather(grid.output_dir)
-    if findings:
-        folder = Path(grid_flags.OUTPUT_DIR.value)
+        say(console, f"{setting}={value}")
+        found, failed = compare(grid, AGENTS.value, seeds, console, WORKERS.value)
+        if failed:
+            problems.append(failed)
+        if found is not None:
+            findings[value] = found
+    if values[0] in findings:
+        folder = Path(run_flags.OUTPUT_DIR.value)
         rows = effects(setting, findings)
         console.print(effect_table(setting, rows))
         written = drawing.save(draw(setting, findings), folder / setting)
@@ -175,7 +180,9 @@ def main(argv: list[str]) -> None:
         for name, text in texts.items():
             checkpoint.write_text(folder / name, text)
         names = ", ".join([*(path.name for path in written), *texts])
-        console.print(f"Written into {folder}: {names}", soft_wrap=True, highlight=False)
+        say(console, f"Written into {folder}: {names}")
+    elif findings:
+        say(console, f"no figure: there is no report of the first value, {setting}={values[0]}")
     if problems:
         sys.exit("\n".join(problems))
 

@@ -47,16 +47,22 @@ def make_world(steps: int = 0, masked: Sequence[int] = (), **changes: Any) -> Wo
         **changes: Fields of the configuration to change; digits with a small network otherwise.
     """
     kept = _kept_state(steps, **changes)
-    candidates, mask = kept.candidates.copy(), kept.candidate_mask.copy()
-    candidates[list(masked)], mask[list(masked)] = -1, False
     state = dataclasses.replace(
         kept,
         model=networks.copy(kept.model),
         pool=kept.pool.snapshot(),
-        candidates=read_only(candidates),
-        candidate_mask=read_only(mask),
         probabilities=read_only(kept.probabilities.copy()),
         features=read_only(kept.features.copy()),
+    )
+    return _take_out(state, masked, **changes)
+
+
+def _take_out(state: ExplorationState, masked: Sequence[int], **changes: Any) -> World:
+    """Returns the world without some candidate sets; the model is the same."""
+    candidates, mask = state.candidates.copy(), state.candidate_mask.copy()
+    candidates[list(masked)], mask[list(masked)] = -1, False
+    state = dataclasses.replace(
+        state, candidates=read_only(candidates), candidate_mask=read_only(mask)
     )
     return observe(state, _environment(**changes).config), state
 
@@ -91,9 +97,11 @@ class AgentContract(abc.ABC):
 
     def test_only_possible_sets_are_chosen(self) -> None:
         """Whichever sets are masked."""
-        for masked in ((), (0, 1, 2, 3, 5), (2, 4)):
-            for seed in range(3):
-                self._choose(self.make_agent(seed), make_world(masked=masked))
+        _, state = make_world()
+        for seed in range(3):
+            agent = self.make_agent(seed)
+            for masked in ((), (0, 1, 2, 3, 5), (2, 4)):
+                self._choose(agent, _take_out(state, masked))
 
     def test_choices_are_functions_of_observation_state_and_seed(self) -> None:
         """The same agent later, and another one with the same seed, choose the same."""

@@ -2,6 +2,7 @@ import csv
 import html.parser
 import json
 import re
+import shutil
 import warnings
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_the_page_shows_the_numbers(grid):
     tested = findings.differences["random", "accuracy_area"][0]
     assert tested.agent == "emoc"
     assert tested.p_corrected == pytest.approx(4 / 64)  # two policies, six pairs
-    cells = [tables.difference(tested, 3), tables.p_value(tested.p_corrected)]
+    cells = [tables.difference(tested), tables.p_value(tested.p_corrected)]
     assert ["emoc", "6", *cells] in [row[:4] for row in rows]
     assert ["dataset", "digits"] in rows
     assert any(row[0] == "version of tensorflow" for row in rows)
@@ -149,9 +150,26 @@ def test_half_finished_grids_say_so(tmp_path):
     write(tmp_path, "emoc", 0)
     printed, page = report(tmp_path)
     assert "Tests need 6 pairs: none was made." in printed
-    assert "policies have different numbers of initialisations" in printed
-    assert "their means are not comparable" in page
-    assert 'class="best"' not in page
+    assert "that they count in paired differences only: random/1" in printed
+    assert 'class="best"' in page
+    found = gather(tmp_path)
+    assert [row.runs for row in found.summaries] == [1, 1]
+    assert found.differences["random", "accuracy_area"][0].pairs == 1
+    for seed in (1, 2):
+        write(tmp_path, "emoc", seed)
+    write(tmp_path, "random", 2)
+    write(tmp_path, "max", 7, accuracies=(0.4, 0.9, 0.9))
+    printed, page = report(tmp_path)
+    assert "the means (*) of max compare with nothing" in printed
+    assert re.search(r"max\* +1 ", printed)
+    rows = [row for row in Reader(page).rows if row]
+    assert [row[:2] for row in rows if row[0] in ("random", "emoc", "max*")][:3] == [
+        ["random", "3"], ["emoc", "3"], ["max*", "1"],
+    ]  # fmt: skip
+    assert "max" not in re.search("highest mean<br>.*?</table>", page, re.DOTALL).group()
+    assert [line.get_label() for line in plots.learning_curves(found.compared).axes[0].lines] == [
+        "random", "emoc",
+    ]  # fmt: skip
 
 
 def test_broken_and_failed_runs_are_named(tmp_path):
@@ -159,9 +177,13 @@ def test_broken_and_failed_runs_are_named(tmp_path):
     broken = write(tmp_path, seed=1)
     (broken.path / "steps.csv").write_text("nonsense\n")
     write(tmp_path, seed=2, rows=1).fail(RuntimeError("no more coffee"))
+    shutil.copytree(tmp_path / "random" / "0", tmp_path / "copy" / "0")
+    shutil.copytree(tmp_path / "random" / "0", tmp_path / "random" / "0.old")
     printed, page = report(tmp_path)
     assert f"Left out: {broken.path / 'steps.csv'}: expected columns" in printed
     assert "Not begun" not in printed
+    assert f"Left out: {tmp_path / 'copy' / '0'} is a copy of random/0" in printed
+    assert "0.old" not in printed
     assert "random/2 failed: RuntimeError: no more coffee" in printed
     assert "no more coffee" in page
     assert ",1," in (tmp_path / "table.csv").read_text()
@@ -240,6 +262,7 @@ def test_long_names_leave_room_for_the_matrix(tmp_path):
     ("settings", "message"),
     [
         ({"baselines": ["best"]}, "baselines: expected some of .*, got 'best'"),
+        ({"accuracy": 70}, r"accuracy: expected a number in \[0, 1\], got 70"),
     ],
 )
 def test_bad_settings(tmp_path, settings, message):
@@ -250,6 +273,9 @@ def test_bad_settings(tmp_path, settings, message):
 
 def test_without_a_finished_run_there_is_no_report(tmp_path):
     with pytest.raises(ValueError, match="output_dir: expected run folders"):
+        report(tmp_path)
+    write(tmp_path, rows=1)
+    with pytest.raises(ValueError, match=r"got none \(1 of 1 runs are unfinished: left out\)"):
         report(tmp_path)
     write(tmp_path, rows=1).fail(RuntimeError("no more coffee"))
     with pytest.raises(ValueError, match=r"expected a finished run in .*no more coffee"):
@@ -274,7 +300,7 @@ def test_labels_to_targets(tmp_path):
         write(tmp_path, "emoc", seed, config, accuracies=(0.4, 0.5, last))
     random, emoc = gather(tmp_path).reach[:2]
     assert random.target == emoc.target == "random's final accuracy"
-    assert (random.reached, random.runs, emoc.reached, emoc.runs) == (3, 3, 1, 2)
+    assert (random.reached, random.runs, emoc.reached, emoc.runs) == (2, 2, 1, 2)
 
 
 def test_without_novel_classes_there_are_none_to_reach(tmp_path):

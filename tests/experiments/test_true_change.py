@@ -3,7 +3,6 @@ import json
 import subprocess
 import sys
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from scipy import stats
@@ -11,6 +10,7 @@ from scipy import stats
 from emoc_tf import ExplorationConfig, data, networks, streams
 from emoc_tf.experiments import correlations, true_change
 from emoc_tf.exploration import Exploration
+from emoc_tf.locks import FolderLock
 from emoc_tf.scoring import reference
 
 CONFIG = ExplorationConfig(
@@ -31,7 +31,7 @@ def logits(state):
 @pytest.mark.parametrize("novel", [False, True])
 def test_learning_a_set_is_a_step_of_the_exploration(start, novel):
     exploration = Exploration(CONFIG, data.load("digits"))
-    first = exploration.reset(streams.draw_root(gym.utils.seeding.np_random(3)[0]))
+    first = exploration.reset(streams.root_of(3))
     state, episode = exploration.state, exploration.episode
     classes = episode.true_labels[state.candidates]
     is_novel = np.isin(classes, episode.classes[2:]).all(axis=1)
@@ -120,6 +120,27 @@ def test_the_binary_goes_on_where_it_was_stopped(tmp_path):
     assert (tmp_path / "changes.csv").read_text() == changes
 
 
+def test_a_model_that_was_only_just_begun_is_left_out(tmp_path):
+    rng, file = np.random.default_rng(0), tmp_path / "changes.csv"
+    rows = [f"{seed},1,10,{c},{c},{c},{rng.random()}" for seed in (0, 1) for c in rng.random(6)]
+    header = "seed,true_label,iterations,output_change,own_change,accuracy_gain,emoc"
+    found = {}
+    for count in (6, 9):
+        file.write_text("\n".join([header, *rows[:count], ""]))
+        found[count] = correlations.read(file, 6)
+    assert found[6] == found[9]
+    assert [(row.seeds, row.sets) for row in found[6]] == [(1, 6)] * 3
+    assert all(np.isfinite(row.rho) for row in found[6])
+
+
+def test_a_folder_that_another_process_works_on_is_refused(tmp_path):
+    refused = pytest.raises(ValueError, match="output_dir: expected a free folder")
+    with FolderLock(tmp_path), refused, true_change._only_process(tmp_path):
+        pass
+    with true_change._only_process(tmp_path):
+        pass
+
+
 def test_rank_correlations_by_hand():
     rng = np.random.default_rng(0)
     scores, truth = rng.normal(size=(2, 30))
@@ -133,6 +154,7 @@ def test_rank_correlations_by_hand():
     assert one == pytest.approx(np.tanh(z[0]))
     width = 1.959964 * np.sqrt((1 + one**2 / 2) / 11)
     assert np.arctanh(ends) == pytest.approx([z[0] - width, z[0] + width], rel=1e-5)
+    assert np.isnan(correlations.rank_correlation(scores, truth, [])).all()
     # A constant tells nothing; a monotone function everything.
     assert np.isnan(correlations.rank_correlation(np.ones(30), truth, groups)).all()
     assert correlations.rank_correlation(scores, np.exp(scores), groups)[0] > 0.998

@@ -26,6 +26,7 @@ def test_a_grid_a_value():
     [
         ("fame", ["1"], "setting: expected one of .*, got 'fame'"),
         ("momentum", ["0.5", "0.50"], "values: expected distinct ones"),
+        ("momentum", ["[0.5]"], "values: expected numbers or words"),
         ("momentum", ["0.5", "2"], r"momentum: expected a number in \[0, 1\), got 2.0"),
     ],
 )

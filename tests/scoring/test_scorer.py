@@ -31,8 +31,7 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(networks, "FORWARD_BATCH", 3)
 
 
-@pytest.mark.parametrize("regularizer", [True, False])
-@pytest.mark.parametrize("output", ["logits", "softmax"])
+@pytest.mark.parametrize(("output", "regularizer"), [("logits", True), ("softmax", False)])
 @pytest.mark.parametrize("name", sorted(models.MODELS))
 def test_scores(name, output, regularizer):
     model = models.make(name)

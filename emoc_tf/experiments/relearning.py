@@ -1,0 +1,114 @@
+"""One model after pretraining, fine-tuned again and again on one candidate set or another."""
+
+import numpy as np
+import tensorflow as tf
+
+from emoc_tf import networks, streams
+from emoc_tf.config import ExplorationConfig
+from emoc_tf.data import ImageData
+from emoc_tf.exploration import Exploration
+
+
+class GivenAnswer:
+    """An oracle that answers what it is told to."""
+
+    answer: np.ndarray
+
+    def label(self, indices: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """Returns the answer."""
+        return self.answer
+
+
+class Start:
+    """The model of one initialisation after pretraining, to be fine-tuned again and again.
+
+    Args:
+        config: Settings.
+        data: Training and test part.
+        seed: As of a run.
+
+    Attributes:
+        state: What policies see.
+        arrays: Everything to go on from.
+        accuracy: On the test images.
+        logits: (n_pool, C) of the pool's images.
+    """
+
+    def __init__(
+        self, config: ExplorationConfig, data: tuple[ImageData, ImageData], seed: int
+    ) -> None:
+        self._oracle = GivenAnswer()
+        self._explorations: dict[tuple[int, bool], Exploration] = {}
+        self._controls: dict[int, np.ndarray] = {}
+        self._config, self._data = config, data
+        exploration = Exploration(config, data)
+        self.accuracy = exploration.reset(streams.root_of(seed)).test_accuracy
+        self.true_labels = exploration.episode.true_labels
+        self.state, self.arrays = exploration.state, exploration.save()
+        self.logits = _logits(self.state.model, self.state.reference)
+
+    def learn(self, choice: int, classes: np.ndarray, iterations: int) -> dict[str, float]:
+        """Fine-tunes on a candidate set under given labels.
+
+        Args:
+            choice: The set's index.
+            classes: (K,) class ids.
+            iterations: Of SGD.
+
+        Returns:
+            `output_change`: mean over the pool's images of ‖f(x; θ_after) − f(x; θ)‖₁, over the C
+            outputs there were before. `own_change`: the same with the model in the place of
+            f(x; θ) that learnt old images only, the same ones in the same iterations.
+            `accuracy_gain`: on the test images.
+        """
+        after, accuracy = self._learn(choice, classes, iterations, False)
+        if iterations not in self._controls:
+            # Any set: with the label of a known class and no image of it drawn, nothing is left.
+            known = np.full_like(classes, self.state.known_classes[0])
+            self._controls[iterations] = self._learn(choice, known, iterations, True)[0]
+        return {
+            "output_change": _change(self.logits, after),
+            "own_change": _change(self._controls[iterations], after),
+            "accuracy_gain": accuracy - self.accuracy,
+        }
+
+    def _learn(
+        self, choice: int, classes: np.ndarray, iterations: int, only_old: bool
+    ) -> tuple[np.ndarray, float]:
+        """Returns the logits of the pool after an update step, and its test accuracy."""
+        if (iterations, only_old) not in self._explorations:
+            config = self._config.replace(update_iterations=iterations)
+            if only_old:  # in float32 it is 1, which no uniform number reaches
+                config = config.replace(old_fraction=float(np.nextafter(1.0, 0.0)))
+            exploration = Exploration(config, self._data, oracle=self._oracle)
+            self._explorations[iterations, only_old] = exploration
+        exploration = self._explorations[iterations, only_old]
+        exploration.restore(self.arrays, None, None)
+        self._oracle.answer = classes
+        outcome = exploration.advance(choice)
+        return _logits(exploration.state.model, self.state.reference), outcome.test_accuracy
+
+    def step(self, choice: int, column: int) -> float:
+        """Takes one step along the gradient of a set's mean loss, and returns the output change."""
+        model, images = self.state.model, self.state.pool.images[self.state.candidates[choice]]
+        kept = model.get_weights()
+        with tf.GradientTape() as tape:
+            logits = model(tf.constant(images), training=False)
+            labels = tf.fill([len(images)], column)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.add_n([tf.reduce_mean(losses), *model.losses])
+        variables = [variable.value for variable in model.trainable_variables]
+        for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+            variable.assign_sub(self._config.learning_rate * gradient)
+        change = _change(self.logits, _logits(model, self.state.reference))
+        model.set_weights(kept)
+        return change
+
+
+def _change(before: np.ndarray, after: np.ndarray) -> float:
+    differences = after[:, : before.shape[1]].astype(np.float64) - before
+    return float(np.abs(differences).sum(axis=1).mean())
+
+
+def _logits(model, images: np.ndarray) -> np.ndarray:
+    return networks.in_batches(networks.compile_forward(model), images)
