@@ -5,7 +5,8 @@
 Runs some steps of the presets (`paper` only with `--data_dir`) with the policy `random`, as
 `compare` runs them, with everything written and flushed to the disk of the output folder, and
 prints the seconds spent in checkpoints against those of the whole step. Checkpoints are written
-three times a step: after the choice, after the answer and at the end. The first step is left out.
+once at the end of a step, and once after a choice that took more than a second. The first step is
+left out.
 """
 
 import csv

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf import candidates, first_model, networks, pretraining, streams
+from emoc_tf import candidates, first_model, networks
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import ImageData, load, read_only
 from emoc_tf.episode import (
@@ -21,8 +21,8 @@ from emoc_tf.episode import (
     draw_episode,
     eligible_classes,
 )
+from emoc_tf.episode_model import EpisodeModel
 from emoc_tf.evaluation import StepOutcome, evaluate
-from emoc_tf.learner import Learner
 from emoc_tf.oracle import LabelOracle, Oracle, Query, ask
 from emoc_tf.pool import UNLABELLED, Pool
 from emoc_tf.state import ExplorationState
@@ -121,10 +121,10 @@ class Exploration:
             FloatingPointError: Training diverged.
         """
         self._begin(root)
-        self._learner = self._new_learner(self._new_model())
+        self._network = self._new_network(None)
+        path = Path(pretrained_path) if pretrained_path else None
         with self._timed("training_seconds"):
-            self._pretrain(Path(pretrained_path) if pretrained_path else None, allow_mixed)
-        self._compile_forward()
+            self.pretrained_in = self._network.pretrain(self._pool, path, allow_mixed)
         return self._finish_step(None, None)
 
     def _begin(self, root: int) -> None:
@@ -142,15 +142,9 @@ class Exploration:
         given = self._given_oracle
         self._oracle = LabelOracle(self.episode.true_labels) if given is None else given
 
-    def _new_learner(self, model: keras.Model) -> Learner:
-        config = self.config
-        return Learner(
-            model,
-            self._pool.images,
-            learning_rate=config.learning_rate,
-            momentum=config.momentum,
-            batch_size=config.batch_size,
-            old_fraction=config.old_fraction,
+    def _new_network(self, num_outputs: int | None) -> EpisodeModel:
+        return EpisodeModel(
+            self.config, self.initial_model, self._pool.images, self._root, num_outputs
         )
 
     def advance(self, choice: int) -> StepOutcome:
@@ -186,7 +180,7 @@ class Exploration:
             self._discover(classes)
             old = self._pool.labelled
             self._pool.label(indices, self._columns(classes))
-            self._fit(self.config.update_iterations, old, indices)
+            self._network.update(self._step, self._pool.labels, old, indices)
         return self._finish_step(choice, int(np.bincount(classes).argmax()))
 
     def _ask(self, choice: int, indices: np.ndarray) -> np.ndarray:
@@ -226,7 +220,7 @@ class Exploration:
             "images": np.array(self.episode.digest),
             "known_classes": np.array(self._known_classes),
             "labels": self._pool.labels.copy(),  # they go on changing
-            **self._learner.get_arrays(),
+            **self._network.get_arrays(),
         }
         if self.query is not None:
             arrays["query"] = np.array(self.query.choice)
@@ -265,13 +259,8 @@ class Exploration:
         self._step, self._known_classes = int(arrays["step"]), known
         answered = self._pool.unlabelled[arrays["labels"][self._pool.unlabelled] != UNLABELLED]
         self._pool.label(answered, arrays["labels"][answered])
-        model = self._new_model()
-        if len(known) > len(first):
-            rng = streams.generator(self._root, self._step, "new units")  # replaced below
-            model = networks.grow_head(model, len(known) - len(first), rng)
-        self._learner = self._new_learner(model)
-        self._learner.set_arrays(arrays)
-        self._compile_forward()
+        self._network = self._new_network(len(known))
+        self._network.set_arrays(arrays)
         outcome = self._finish_step(choice, queried_class)
         if "query" in arrays:
             self.query = Query(int(arrays["query"]), arrays.get("answer"))
@@ -300,57 +289,22 @@ class Exploration:
         """Whether no candidate set can be formed any more."""
         return not self.state.candidate_mask.any()
 
-    @property
-    def _model(self) -> keras.Model:
-        return self._learner.model
-
     def _columns(self, classes: np.ndarray) -> np.ndarray:
         """Returns the column of the model's output for each class id."""
         return np.array([self._known_classes.index(int(c)) for c in classes], np.int64)
-
-    def _new_model(self) -> keras.Model:
-        shape = self._pool.images.shape[1:]
-        return first_model.make(self.config, self.initial_model, shape, self._root)
-
-    def _fit(self, iterations: int, old: np.ndarray, novel: np.ndarray | None) -> None:
-        seed = streams.device_seed(self._root, self._step, "mini-batches")
-        try:
-            self._learner.train(iterations, seed, self._pool.labels, old, novel)
-        except FloatingPointError as error:
-            raise FloatingPointError(f"{self._where}: {error}") from error
-
-    @property
-    def _where(self) -> str:
-        return f"update step {self._step}" if self._step else "pretraining"
-
-    def _pretrain(self, path: Path | None, allow_mixed: bool) -> None:
-        expected = ""
-        if path:
-            expected = pretraining.fingerprint(self.config, self._root, self._pool, self._learner)
-        if path and path.exists():
-            self.pretrained_in = pretraining.read(path, expected, self._learner, allow_mixed)
-        else:
-            self._fit(self.config.pretrain_iterations, self._pool.labelled, None)
-            if path:
-                pretraining.write(path, expected, self._learner)
 
     def _discover(self, classes: np.ndarray) -> None:
         """Grows the head by an output for each class not seen before, in order of appearance."""
         unknown = [int(c) for c in dict.fromkeys(classes) if int(c) not in self._known_classes]
         if unknown:
-            rng = streams.generator(self._root, self._step, "new units")
-            self._learner.replace_model(networks.grow_head(self._model, len(unknown), rng))
+            self._network.grow(self._step, len(unknown))
             self._known_classes.extend(unknown)
-            self._compile_forward()
-
-    def _compile_forward(self) -> None:
-        self._forward = networks.compile_features(self._model)
 
     def _finish_step(self, choice: int | None, queried_class: int | None) -> StepOutcome:
         with self._timed("evaluation_seconds"):
             outcome = evaluate(
                 self.episode,
-                networks.in_batches(self._forward, self.episode.test_images)[1],
+                self._network.predict(self.episode.test_images)[1],
                 self._known_classes,
                 step=self._step,
                 labelled=len(self._pool.labelled),
@@ -358,10 +312,8 @@ class Exploration:
                 queried_class=queried_class,
             )
         with self._timed("prediction_seconds"):
-            features, logits = networks.in_batches(self._forward, self._pool.images)
-            if not (np.isfinite(logits).all() and np.isfinite(features).all()):
-                error = self._learner.diverged("outputs that are not finite")
-                raise FloatingPointError(f"{self._where}: {error}")
+            features, logits = self._network.predict(self._pool.images)
+            self._network.check_finite(self._step, features, logits)
             probabilities = tf.nn.softmax(logits).numpy()
         with self._timed("candidate_seconds"):
             sets, mask = candidates.draw(
@@ -373,7 +325,7 @@ class Exploration:
                 features,
             )
         self.state = ExplorationState(
-            model=self._model,
+            model=self._network.model,
             pool=self._pool.snapshot(),
             candidates=read_only(sets),
             candidate_mask=read_only(mask),

@@ -1,7 +1,7 @@
-"""Explores one's own images with one's own Keras model; a person answers the queries.
+"""Explores one's own images with one's own Keras model; a stand-in for a person answers.
 
-The images here are scikit-learn's digits and the answers come from their labels; in their place
-`Person.label` may show the images and ask.
+The images here are scikit-learn's digits and `Person` answers from their labels; in its place
+`label` may show the images and ask, for classes among those of the episode.
 
 Run: python examples/own_images.py
 """

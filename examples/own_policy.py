@@ -4,13 +4,16 @@ The set is chosen whose images are farthest from the labelled ones in the space 
 features (Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set
 Approach", 2018, there for single images).
 
-Run: python examples/own_policy.py; test: pytest examples/own_policy.py
+Run: python examples/own_policy.py; test: pytest examples/own_policy.py (pip install pytest)
 """
 
 import gymnasium as gym
 import numpy as np
+from rich.console import Console
 
-from emoc_tf import agents, uncertainty
+from emoc_tf import ExplorationConfig, agents, uncertainty
+from emoc_tf.experiments.comparison import compare
+from emoc_tf.experiments.single_run import Grid
 from emoc_tf.testing import AgentContract
 
 
@@ -34,10 +37,24 @@ class TestCoreSetAgent(AgentContract):
         return CoreSetAgent(seed)
 
 
-def main(**settings) -> float:
-    """Runs one episode on digits and returns the final test accuracy."""
+def register() -> None:
+    """Makes the policy known by a name, as the library's own are."""
     if "core-set" not in agents.names():
         agents.register("core-set", CoreSetAgent)
+
+
+def compare_with_random(output_dir="own_policy", **settings) -> None:
+    """Compares it with `random` over three initialisations: records and report.html."""
+    register()
+    grid = Grid(ExplorationConfig(**settings), output_dir)
+    findings, failed = compare(grid, ["core-set", "random"], [0, 1, 2], Console())
+    if findings is None:
+        raise SystemExit(failed)
+
+
+def main(**settings) -> float:
+    """Runs one episode on digits and returns the final test accuracy."""
+    register()
     env = gym.make("emoc_tf/Digits-v0", **settings)
     agent = agents.make("core-set", seed=0)
     observation, info = env.reset(seed=0)
@@ -52,3 +69,4 @@ def main(**settings) -> float:
 
 if __name__ == "__main__":
     main()
+    compare_with_random()

@@ -53,9 +53,13 @@ def test_train_policy():
     assert 0 <= example("train_policy").main(updates=1, episodes=2, **SHRUNK) <= 1
 
 
-def test_own_policy(monkeypatch):
+def test_own_policy(monkeypatch, tmp_path):
     monkeypatch.setattr(registry, "AGENTS", dict(registry.AGENTS))
-    assert 0 <= example("own_policy").main(**SHRUNK) <= 1
+    own_policy = example("own_policy")
+    assert 0 <= own_policy.main(**SHRUNK) <= 1
+    own_policy.compare_with_random(tmp_path, **SHRUNK)
+    assert len(list(tmp_path.glob("core-set/*/steps.csv"))) == 3
+    assert "core-set" in (tmp_path / "report.html").read_text()
     assert "core-set" in agents.names()
 
 

@@ -139,7 +139,7 @@ def test_training_gets_the_labelled_set_as_novel_and_all_before_as_old(tiny, mon
             assert (labels[novel] >= 0).all()
         else:
             assert novel is None
-    assert exploration._learner._old_fraction == tiny.old_fraction
+    assert exploration._network._learner._old_fraction == tiny.old_fraction
 
 
 def test_episodes_end_when_no_set_can_be_formed(tiny):

@@ -159,7 +159,7 @@ def test_an_episode_that_broke_off_wants_a_reset(monkeypatch):
         raise FloatingPointError("training diverged")
 
     with monkeypatch.context() as patch:
-        patch.setattr(env.exploration._learner, "train", diverge)
+        patch.setattr(env.exploration._network._learner, "train", diverge)
         with pytest.raises(FloatingPointError):
             env.step(0)
     for call in (lambda: env.step(0), lambda: env.state, env.action_masks, lambda: env.outcome):

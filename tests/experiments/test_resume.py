@@ -404,8 +404,8 @@ def test_a_run_that_diverges_stops_with_advice_and_enters_no_figure(world, tmp_p
 
     def advance(choice):
         if env.state.step == 1:  # weights that grow too large in the second update
-            env.exploration._learner._learning_rate = 1e9
-            env.exploration._learner.replace_model(env.state.model)
+            env.exploration._network._learner._learning_rate = 1e9
+            env.exploration._network._learner.replace_model(env.state.model)
         return original(choice)
 
     env.exploration.advance = advance
