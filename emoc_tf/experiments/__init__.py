@@ -1,5 +1,6 @@
 """Binaries: explore (a run), compare, vary, report, true_change (of scores), train_agent."""
 
+import functools
 import importlib
 import os
 import runpy
@@ -46,31 +47,10 @@ def _run(name: str) -> None:
     runpy.run_module(f"emoc_tf.experiments.{name}", run_name="__main__", alter_sys=True)
 
 
-def run_explore() -> None:
-    """Entry point of `emoc-explore`."""
-    _run("explore")
-
-
-def run_compare() -> None:
-    """Entry point of `emoc-compare`."""
-    _run("compare")
-
-
-def run_vary() -> None:
-    """Entry point of `emoc-vary`."""
-    _run("vary")
-
-
-def run_true_change() -> None:
-    """Entry point of `emoc-true-change`."""
-    _run("true_change")
-
-
-def run_report() -> None:
-    """Entry point of `emoc-report`."""
-    _run("report")
-
-
-def run_train_agent() -> None:
-    """Entry point of `emoc-train-agent`."""
-    _run("train_agent")
+# Entry points of `emoc-explore`, `emoc-compare`, ...
+run_explore = functools.partial(_run, "explore")
+run_compare = functools.partial(_run, "compare")
+run_vary = functools.partial(_run, "vary")
+run_true_change = functools.partial(_run, "true_change")
+run_report = functools.partial(_run, "report")
+run_train_agent = functools.partial(_run, "train_agent")
