@@ -1,5 +1,6 @@
 """The model of one episode: made, pretrained, updated, grown, evaluated."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ class EpisodeModel:
         """Returns weights, states of random layers and momentum by name."""
         return self._learner.get_arrays()
 
-    def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+    def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes over what `get_arrays` returned; raises `ValueError` as `Learner.set_arrays`."""
         self._learner.set_arrays(arrays)
 

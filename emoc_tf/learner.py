@@ -1,5 +1,7 @@
 """Continual fine-tuning: SGD with momentum on a mix of old and novel data."""
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -109,7 +111,7 @@ class Learner:
         variables = {f"variable_{i}": v.numpy() for i, v in enumerate(self.model.variables)}
         return variables | {f"velocity_{i}": v.numpy() for i, v in enumerate(self.velocities)}
 
-    def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+    def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes over what `get_arrays` of a learner with the same network returned.
 
         Raises:

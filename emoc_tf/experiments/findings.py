@@ -128,7 +128,8 @@ def gather(
     notes += _not_compared(finished, compared)
     inside = {run.agent for run in compared}
     summaries = summarise(compared)
-    chosen = tuple(n for n in ("random", "emoc") if n in inside) or (summaries[-1].agent,)
+    usual: tuple[str, ...] = tuple(n for n in ("random", "emoc") if n in inside)
+    usual = usual or (summaries[-1].agent,)
     summaries += summarise([run for run in finished if run.agent not in inside])
     names = [row.agent for row in summaries]
     for name in baselines:
@@ -136,7 +137,7 @@ def gather(
             raise ValueError(f"baselines: expected some of {names}, got {name!r}")
     if accuracy is not None and not 0 <= accuracy <= 1:
         raise ValueError(f"accuracy: expected a number in [0, 1], got {accuracy}")
-    chosen = tuple(dict.fromkeys(baselines)) or chosen
+    chosen = tuple(dict.fromkeys(baselines)) or usual
     return Findings(
         output_dir=folder,
         finished=finished,
