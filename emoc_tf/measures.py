@@ -83,7 +83,7 @@ MEASURES = {
     "discovery_area": Measure(_area("discovered_classes"), "mean classes", 2),
     "final_discovered": Measure(_final("discovered_classes"), "classes found", 1),
 }
-# The measure that counts, named before any run; the others describe.
+# The main measure of every report, whatever the runs say; the others describe.
 PRIMARY = "accuracy_area"
 # Columns of `steps.csv` that curves are drawn of, and what figures call them.
 CURVES = {"test_accuracy": "test accuracy", "discovered_classes": "classes found"}

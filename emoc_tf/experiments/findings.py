@@ -1,5 +1,6 @@
 """What the run folders of a comparison say, before it is shown in any form."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,6 +247,8 @@ def _mixtures(runs: Sequence[RunRecord]) -> list[str]:
             notes.append(f"Note: the runs of {agent} are of different policies with that name")
     for name in ("versions", "commit", "source", "cpu", "gpus", "intra_op_threads", "variables"):
         values = {str(run.environment.get(name)) for run in runs}
+        if name == "commit":  # twelve digits are enough to find one
+            values = {re.sub("([0-9a-f]{12})[0-9a-f]{28}", r"\1", value) for value in values}
         if len(values) > 1:
             notes.append(f"Note: the runs differ in {name}: {'; '.join(sorted(values))}")
     return notes
