@@ -19,14 +19,14 @@ class Killed(BaseException):
     """In place of the end of the process."""
 
 
-def stop_at(monkeypatch, owner, name, count, error=Killed):
-    """Makes the n-th call of a function raise in its place; returns the calls so far."""
+def stop_at(monkeypatch, owner, name, count):
+    """Makes the n-th call of a function the last; returns the calls so far."""
     original, calls = getattr(owner, name), []
 
     def call(*arguments, **settings):
         calls.append(name)
         if len(calls) == count:
-            raise error
+            raise Killed
         return original(*arguments, **settings)
 
     monkeypatch.setattr(owner, name, call)
