@@ -1,6 +1,7 @@
 """How figures of policies look, and how they are written: PNG, SVG, SVG for pages with themes."""
 
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -130,11 +131,13 @@ def points(
 def legend(figure: Figure, axes: Axes, title: str) -> None:
     """Puts the policies drawn on `axes` below the figure, under a title."""
     handles, labels = axes.get_legend_handles_labels()
+    fitting = max(1, 90 // (7 + max(map(len, labels), default=1)))
+    rows = max(1, math.ceil(len(labels) / fitting))
     figure.legend(
         handles,
         labels,
         loc="outside lower center",
-        ncols=max(1, min(len(labels), 90 // (7 + max(map(len, labels), default=1)))),
+        ncols=max(1, math.ceil(len(labels) / rows)),  # rows of about the same length
         frameon=False,
         title=title,
         title_fontsize="small",

@@ -136,8 +136,10 @@ def _comparison(findings: Findings, baseline: str) -> dict[str, Any]:
 
 
 def _cell(row: PairedDifference) -> dict[str, Any]:
+    mean, _, interval = tables.difference(row).partition(" ")
     return {
-        "text": tables.difference(row),
+        "mean": mean,
+        "interval": interval,
         "p": tables.p_value(row.p_corrected),
         "significant": row.measure == PRIMARY and row.p_corrected < LEVEL,
     }

@@ -47,10 +47,10 @@ def difference(row: PairedDifference) -> str:
 
 
 def p_value(p: float) -> str:
-    """Returns a p-value with two digits that count, such as 0.31, 0.023 or 0.0039; `–` for NaN."""
+    """Returns a p-value with two digits that count, such as 0.31, 0.020 or 0.0039; `–` for NaN."""
     if np.isnan(p):
         return "–"
-    return f"{p:.2f}" if p >= 0.1 else f"{p:.2g}"
+    return f"{p:.2f}" if p >= 0.1 else f"{p:#.2g}"
 
 
 def summary_table(findings: Findings) -> Table:

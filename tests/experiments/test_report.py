@@ -314,6 +314,6 @@ def test_numbers_as_text():
     assert tables.number(-0.0001, 3, signed=True) == "0.000"
     assert tables.number(0.5, 2, signed=True) == "+0.50"
     assert tables.number(float("nan"), 2) == "–"
-    assert [tables.p_value(p) for p in (1, 0.314, 0.0234, 0.00390625)] == [
-        "1.00", "0.31", "0.023", "0.0039",
+    assert [tables.p_value(p) for p in (1, 0.314, 0.0195, 0.00390625)] == [
+        "1.00", "0.31", "0.020", "0.0039",
     ]  # fmt: skip
