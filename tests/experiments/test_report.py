@@ -98,8 +98,9 @@ def test_the_page_shows_the_numbers(grid):
     tested = findings.differences["random", "accuracy_area"][0]
     assert tested.agent == "emoc"
     assert tested.p_corrected == pytest.approx(4 / 64)  # two policies, six pairs
-    cells = [tables.difference(tested), tables.p_value(tested.p_corrected)]
-    assert ["emoc", "6", *cells] in [row[:4] for row in rows]
+    mean, interval = tables.difference(tested).split(" ", 1)  # on lines of their own
+    cells = ["emoc", "6", mean, interval, tables.p_value(tested.p_corrected)]
+    assert cells in [row[:5] for row in rows]
     assert ["dataset", "digits"] in rows
     assert any(row[0] == "version of tensorflow" for row in rows)
 
@@ -314,6 +315,6 @@ def test_numbers_as_text():
     assert tables.number(-0.0001, 3, signed=True) == "0.000"
     assert tables.number(0.5, 2, signed=True) == "+0.50"
     assert tables.number(float("nan"), 2) == "–"
-    assert [tables.p_value(p) for p in (1, 0.314, 0.0195, 0.00390625)] == [
+    assert [tables.p_value(p) for p in (1, 0.314, 0.01953125, 0.00390625)] == [
         "1.00", "0.31", "0.020", "0.0039",
     ]  # fmt: skip
