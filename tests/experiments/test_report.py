@@ -63,8 +63,8 @@ class Reader(html.parser.HTMLParser):
             assert self.open.pop() == tag
 
     def handle_data(self, text):
-        if self.open and self.open[-1] in ("td", "th") and self.rows:
-            self.rows[-1].append(text)
+        if self.open and self.open[-1] in ("td", "th", "small") and self.rows:
+            self.rows[-1].append(text.strip())
 
 
 def test_the_page_is_whole_and_needs_no_network(grid):
