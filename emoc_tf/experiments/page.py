@@ -197,13 +197,19 @@ def _jpeg(picture: np.ndarray) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _settings(findings: Findings) -> list[tuple[str, Any]]:
-    first = findings.finished[0]
-    told = {**first.configuration, **first.environment}
-    told.pop("mixed", None)
-    versions = told.pop("versions", {})
-    rows = [(name, value) for name, value in told.items() if value not in (None, [], {})]
-    return [*rows, *((f"version of {name}", value) for name, value in versions.items())]
+def _settings(findings: Findings) -> list[tuple[str, str]]:
+    """Returns what the runs were made with; all values where they differ."""
+    values: dict[str, dict[str, None]] = {}
+    for run in findings.finished:
+        told = {**run.configuration, **run.environment}
+        told.pop("mixed", None)
+        told.pop("fingerprint", None)  # of a policy, not of the comparison
+        versions = told.pop("versions", {})
+        told.update((f"version of {name}", value) for name, value in versions.items())
+        for name, value in told.items():
+            if value not in (None, [], {}):
+                values.setdefault(name, {})[str(value)] = None
+    return [(name, "; ".join(different)) for name, different in values.items()]
 
 
 def _line(agent: str, findings: Findings) -> Markup:

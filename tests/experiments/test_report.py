@@ -304,6 +304,18 @@ def test_labels_to_targets(tmp_path):
     assert (random.reached, random.runs, emoc.reached, emoc.runs) == (2, 2, 1, 2)
 
 
+def test_what_runs_were_made_with_is_told_of_all(tmp_path):
+    for agent, commit in (("random", "a" * 40), ("emoc", "b" * 40)):
+        path = write(tmp_path, agent, 0).path / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": commit}))
+    _, page = report(tmp_path)
+    assert f"the runs differ in commit: {'a' * 12}; {'b' * 12}" in page
+    rows = Reader(page).rows
+    assert {*next(row for row in rows if row[:1] == ["commit"])[1].split("; ")} == {
+        "a" * 40, "b" * 40,
+    }  # fmt: skip
+
+
 def test_without_novel_classes_there_are_none_to_reach(tmp_path):
     write(tmp_path, "random", 0, CONFIG.replace(novel_classes=0), discovered=(0, 0, 0))
     _, page = report(tmp_path)
