@@ -113,11 +113,20 @@ def _commit() -> str | None:
     return described.stdout.strip()
 
 
-def _cpu() -> str:
+def _cpu(info: Path = Path("/proc/cpuinfo")) -> str:
+    """Returns the processor's name with its family and model, where Linux tells.
+
+    A virtual machine's may be called "AMD EPYC" in every generation, at twice the speed.
+    """
+    found: dict[str, str] = {}
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        for line in info.read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            found.setdefault(name.strip(), value.strip())
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    if "model name" not in found:
+        return platform.processor() or platform.machine()
+    labels = {"cpu family": "family", "model": "model"}
+    numbers = [f"{label} {found[name]}" for name, label in labels.items() if name in found]
+    return ", ".join([found["model name"], *numbers])

@@ -124,6 +124,15 @@ def test_the_environment_is_told():
     assert found["cpu"]
 
 
+def test_generations_of_a_processor_have_different_names(tmp_path):
+    text = "processor\t: 0\ncpu family\t: {}\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n"
+    info = tmp_path / "cpuinfo"
+    info.write_text(text.format(26) + text.format(25))  # the first core's
+    assert environment._cpu(info) == "AMD EPYC, family 26, model 2"
+    info.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")  # has no names
+    assert environment._cpu(info) == environment._cpu(tmp_path / "none") != ""
+
+
 def test_the_source_that_counts_is_what_results_depend_on():
     """Nothing that counts uses what does not, but to draw pictures and to list policies."""
     files = environment.source_files()
