@@ -1,26 +1,20 @@
 """The check of the protocol's records must see what it is for."""
 
-import importlib.util
-import pathlib
-
 import numpy as np
 import pytest
 
 from emoc_tf import ExplorationConfig
 from emoc_tf.evaluation import StepOutcome
 from emoc_tf.run_folder import RunFolder
+from tests import benchmark
 
-PATH = pathlib.Path(__file__).parents[2] / "benchmarks" / "check_protocol.py"
 CONFIG = ExplorationConfig(max_steps=2)
 GOOD = [(0.40, 0.80, 0, (0.8, 0.0)), (0.45, 0.78, 0, (0.8, 0.0)), (0.50, 0.75, 1, (0.8, 0.3))]
 
 
 @pytest.fixture(scope="module")
 def checker():
-    spec = importlib.util.spec_from_file_location("check_protocol", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("check_protocol")
 
 
 def write(path, agent, rows):

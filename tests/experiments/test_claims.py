@@ -1,0 +1,65 @@
+"""What is counted against the paper's sentences, on records counted by hand."""
+
+import numpy as np
+import pytest
+
+from emoc_tf.results import RunRecord
+from tests import benchmark
+
+
+@pytest.fixture(scope="module")
+def claims():
+    return benchmark("claims")
+
+
+def record(seed=0, accuracies=(0.1, 0.2, 0.3), known=(0.5, 0.4, 0.3), queried=(5, 1)):
+    steps = {
+        "step": np.arange(3.0),
+        "test_accuracy": np.array(accuracies),
+        "known_accuracy": np.array(known),
+        "queried_class": np.array([np.nan, *queried]),
+    }
+    classes = (5, 7, 1, 2)
+    return RunRecord(
+        "any", seed, {"known_classes": 2}, {}, None, steps, {}, classes, np.zeros((3, 4))
+    )
+
+
+def test_first_places_and_tests_step_by_step(claims):
+    emoc = [0.6, 0.6, 0.6], [0.5, 0.5, 0.5]
+    other = [0.1, 0.6, 0.7], [0.2, 0.5, 0.55]  # the first initialisation ties, the second differs
+    groups = {
+        "emoc": [record(s, (0, emoc[0][s], emoc[1][s])) for s in range(3)],
+        "other": [record(s, (0, other[0][s], other[1][s])) for s in range(3)],
+    }
+    found = claims.step_by_step(groups, "emoc")
+    # Step 1: emoc is first in seeds 0 and 1, other in 1 and 2; step 2: in 0 and 1; 1 and 2.
+    assert found["emoc"][:2] == (2, 2)
+    assert found["other"] == (2, 2, 0, 0)
+    groups["lower"] = [record(s, (0, 0.6, 0.4 + 0.001 * s)) for s in range(3)]
+    assert claims.step_by_step(groups, "emoc")["lower"] == (0, 2, 1, 0)
+    assert claims.step_by_step(groups, "lower")["emoc"][2:] == (0, 1)
+    with pytest.raises(ValueError, match="agent: expected one of"):
+        claims.step_by_step(groups, "none")
+
+
+def test_shares_of_queries(claims):
+    # 5 and 7 are known at the start; 1 is new once, then found; 2 is new.
+    runs = [record(queried=(5, 1)), record(queried=(1, 1)), record(queried=(2, 7))]
+    np.testing.assert_allclose(claims.query_shares(runs), [2 / 6, 3 / 6, 1 / 6])
+
+
+def test_retention(claims):
+    runs = [record(known=(0.5, 0.9, 0.3)), record(1, known=(0.6, 0.9, 0.5))]
+    baseline = [record(known=(0.5, 0.1, 0.4)), record(1, known=(0.6, 0.1, 0.8))]
+    *numbers, ends = claims.retention(runs, baseline)
+    np.testing.assert_allclose(numbers, [0.55, -0.15, -0.2, -0.2])
+    assert np.isnan(ends).all()  # two pairs make no interval
+
+
+def test_tables_are_printed(claims, capsys):
+    groups = {name: [record(s) for s in range(2)] for name in ("random", "emoc")}
+    claims.show(groups, "emoc")
+    printed = capsys.readouterr().out
+    assert "2 initialisations of 2 policies, 2 steps" in printed
+    assert "0.500" in printed
