@@ -70,7 +70,7 @@ def penalty_matrix(axes: Axes, agents: Sequence[str], matrix: np.ndarray) -> Non
     axes.set_yticks([*np.arange(count) + 0.5, count + 0.75], [*names, "mean of column"])
     axes.xaxis.tick_top()
     axes.set(xlim=(0, count), ylim=(count + 1.25, 0))
-    axes.set_xlabel("steps at which row beats column")
+    axes.set_xlabel("steps at which\nrow beats column")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -144,6 +144,11 @@ def seconds(axes: Axes, runs: Sequence[RunRecord]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
+def seconds_size(agents: Sequence[str]) -> tuple[float, float]:
+    """Returns width and height in inches that `seconds` needs for some policies."""
+    return 5.0, 1.5 + 0.3 * len(agents)
+
+
 def learning_curves(runs: Sequence[RunRecord]) -> Figure:
     """Draws test accuracy and discovered classes over labelled images, as the paper's Fig. 1.
 
@@ -182,7 +187,7 @@ def class_figure(runs: Sequence[RunRecord], names: Sequence[str]) -> Figure:
 def penalty_size(agents: Sequence[str]) -> tuple[float, float]:
     """Returns width and height in inches that a penalty matrix needs."""
     longest = max(14, *map(len, agents))
-    return 0.7 + 0.62 * len(agents) + 0.14 * longest, 1.3 + 0.42 * len(agents) + 0.05 * longest
+    return 0.7 + 0.62 * len(agents) + 0.14 * longest, 1.5 + 0.42 * len(agents) + 0.05 * longest
 
 
 def penalty_figure(matrices: Sequence[tuple[list[str], np.ndarray]]) -> Figure:

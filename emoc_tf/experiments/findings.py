@@ -57,7 +57,7 @@ class Findings:
             the policies that are not in it, from runs of their own.
         baselines: The policies that others are compared with.
         differences: Of each baseline and measure, a row a policy.
-        penalties: Of each curve, see `statistics.penalties`.
+        penalties: Of each curve, see `statistics.penalties`; empty if no two policies are tested.
         reach: Labels to reach the target accuracy, and all classes if there are novel ones, a row
             a policy each.
     """
@@ -139,6 +139,8 @@ def gather(
     if accuracy is not None and not 0 <= accuracy <= 1:
         raise ValueError(f"accuracy: expected a number in [0, 1], got {accuracy}")
     chosen = tuple(dict.fromkeys(baselines)) or usual
+    matrices = {column: penalties(finished, column) for column in CURVES}
+    any_tested = any(np.isfinite(matrix).any() for _, matrix in matrices.values())
     return Findings(
         output_dir=folder,
         finished=finished,
@@ -153,7 +155,7 @@ def gather(
             for name in chosen
             for measure in MEASURES
         },
-        penalties={column: penalties(finished, column) for column in CURVES},
+        penalties=matrices if any_tested else {},
         reach=_reach(compared, chosen[0], accuracy),
     )
 

@@ -62,7 +62,7 @@ def _content(findings: Findings, shown: Shown) -> dict[str, Any]:
         "min_pairs": MIN_PAIRS,
         "min_beaten": MIN_BEATEN,
         "power": tables.power(findings),
-        "penalties": [_penalties(findings, column) for column in CURVES],
+        "penalties": [_penalties(findings, column) for column in findings.penalties],
         "ahead_rows": _ahead_rows(findings),
         "seeds": len({run.seed for run in compared}),
         "steps": len(runs[0].steps["step"]) - 1,
@@ -70,7 +70,11 @@ def _content(findings: Findings, shown: Shown) -> dict[str, Any]:
         "reach_rows": _reach_rows(findings),
         "rasters": _rasters(findings, shown.data),
         "seconds": {
-            "svg": _svg(partial(plots.seconds, runs=runs), "seconds of an update step"),
+            "svg": _svg(
+                partial(plots.seconds, runs=runs),
+                "seconds of an update step",
+                *plots.seconds_size(findings.agents),
+            ),
             "caption": "Seconds of an update step, medians over steps and initialisations.",
         },
         "settings": _settings(findings),
@@ -182,7 +186,7 @@ def _rasters(findings: Findings, data: Data) -> list[dict[str, Any]]:
             draw = partial(plots.class_raster, run=run, names=class_names(run, data))
             height = 1.0 + 0.17 * len(run.classes)
             label = f"recall of each class, {run.agent}, initialisation {seed}"
-            svgs.append(_svg(draw, label, width=3.6, height=height))
+            svgs.append(_svg(draw, label, 3.6, height))
         if svgs:
             rasters.append({"seed": seed, "svgs": svgs})
     return rasters
@@ -227,6 +231,10 @@ def _figure(draw: partial, column: str, more: str = "", **size: float) -> dict[s
     return {"svg": svg, "caption": caption}
 
 
-def _svg(draw: Callable, label: str, **size: float) -> Markup:
-    svg = drawing.themed_svg(drawing.panel(draw, **size), label)
-    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1))
+def _svg(draw: Callable, label: str, width: float = 5.0, height: float = 3.6) -> Markup:
+    svg = drawing.themed_svg(drawing.panel(draw, width, height), label)
+    # Letters of one size in all pictures: none is drawn larger than the others.
+    attributes = (
+        f'role="img" aria-label="{html.escape(label)}" style="max-width: {6.6 * width:.1f}rem"'
+    )
+    return Markup(svg.replace("<svg ", f"<svg {attributes} ", 1))

@@ -73,13 +73,16 @@ def _figures(findings: Findings, shown: Shown) -> dict[str, Figure]:
     runs = findings.finished
     figures = {
         "curves": plots.learning_curves(findings.compared),
-        "seconds": drawing.panel(lambda axes: plots.seconds(axes, runs), 7.0, 3.6),
+        "seconds": drawing.panel(
+            lambda axes: plots.seconds(axes, runs), *plots.seconds_size(findings.agents)
+        ),
     }
     for baseline in findings.baselines:
         if findings.differences[baseline, PRIMARY]:
             name = f"difference_to_{baseline.replace('/', '%2F')}"
             figures[name] = plots.difference_curves(runs, baseline)
-    figures["penalties"] = plots.penalty_figure(list(findings.penalties.values()))
+    if findings.penalties:
+        figures["penalties"] = plots.penalty_figure(list(findings.penalties.values()))
     seed = findings.fullest_seed
     rasters = plots.with_recalls(runs, seed)
     if rasters:

@@ -330,3 +330,25 @@ def test_numbers_as_text():
     assert [tables.p_value(p) for p in (1, 0.314, 0.01953125, 0.00390625)] == [
         "1.00", "0.31", "0.020", "0.0039",
     ]  # fmt: skip
+
+
+def test_penalties_are_shown_where_there_are_tests(grid, tmp_path):
+    folder, _, page = grid
+    assert "steps at which" in page
+    assert (folder / "penalties.png").exists()
+    for agent in ("random", "emoc"):
+        for seed in range(2):
+            write(tmp_path, agent, seed)
+    _, page = report(tmp_path)
+    assert "Not tested: no two policies have 3 initialisations in common" in page
+    assert "steps at which" not in page
+    assert not (tmp_path / "penalties.png").exists()
+
+
+def test_letters_are_of_one_size(grid):
+    """No picture is drawn wider than its inches at a common scale."""
+    _, _, page = grid
+    widths = re.findall(r'style="max-width: ([\d.]+)rem" [^>]*width="([\d.]+)pt"', page)
+    assert len(widths) > 8
+    for rem, points in widths:
+        assert float(rem) / float(points) == pytest.approx(6.6 / 72, rel=0.01)
