@@ -22,8 +22,12 @@ _MEASURES = {
     "own_change": "change against control",
     "accuracy_gain": "gain in test accuracy",
 }
+_SHORT = {"output_change": "change", "own_change": "own change", "accuracy_gain": "gain"}
 _LABELS = ("label assumed", "true label")
-
+# Which sets: all, and those of classes that the model knows or does not.
+AMONG = ("all", "known", "novel")
+# The share of a set's images that are of novel classes: what a score is worth beyond telling them.
+NOVEL = "novel_share"
 
 # Perfect ranks have no finite artanh.
 _CERTAIN = 1 - 1e-3
@@ -36,7 +40,8 @@ class Correlation:
     """How well a score tells what a set changes.
 
     Attributes:
-        score: The policy whose score it is.
+        score: The policy whose score it is, or `novel_share`.
+        among: `all` sets, or only those of `known` or of `novel` classes.
         measure: `output_change`, `own_change` or `accuracy_gain`.
         true_label: Whether the sets were learnt with their true labels.
         iterations: Of SGD; 0 for one gradient step on the set alone.
@@ -45,9 +50,14 @@ class Correlation:
         rho: Spearman's rank correlation over the sets of a model, averaged over models.
         low: Lower end of its 95% interval, see `rank_correlation`.
         high: The upper end.
+        least: The least ρ of a model.
+        greatest: The greatest.
+        p_alike: Of Cochran's Q, see `rank_correlation`: if small, models differ more than the
+            samples of sets explain.
     """
 
     score: str
+    among: str
     measure: str
     true_label: bool
     iterations: int
@@ -56,14 +66,17 @@ class Correlation:
     rho: float
     low: float
     high: float
+    least: float
+    greatest: float
+    p_alike: float
 
 
 def read(path: Path, num_columns: int) -> list[Correlation]:
     """Computes all correlations of a file of changes.
 
     Args:
-        path: Of a CSV file with the columns `seed`, `true_label`, `iterations`, those of the
-            measures, and the scores.
+        path: Of a CSV file with the columns `seed`, `true_label`, `iterations`, `novel_share`,
+            those of the measures, and the scores.
         num_columns: How many columns come before the scores.
     """
     header, rows = read_numbers(path)
@@ -73,19 +86,28 @@ def read(path: Path, num_columns: int) -> list[Correlation]:
         for iterations in np.unique(column["iterations"][column["true_label"] == true_label]):
             chosen = (column["true_label"] == true_label) & (column["iterations"] == iterations)
             for measure in _MEASURES:
-                truth = column[measure][chosen]
-                if not np.isfinite(truth).all():
+                if not np.isfinite(column[measure][chosen]).all():
                     continue
-                groups = _groups(column["seed"][chosen])
-                for score in header[num_columns:]:
-                    rho, low, high = rank_correlation(column[score][chosen], truth, groups)
-                    found.append(
-                        Correlation(
-                            score, measure, bool(true_label), int(iterations), len(groups),
-                            sum(map(len, groups)), rho, low, high,
+                for among in AMONG:
+                    inside = chosen & _among(column[NOVEL], among)
+                    groups = _groups(column["seed"][inside])
+                    for score in [*header[num_columns:], *([NOVEL] if among == "all" else [])]:
+                        numbers = rank_correlation(
+                            column[score][inside], column[measure][inside], groups
                         )
-                    )  # fmt: skip
+                        found.append(
+                            Correlation(
+                                score, among, measure, bool(true_label), int(iterations),
+                                len(groups), sum(map(len, groups)), *numbers,
+                            )
+                        )  # fmt: skip
     return found
+
+
+def _among(novel_share: np.ndarray, among: str) -> np.ndarray:
+    if among == "all":
+        return np.full(len(novel_share), True)
+    return novel_share == (among == "novel")  # sets of both kinds are in neither
 
 
 def _groups(seeds: np.ndarray) -> list[np.ndarray]:
@@ -96,14 +118,15 @@ def _groups(seeds: np.ndarray) -> list[np.ndarray]:
 
 def rank_correlation(
     scores: np.ndarray, truth: np.ndarray, groups: list[np.ndarray]
-) -> tuple[float, float, float]:
-    """Returns Spearman's ρ within groups, averaged, and its 95% interval.
+) -> tuple[float, float, float, float, float, float]:
+    """Returns Spearman's ρ within groups, averaged, with its 95% interval, and how groups differ.
 
     ρ of each group becomes z = artanh ρ, with variance (1 + ρ²/2)/(n − 3) (Bonett and Wright,
     "Sample size requirements for estimating Pearson, Kendall and Spearman correlations",
     Psychometrika 65, 2000); the mean of z, weighted by n − 3, and its ends are brought back. It is
     about all sets of these models, and says nothing about other models. Percentiles of the
-    bootstrap would lie too low: resampling makes ties, which lower ρ.
+    bootstrap would lie too low: resampling makes ties, which lower ρ. Cochran's Q compares the
+    squared deviations of z, in units of their variances, with χ² of one degree less than groups.
 
     Args:
         scores: (n,).
@@ -111,17 +134,22 @@ def rank_correlation(
         groups: Indices of each group, at least `MIN_SETS` in each.
 
     Returns:
-        ρ and the ends; all NaN if there is no group or scores or truth are all equal in one.
+        ρ and the ends, the least and the greatest ρ of a group, and the p-value of Q (NaN for one
+        group); all NaN if there is no group or scores or truth are all equal in one.
     """
     if not groups:
-        return float("nan"), float("nan"), float("nan")
+        return (float("nan"),) * 6
     rhos = np.array([_spearman(scores[index], truth[index]) for index in groups])
     weights = np.array([len(index) - 3 for index in groups])
     z = np.arctanh(np.clip(rhos, -_CERTAIN, _CERTAIN))
     mean = (weights * z).sum() / weights.sum()
     variance = (weights * (1 + rhos**2 / 2)).sum() / weights.sum() ** 2
     width = stats.norm.ppf(1 - LEVEL / 2) * np.sqrt(variance)
-    return tuple(np.tanh([mean, mean - width, mean + width]).tolist())
+    precision = weights / (1 + rhos**2 / 2)
+    q = (precision * (z - (precision * z).sum() / precision.sum()) ** 2).sum()
+    p_alike = stats.chi2.sf(q, len(groups) - 1) if len(groups) > 1 else float("nan")
+    ends = np.tanh([mean, mean - width, mean + width])
+    return (*ends.tolist(), float(rhos.min()), float(rhos.max()), float(p_alike))
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
@@ -131,7 +159,8 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def draw(found: list[Correlation]) -> Figure:
-    """Draws the correlations with their intervals over the number of iterations."""
+    """Draws the correlations over all sets, with their intervals, over the number of iterations."""
+    found = [row for row in found if row.among == "all"]
     figure = Figure(figsize=(12, 6.4), layout="constrained")
     scores = drawing.ordered([row.score for row in found])
     axes_of = figure.subplots(2, len(_MEASURES), sharex=True, sharey=True)
@@ -164,20 +193,30 @@ def draw(found: list[Correlation]) -> Figure:
 def table(found: list[Correlation]) -> Table:
     """Returns the correlations as a table to print."""
     rows = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("score", "with", "label", "iterations", "sets", "rank correlation"):
-        justify = "right" if heading in ("iterations", "sets") else "left"
-        rows.add_column(heading, justify=justify, no_wrap=heading == "rank correlation")
+    rows.add_column("score", overflow="fold", min_width=9)
+    for heading in ("with", "learnt with", "rank correlation", "of models", *AMONG[1:]):
+        justify = "right" if heading in AMONG else "left"
+        rows.add_column(heading, justify=justify, no_wrap=True)
+    rho = {_place(row): row.rho for row in found}
     for row in found:
+        if row.among != "all":
+            continue
         ends = ", ".join(tables.number(end, 2) for end in (row.low, row.high))
+        parts = [rho.get(_place(row, among), float("nan")) for among in AMONG[1:]]
+        learnt = f"{'true' if row.true_label else 'assumed'} {row.iterations or 'step'}"
         rows.add_row(
             row.score,
-            row.measure.replace("_", " "),
-            "true" if row.true_label else "assumed",
-            str(row.iterations or "step"),
-            str(row.sets),
-            f"{tables.number(row.rho, 2, signed=True)} [{ends}]",
+            _SHORT[row.measure],
+            learnt,
+            f"{tables.number(row.rho, 2)} [{ends}]",
+            f"{tables.number(row.least, 2)} to {tables.number(row.greatest, 2)}",
+            *(tables.number(part, 2) for part in parts),
         )
     return rows
+
+
+def _place(row: Correlation, among: str | None = None) -> tuple:
+    return row.score, among or row.among, row.measure, row.true_label, row.iterations
 
 
 def to_csv(found: list[Correlation]) -> str:

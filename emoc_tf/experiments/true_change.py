@@ -4,9 +4,11 @@ EMOC ranks sets by a first-order estimate of the change of the model's outputs (
 model of each initialisation is fine-tuned on a sample of sets by the real learner, each time from
 the same weights, with the label the score assumes and with the true one, and the rank correlations
 are drawn of each policy's scores with the change of the outputs, with the change against a control
-that learnt old images only in the same iterations, and with the gain in accuracy.
+that learnt old images only in the same iterations, and with the gain in accuracy. So is that of
+the share of novel images, since a score may tell no more than whether a set is of a novel class.
 
-The same command goes on where it was stopped.
+The same command goes on where it was stopped; where nothing is left to do it makes table and figure
+again from `changes.csv`, on any machine.
 
 Example: python -m emoc_tf.experiments.true_change --sets=20 --seeds=0,1 --output_dir=out
 """
@@ -24,7 +26,7 @@ import numpy as np
 from absl import flags
 from rich.console import Console
 
-from emoc_tf import agents, checkpoint, drawing, streams
+from emoc_tf import ExplorationConfig, agents, checkpoint, drawing, streams
 from emoc_tf.agents.agent import ScoringAgent
 from emoc_tf.data import load
 from emoc_tf.environment import differences, environment
@@ -56,8 +58,8 @@ flags.adopt_module_key_flags(settings)
 CHANGES, CONFIG = "changes.csv", "config.json"
 # iterations = 0: one step along the gradient of the set alone, without momentum.
 COLUMNS = (
-    "seed", "set", "queried_class", "given_class", "true_label", "iterations", "output_change",
-    "own_change", "accuracy_gain",
+    "seed", "set", "queried_class", "novel_share", "given_class", "true_label", "iterations",
+    "output_change", "own_change", "accuracy_gain",
 )  # fmt: skip
 
 
@@ -99,6 +101,7 @@ def examine(
         truth = start.true_labels[indices]
         predicted = np.full_like(truth, state.known_classes[column])
         row = {"seed": seed, "set": choice, "queried_class": int(np.bincount(truth).argmax())}
+        row["novel_share"] = 1 - np.isin(truth, state.known_classes).mean()
         if (choice, 0, 0) not in done:
             row |= {"given_class": int(predicted[0]), "true_label": 0, "iterations": 0}
             change = start.step(choice, column)
@@ -123,33 +126,68 @@ def _only_process(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _open(folder: Path, header: Sequence[str], told: dict) -> tuple[np.ndarray, TextIO]:
-    """Returns the rows there are and the file to append to.
+def _rows(folder: Path, header: Sequence[str], told: dict) -> np.ndarray:
+    """Returns the rows there are, (rows, columns).
 
     Raises:
-        ValueError: The folder holds rows of other settings.
+        ValueError: The folder holds rows of other settings, or other columns.
     """
-    if (folder / CONFIG).exists():
-        try:
-            found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(
-                f"{folder / CONFIG}: expected JSON, got a broken file: {error}"
-            ) from None
-        differing = [n for n in ("configuration", "scores") if found.get(n) != told[n]]
-        differing += differences(found.get("environment", {}))
-        if differing:
-            raise ValueError(
-                f"output_dir: expected a folder of the same settings, versions and machine, got "
-                f"{folder}, which differs in {differing}"
-            )
-    else:
+    if not (folder / CONFIG).exists():
+        return np.empty((0, len(header)))
+    found = _told(folder)
+    differing = [name for name in ("configuration", "scores") if found.get(name) != told[name]]
+    if differing:
+        raise ValueError(
+            f"output_dir: expected a folder of the same settings, got {folder}, which differs in "
+            f"{differing}"
+        )
+    columns, rows = read_numbers(folder / CHANGES)
+    if columns and list(columns) != list(header):
+        raise ValueError(
+            f"{folder / CHANGES}: expected columns {list(header)}, got {list(columns)}"
+        )
+    return rows.reshape(-1, len(header))
+
+
+def _told(folder: Path) -> dict:
+    try:
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG}: expected JSON, got a broken file: {error}") from None
+
+
+def _open(folder: Path, header: Sequence[str], told: dict, rows: np.ndarray) -> TextIO:
+    """Returns the file to append to, with the rows there are.
+
+    Raises:
+        ValueError: They were made with other versions or on another machine.
+    """
+    if not (folder / CONFIG).exists():
         checkpoint.write_text(folder / CONFIG, json.dumps(told, indent=2) + "\n")
-    _, rows = read_numbers(folder / CHANGES)
+    elif differing := differences(_told(folder).get("environment", {})):
+        raise ValueError(
+            f"output_dir: expected a folder of the same versions and machine to go on with, got "
+            f"{folder}, which differs in {differing}"
+        )
     text = ",".join(header) + "\n"
     text += "".join(",".join(f"{v:.10g}" for v in row) + "\n" for row in rows)
     checkpoint.write_text(folder / CHANGES, text)  # without a line that was cut short
-    return rows.reshape(-1, len(header)), open(folder / CHANGES, "a", encoding="utf-8")
+    return open(folder / CHANGES, "a", encoding="utf-8")
+
+
+def _left(
+    rows: np.ndarray, seeds: Sequence[int], iterations: Sequence[int], sets: int
+) -> list[int]:
+    """Returns the seeds that have not all rows of so many sets."""
+    wanted = {(0, 0), *((label, count) for label in (0, 1) for count in iterations)}
+    seed_at, set_at, *variant_at = map(COLUMNS.index, ("seed", "set", "true_label", "iterations"))
+    left = []
+    for seed in seeds:
+        own = rows[rows[:, seed_at] == seed]
+        there = [own[np.all(own[:, variant_at] == variant, axis=1), set_at] for variant in wanted]
+        if any(len(np.unique(found)) < sets for found in there):
+            left.append(seed)
+    return left
 
 
 def _line(row: dict[str, float]) -> str:
@@ -172,34 +210,49 @@ def main(argv: list[str]) -> None:
     check_distinct("scores", names)
     for name in names:
         _scoring(name)
-    data, console = load(config.dataset, config.data_dir), Console()
-    folder = Path(OUTPUT_DIR.value)
+    console, folder = Console(), Path(OUTPUT_DIR.value)
     make_output_dir(folder)
     header = [*COLUMNS, *names]
     told = {"configuration": config.record(), "scores": names, "environment": environment()}
-    with _only_process(folder), contextlib.ExitStack() as stack:
-        rows, file = _open(folder, header, told)
-        stack.enter_context(file)
-        writer = csv.writer(file, lineterminator="\n")
-        for seed in seeds:
-            start = Start(config, data, seed)
-            possible = np.flatnonzero(start.state.candidate_mask)
-            rng = streams.generator(seed, 0, "sets to examine")
-            sets = rng.permutation(possible)[: SETS.value]
-            scores = dict(zip(sets.tolist(), scores_of(start.state, sets, names), strict=True))
-            done = {tuple(row[[1, 4, 5]].astype(int)) for row in rows if row[0] == seed}
-            for row in examine(start, seed, sets, done, iterations):
-                values = [*(row[name] for name in COLUMNS), *scores[row["set"]]]
-                writer.writerow([f"{value:.10g}" for value in values])
-                file.flush()
-                os.fsync(file.fileno())
-                say(console, _line(row))
+    with _only_process(folder):
+        rows = _rows(folder, header, told)
+        left = _left(rows, seeds, iterations, SETS.value)
+        if left:
+            with _open(folder, header, told, rows) as file:
+                _work(config, left, iterations, rows, file, console)
         found = correlations.read(folder / CHANGES, len(COLUMNS))
         checkpoint.write_text(folder / "correlations.csv", correlations.to_csv(found))
         written = drawing.save(correlations.draw(found), folder / "correlations")
     console.print(correlations.table(found))
     names = ", ".join(path.name for path in [*written, folder / "correlations.csv"])
     say(console, f"Written into {folder}: {names}")
+
+
+def _work(
+    config: ExplorationConfig,
+    seeds: Sequence[int],
+    iterations: Sequence[int],
+    rows: np.ndarray,
+    file: TextIO,
+    console: Console,
+) -> None:
+    """Appends to the file the rows that are not there yet."""
+    writer = csv.writer(file, lineterminator="\n")
+    data, names = load(config.dataset, config.data_dir), SCORES.value
+    identity = [COLUMNS.index(name) for name in ("set", "true_label", "iterations")]
+    for seed in seeds:
+        start = Start(config, data, seed)
+        possible = np.flatnonzero(start.state.candidate_mask)
+        rng = streams.generator(seed, 0, "sets to examine")
+        sets = rng.permutation(possible)[: SETS.value]
+        scores = dict(zip(sets.tolist(), scores_of(start.state, sets, names), strict=True))
+        done = {tuple(row[identity].astype(int)) for row in rows if row[0] == seed}
+        for row in examine(start, seed, sets, done, iterations):
+            values = [*(row[name] for name in COLUMNS), *scores[row["set"]]]
+            writer.writerow([f"{value:.10g}" for value in values])
+            file.flush()
+            os.fsync(file.fileno())
+            say(console, _line(row))
 
 
 if __name__ == "__main__":

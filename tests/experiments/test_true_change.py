@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from emoc_tf import ExplorationConfig, data, networks, streams
@@ -113,24 +114,100 @@ def test_the_binary_goes_on_where_it_was_stopped(tmp_path):
     assert again.returncode == 0, again.stderr
     assert sum(line.startswith("seed ") for line in again.stdout.splitlines()) == len(lines) - 23
     assert (tmp_path / "changes.csv").read_text() == changes
+    assert {row["novel_share"] for row in rows} == {"0", "1"}
     told = json.loads((tmp_path / "config.json").read_text())
-    told["configuration"]["momentum"] = 0.5
+    header = lines[0].strip().split(",")
+    with pytest.raises(ValueError, match=r"changes.csv: expected columns"):
+        true_change._rows(tmp_path, header[:-1], told)
+    differing = told | {"configuration": told["configuration"] | {"momentum": 0.5}}
     with pytest.raises(ValueError, match=r"output_dir: .*same settings.*differs in \['config"):
-        true_change._open(tmp_path, lines[0].split(","), told)
+        true_change._rows(tmp_path, header, differing)
     assert (tmp_path / "changes.csv").read_text() == changes
+
+
+def test_finished_work_is_shown_again_anywhere_but_gone_on_with_only_there(tmp_path):
+    arguments = ["--sets=4", "--iterations=1", "--seeds=0"]
+    assert run(tmp_path, *arguments).returncode == 0
+    file, figure = tmp_path / "config.json", tmp_path / "correlations.png"
+    told, changes = json.loads(file.read_text()), (tmp_path / "changes.csv").read_text()
+    file.write_text(json.dumps(told | {"environment": told["environment"] | {"cpu": "Another"}}))
+    before = figure.read_bytes()
+    figure.unlink()
+    again = run(tmp_path, *arguments)
+    assert again.returncode == 0, again.stderr
+    assert figure.read_bytes() == before
+    assert (tmp_path / "changes.csv").read_text() == changes
+    more = run(tmp_path, *arguments[:2], "--seeds=0,1")
+    assert more.returncode == 1
+    assert "same versions and machine to go on with" in more.stderr
+    assert (tmp_path / "changes.csv").read_text() == changes
+
+
+def test_what_is_left_to_do(tmp_path):
+    def rows(seed, sets):
+        variants = [(0, 0), (0, 1), (0, 9), (1, 1), (1, 9)]
+        at = list(map(true_change.COLUMNS.index, ("seed", "set", "true_label", "iterations")))
+        made = np.zeros((len(sets) * 5, len(true_change.COLUMNS) + 1))
+        made[:, at] = [(seed, choice, *variant) for choice in sets for variant in variants]
+        return made
+
+    there = np.concatenate([rows(0, [5, 2, 7]), rows(3, [1, 2, 3])[:-1]])
+    assert true_change._left(there, [0, 3, 4], [1, 9], 3) == [3, 4]
+    assert true_change._left(there, [0, 3], [1, 9], 2) == []
+    assert true_change._left(there, [0], [1, 9], 4) == [0]
+    assert true_change._left(there, [0], [1, 2, 9], 3) == [0]
 
 
 def test_a_model_that_was_only_just_begun_is_left_out(tmp_path):
     rng, file = np.random.default_rng(0), tmp_path / "changes.csv"
-    rows = [f"{seed},1,10,{c},{c},{c},{rng.random()}" for seed in (0, 1) for c in rng.random(6)]
-    header = "seed,true_label,iterations,output_change,own_change,accuracy_gain,emoc"
+    rows = [f"{seed},1,10,0,{c},{c},{c},{rng.random()}" for seed in (0, 1) for c in rng.random(6)]
+    header = "seed,true_label,iterations,novel_share,output_change,own_change,accuracy_gain,emoc"
     found = {}
     for count in (6, 9):
         file.write_text("\n".join([header, *rows[:count], ""]))
-        found[count] = correlations.read(file, 6)
-    assert found[6] == found[9]
-    assert [(row.seeds, row.sets) for row in found[6]] == [(1, 6)] * 3
-    assert all(np.isfinite(row.rho) for row in found[6])
+        every = correlations.read(file, 7)
+        found[count] = [row for row in every if (row.score, row.among) == ("emoc", "all")]
+    assert [row.rho for row in found[6]] == [row.rho for row in found[9]]
+    for row in (*found[6], *found[9]):
+        assert (row.seeds, row.sets) == (1, 6)
+        assert row.low < row.rho < row.high
+
+
+def test_a_score_is_looked_at_within_known_and_within_novel_sets(tmp_path):
+    """A score that tells novel from known sets and nothing else."""
+    rng, file = np.random.default_rng(0), tmp_path / "changes.csv"
+    lines = ["seed,true_label,iterations,novel_share,output_change,own_change,accuracy_gain,emoc"]
+    kinds = [0] * 9 + [1] * 8 + [0.5] * 2  # sets of both kinds are in neither part
+    for seed in (0, 1):
+        scores = rng.permutation(len(kinds)) + 100 * np.array(kinds)
+        changes = rng.permutation(len(kinds)) + 100 * np.array(kinds)
+        for kind, score, change in zip(kinds, scores, changes, strict=True):
+            lines.append(f"{seed},1,10,{kind},{change},{change},{change},{score}")
+    file.write_text("\n".join([*lines, ""]))
+    found = {
+        (row.score, row.among): row
+        for row in correlations.read(file, 7)
+        if row.measure == "own_change"
+    }
+    assert set(found) == {
+        ("emoc", "all"), ("emoc", "known"), ("emoc", "novel"), ("novel_share", "all"),
+    }  # fmt: skip
+    sizes = {among: found["emoc", among].sets for among in correlations.AMONG}
+    assert sizes == {"all": 38, "known": 18, "novel": 16}
+    assert found["emoc", "all"].rho > 0.7
+    assert found["novel_share", "all"].rho > 0.7
+    data = np.genfromtxt(file, delimiter=",", names=True)
+    for among, kind in (("known", 0), ("novel", 1)):
+        rhos = []
+        for seed in (0, 1):
+            part = data[(data["seed"] == seed) & (data["novel_share"] == kind)]
+            rhos.append(stats.spearmanr(part["emoc"], part["own_change"]).statistic)
+        row = found["emoc", among]
+        assert row.rho == pytest.approx(np.tanh(np.mean(np.arctanh(rhos))))
+        assert (row.least, row.greatest) == pytest.approx((min(rhos), max(rhos)))
+    console = Console(record=True, width=80)
+    console.print(correlations.table(correlations.read(file, 7)))
+    assert console.export_text().count("emoc") == 3
 
 
 def test_a_folder_that_another_process_works_on_is_refused(tmp_path):
@@ -146,11 +223,17 @@ def test_rank_correlations_by_hand():
     scores, truth = rng.normal(size=(2, 30))
     truth = np.round(truth + scores, 1)  # with ties
     groups = [np.arange(14), np.arange(14, 30)]
-    rho, low, high = correlations.rank_correlation(scores, truth, groups)
+    rho, low, high, least, greatest, p_alike = correlations.rank_correlation(scores, truth, groups)
     z = [np.arctanh(stats.spearmanr(scores[g], truth[g]).statistic) for g in groups]
     assert np.arctanh(rho) == pytest.approx((11 * z[0] + 13 * z[1]) / 24)
     assert -1 < low < rho < high < 1
-    one, *ends = correlations.rank_correlation(scores, truth, groups[:1])
+    assert (least, greatest) == pytest.approx((np.tanh(min(z)), np.tanh(max(z))))
+    # For two groups Q is the squared difference over the sum of the variances.
+    variances = [(1 + np.tanh(v) ** 2 / 2) / n for v, n in zip(z, (11, 13), strict=True)]
+    q = (z[0] - z[1]) ** 2 / sum(variances)
+    assert p_alike == pytest.approx(stats.chi2.sf(q, 1))
+    one, *ends = correlations.rank_correlation(scores, truth, groups[:1])[:3]
+    assert np.isnan(correlations.rank_correlation(scores, truth, groups[:1])[-1])
     assert one == pytest.approx(np.tanh(z[0]))
     width = 1.959964 * np.sqrt((1 + one**2 / 2) / 11)
     assert np.arctanh(ends) == pytest.approx([z[0] - width, z[0] + width], rel=1e-5)
@@ -160,7 +243,7 @@ def test_rank_correlations_by_hand():
     assert correlations.rank_correlation(scores, np.exp(scores), groups)[0] > 0.998
     # Models are not compared with one another: another scale for each changes nothing.
     shifted = truth + 100 * (np.arange(30) >= 14)
-    assert correlations.rank_correlation(scores, shifted, groups) == (rho, low, high)
+    assert correlations.rank_correlation(scores, shifted, groups)[:3] == (rho, low, high)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6, 0.95])
@@ -173,6 +256,6 @@ def test_intervals_of_correlations_hold_the_truth(correlation, models):
     held = 0
     for _ in range(trials):
         x, y = rng.multivariate_normal([0, 0], covariance, models * sets).T
-        _, low, high = correlations.rank_correlation(x, y, groups)
+        _, low, high, *_ = correlations.rank_correlation(x, y, groups)
         held += low <= truth <= high
     assert held / trials > 0.9
