@@ -158,7 +158,10 @@ def comparable(runs: Sequence[RunRecord]) -> list[RunRecord]:
         runs: At least one.
     """
     seeds = {agent: frozenset(run.seed for run in group) for agent, group in by_agent(runs).items()}
-    blocks = {*seeds.values(), frozenset.intersection(*seeds.values())} - {frozenset()}
+    blocks: set[frozenset[int]] = set()  # of every group of policies, the seeds that all of it have
+    for own in seeds.values():
+        blocks |= {own} | {own & block for block in blocks}
+    blocks.discard(frozenset())
 
     def size(block: frozenset[int]) -> tuple[int, int]:
         policies = sum(block <= own for own in seeds.values())

@@ -177,6 +177,15 @@ def test_steps_ahead_by_hand(tmp_path):
         ({"min": "01", "max": "12", "emoc": "01"}, {"min": "01", "emoc": "01"}),
         ({"min": "01", "max": "02"}, {"min": "0", "max": "0"}),
         ({"min": "012", "max": "34"}, {"min": "012"}),
+        # The seeds of the largest block need not be those of any policy, nor what all have.
+        (
+            {"min": "012345", "max": "12345", "emoc": "02345", "random": "6"},
+            {"min": "2345", "max": "2345", "emoc": "2345"},
+        ),
+        (
+            {"min": "012", "max": "123", "emoc": "124", "random": "0"},
+            {"min": "12", "max": "12", "emoc": "12"},
+        ),
     ],
 )
 def test_means_are_of_the_same_seeds(tmp_path, seeds, compared):

@@ -22,7 +22,7 @@ _MEASURES = {
     "own_change": "change against control",
     "accuracy_gain": "gain in test accuracy",
 }
-_SHORT = {"output_change": "change", "own_change": "own change", "accuracy_gain": "gain"}
+_SHORT = {"output_change": "change", "own_change": "own", "accuracy_gain": "gain"}
 _LABELS = ("label assumed", "true label")
 # Which sets: all, and those of classes that the model knows or does not.
 AMONG = ("all", "known", "novel")
@@ -191,8 +191,15 @@ def draw(found: list[Correlation]) -> Figure:
 
 
 def table(found: list[Correlation]) -> Table:
-    """Returns the correlations as a table to print."""
-    rows = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    """Returns the correlations as a table to print, in 80 characters."""
+    rows = Table(
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        caption="Spearman's ρ with the change of the outputs, the set's own share of it (against a "
+        "control that learnt old images only) and the gain in test accuracy: mean over models "
+        "[95% interval over their sets], least and greatest of a model, mean among known and among "
+        "novel sets.",
+    )
     rows.add_column("score", overflow="fold", min_width=9)
     for heading in ("with", "learnt with", "rank correlation", "of models", *AMONG[1:]):
         justify = "right" if heading in AMONG else "left"
