@@ -13,7 +13,7 @@ from emoc_tf.agents.heuristics import (
     RandomAgent,
 )
 from emoc_tf.agents.learned import LearnedAgent
-from emoc_tf.agents.registry import AGENTS, make, names, register
+from emoc_tf.agents.registry import AGENTS, describe, make, names, register
 
 __all__ = [
     "AGENTS",
@@ -27,6 +27,7 @@ __all__ = [
     "MinLiteralAgent",
     "RandomAgent",
     "ScoringAgent",
+    "describe",
     "make",
     "names",
     "register",

@@ -16,7 +16,9 @@ from emoc_tf.state import ExplorationState
 
 
 class EMOCAgent(ScoringAgent):
-    """Chooses by Eq. 5: the sum of ‖J(x) g(x', ŷ)‖₁ over the set, averaged over images x.
+    """Chooses the greatest expected output change (Eq. 5), under the set's most likely label.
+
+    That is the sum of ‖J(x) g(x', ŷ)‖₁ over the set's x', averaged over reference images x.
 
     Args:
         seed: Breaks ties and draws the sub-sample of reference images.
@@ -94,7 +96,7 @@ class EMOCAgent(ScoringAgent):
 
 
 class ExpectedEMOCAgent(EMOCAgent):
-    """EMOC with the full expectation over labels (Eq. 2), C pairs an image instead of one."""
+    """Chooses the greatest output change expected over all labels (Eq. 2), C pairs an image."""
 
     def __init__(
         self,

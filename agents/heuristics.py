@@ -18,7 +18,7 @@ class RandomAgent(Agent):
 
 
 class MinAgent(ScoringAgent):
-    """Most uncertain: the lowest mean maximum class score (`min`)."""
+    """Chooses the lowest mean maximum class score, the most uncertain."""
 
     def score(self, state: ExplorationState) -> np.ndarray:
         """Returns minus the mean maximum class score of each set, (M,)."""
@@ -26,7 +26,7 @@ class MinAgent(ScoringAgent):
 
 
 class MinLiteralAgent(ScoringAgent):
-    """The lowest mean minimum class score, the paper's sentence word for word (`min-literal`)."""
+    """Chooses the lowest mean minimum class score, as the paper's method section words it."""
 
     def score(self, state: ExplorationState) -> np.ndarray:
         """Returns minus the mean minimum class score of each set, (M,)."""
@@ -34,7 +34,7 @@ class MinLiteralAgent(ScoringAgent):
 
 
 class MarginAgent(ScoringAgent):
-    """The lowest mean difference of the two highest class scores (`1-vs-2`)."""
+    """Chooses the lowest mean difference of the two highest class scores."""
 
     def score(self, state: ExplorationState) -> np.ndarray:
         """Returns minus the mean margin of each set, (M,)."""
@@ -42,7 +42,7 @@ class MarginAgent(ScoringAgent):
 
 
 class MaxAgent(ScoringAgent):
-    """Most certain: the highest mean maximum class score (`max`)."""
+    """Chooses the highest mean maximum class score, the most certain."""
 
     def score(self, state: ExplorationState) -> np.ndarray:
         """Returns the mean maximum class score of each set, (M,)."""

@@ -71,6 +71,17 @@ def make(name: str, seed: int = 0, **settings: Any) -> Agent:
     return AGENTS[base](seed=seed, **settings)
 
 
+def describe(name: str) -> str:
+    """Returns in one sentence what a policy does; empty if there is none with this name.
+
+    Args:
+        name: As for `make`; of a variant, what its policy does.
+    """
+    agent = AGENTS.get(name.split(":")[0])
+    text = inspect.getdoc(agent) if agent else None
+    return text.partition("\n\n")[0].replace("\n", " ") if text else ""
+
+
 def _parse(variant: str) -> tuple[str, Any]:
     key, separator, text = variant.partition("=")
     if not separator:

@@ -12,7 +12,7 @@ import matplotlib.image
 import numpy as np
 from markupsafe import Markup
 
-from emoc_tf import drawing, plots
+from emoc_tf import agents, drawing, plots
 from emoc_tf.experiments import tables
 from emoc_tf.experiments.findings import Findings
 from emoc_tf.experiments.queried import Data, Shown, class_names
@@ -52,6 +52,7 @@ def _content(findings: Findings, shown: Shown) -> dict[str, Any]:
         "bold": len({run.agent for run in compared}) > 1,
         "apart": len({run.agent for run in compared}) < len(findings.agents),
         "summary_rows": _summary_rows(findings),
+        "policies": [(agent, agents.describe(agent)) for agent in findings.agents],
         "key": [{"agent": agent, "line": _line(agent, findings)} for agent in findings.agents],
         "curves": [_figure(partial(plots.curves, runs=compared, column=c), c) for c in CURVES],
         "comparisons": [
@@ -150,9 +151,9 @@ def _cell(row: PairedDifference) -> dict[str, Any]:
 
 
 def _penalties(findings: Findings, column: str) -> dict[str, Any]:
-    agents, matrix = findings.penalties[column]
-    draw = partial(plots.penalty_matrix, agents=agents, matrix=matrix)
-    width, height = plots.penalty_size(agents)
+    order, matrix = findings.penalties[column]
+    draw = partial(plots.penalty_matrix, agents=order, matrix=matrix)
+    width, height = plots.penalty_size(order)
     return _figure(draw, column, width=width, height=height)
 
 

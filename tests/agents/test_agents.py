@@ -183,3 +183,13 @@ def test_no_set_to_choose():
     state = fakes.make_state(masked=range(6))
     with pytest.raises(ValueError, match="state: expected at least one candidate set"):
         act("min", state)
+
+
+def test_policies_are_described_in_one_sentence():
+    for name in agents.names():
+        text = agents.describe(name)
+        assert text.startswith("Chooses"), text
+        assert text.endswith(".")
+        assert "\n" not in text
+    assert agents.describe("emoc:output=softmax") == agents.describe("emoc")
+    assert agents.describe("none such") == ""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from emoc_tf import drawing, plots
+from emoc_tf import agents, drawing, plots
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments import reporting, tables
 from emoc_tf.experiments.findings import gather
@@ -85,6 +85,8 @@ def test_the_page_is_whole_and_needs_no_network(grid):
     ):  # fmt: skip
         assert f"<h2>{heading}</h2>" in page
     assert "<a&b" not in page
+    assert f"<dt>random</dt><dd>{agents.describe('random')}</dd>" in page
+    assert "<dt>a&amp;b</dt><dd>a policy that is not the library" in page
     assert "a&amp;b" in page
 
 
