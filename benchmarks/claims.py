@@ -2,7 +2,8 @@
 
     python benchmarks/claims.py results/cifar100-paper [--agent=emoc]
 
-Three tables, from the finished runs alone, over the initialisations that all policies have:
+Three tables and a line, from the finished runs alone, over the initialisations that all policies
+have:
 
 1. step by step: in how many initialisations each policy has the highest accuracy (least and most
    over the steps; a tie counts for all), and at how many steps the policy asked about is above and
@@ -10,7 +11,9 @@ Three tables, from the finished runs alone, over the initialisations that all po
 2. the shares of queries that go to classes known at the start, to novel ones not found yet and
    to novel ones found already (candidate sets are of one class);
 3. accuracy on the classes known at the start, at first and at the end, and what that is against
-   `random`'s.
+   `random`'s;
+4. of the variance of a policy's runs in each measure, the share that is the initialisation's,
+   alike for all policies (two-way analysis of variance without interaction).
 """
 
 import warnings
@@ -24,7 +27,7 @@ from rich.table import Table
 from scipy import stats
 
 from emoc_tf.experiments.tables import number
-from emoc_tf.measures import by_agent, comparable
+from emoc_tf.measures import MEASURES, Measure, by_agent, comparable
 from emoc_tf.results import RunRecord, read_runs
 from emoc_tf.statistics import LEVEL, interval
 
@@ -86,6 +89,23 @@ def retention(
     )  # fmt: skip
 
 
+def shared_variance(groups: Groups, measure: Measure) -> float:
+    """Returns the initialisations' share of the variance within a policy, below 0 by chance only.
+
+    With k policies and mean squares MS it is v/(v + MS_error) for v = (MS_seeds − MS_error)/k, the
+    intraclass correlation of Shrout and Fleiss ("Intraclass correlations: uses in assessing rater
+    reliability", Psychological Bulletin 86, 1979), their ICC(3,1).
+    """
+    values = np.array([[measure.of(run) for run in group] for group in groups.values()])
+    policies, seeds = values.shape
+    of_seeds = values.mean(axis=0) - values.mean()
+    error = values - values.mean(axis=1, keepdims=True) - of_seeds
+    mean_square = policies * (of_seeds**2).sum() / (seeds - 1)
+    error_square = (error**2).sum() / ((policies - 1) * (seeds - 1))
+    variance = (mean_square - error_square) / policies
+    return float(variance / (variance + error_square))
+
+
 def show(groups: Groups, agent: str) -> None:
     """Prints the three tables."""
     console = Console()
@@ -110,6 +130,12 @@ def show(groups: Groups, agent: str) -> None:
         first, worst, against = changes
         table.add_row(name, number(start, 3), first, worst, f"{against} [{low}, {high}]")
     console.print(table)
+    if len(groups) > 1 and len(runs) > 1:
+        shares = ", ".join(
+            f"{measure.label} {number(shared_variance(groups, measure), 2)}"
+            for measure in MEASURES.values()
+        )
+        console.print(f"The initialisations' share of the variance within a policy: {shares}")
 
 
 def _table(*headings: str) -> Table:

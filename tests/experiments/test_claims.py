@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from emoc_tf.measures import Measure
 from emoc_tf.results import RunRecord
 from tests import benchmark
 
@@ -10,6 +11,25 @@ from tests import benchmark
 @pytest.fixture(scope="module")
 def claims():
     return benchmark("claims")
+
+
+def test_the_initialisations_share_of_the_variance(claims):
+    measure = Measure(lambda run: run.steps["test_accuracy"][-1], "last", 3)
+
+    def groups(values):
+        return {
+            str(policy): [record(s, (0, 0, value)) for s, value in enumerate(row)]
+            for policy, row in enumerate(values)
+        }
+
+    # Policies that differ by a constant share everything.
+    alike = groups([[0.1, 0.5, 0.3], [0.2, 0.6, 0.4]])
+    assert claims.shared_variance(alike, measure) == pytest.approx(1)
+    # Shrout and Fleiss, table 2: six targets by four judges, ICC(3,1) = 0.71.
+    judges = np.transpose(
+        [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+    )
+    assert claims.shared_variance(groups(judges), measure) == pytest.approx(0.71, abs=0.005)
 
 
 def record(seed=0, accuracies=(0.1, 0.2, 0.3), known=(0.5, 0.4, 0.3), queried=(5, 1)):
@@ -58,7 +78,15 @@ def test_retention(claims):
 
 
 def test_tables_are_printed(claims, capsys):
-    groups = {name: [record(s) for s in range(2)] for name in ("random", "emoc")}
+    groups = {
+        name: [record(s, (0.1, 0.2, level + s / 10)) for s in range(2)]
+        for name, level in (("random", 0.3), ("emoc", 0.4))
+    }
+    for group in groups.values():
+        for run in group:
+            run.steps.update(
+                {"labelled": np.array([4.0, 5, 6]), "discovered_classes": np.arange(3.0)}
+            )
     claims.show(groups, "emoc")
     printed = capsys.readouterr().out
     assert "2 initialisations of 2 policies, 2 steps" in printed
