@@ -103,7 +103,8 @@ def shared_variance(groups: Groups, measure: Measure) -> float:
     mean_square = policies * (of_seeds**2).sum() / (seeds - 1)
     error_square = (error**2).sum() / ((policies - 1) * (seeds - 1))
     variance = (mean_square - error_square) / policies
-    return float(variance / (variance + error_square))
+    total = variance + error_square
+    return float(variance / total) if total else float("nan")
 
 
 def show(groups: Groups, agent: str) -> None:
