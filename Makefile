@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-rl soak clean
+.PHONY: demo test layers test-rl soak clean
 
 # A mark is younger than setup.py once the package is installed with the extras it is named for.
 $(VENV)/installed: EXTRA =
@@ -22,6 +22,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+# Whether imports point downwards only; `make test` holds it too.
+layers: $(VENV)/installed-test
+	$(BIN)/python -m pytest -q tests/test_layers.py
 
 # Reinforcement-learning libraries as users of the environment: installs PyTorch.
 test-rl: $(VENV)/installed-rl

@@ -53,6 +53,7 @@ setup(
             "pytest>=9.0",
             "pytest-xdist>=3.8",
             "hypothesis>=6.170",
+            "import-linter>=2.17",
             "ruff>=0.17",
             "setuptools>=80",
         ],

@@ -55,14 +55,6 @@ def test_public_names_exist_and_are_documented(name):
         assert not callable(thing) or thing.__doc__, public
 
 
-def test_agents_and_envs_do_not_know_each_other():
-    for folder, other in (("agents", "emoc_tf.envs"), ("envs", "emoc_tf.agents")):
-        for file in (ROOT / folder).glob("*.py"):
-            assert f"from {other}" not in file.read_text(), file
-    for file in (ROOT / "emoc_tf").glob("*.py"):
-        assert not re.search(r"(from|import) emoc_tf\.(envs|agents|experiments)", file.read_text())
-
-
 def test_the_readmes_script_runs(tmp_path):
     (script,) = [
         block
