@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="emoc_tf",
@@ -13,14 +13,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     # Top-level packages called `agents` and `envs` would overwrite other distributions' files.
-    packages=[
-        "emoc_tf",
-        "emoc_tf.scoring",
-        "emoc_tf.experiments",
-        "emoc_tf.testing",
-        "emoc_tf.envs",
-        "emoc_tf.agents",
-    ],
+    packages=[*find_packages(include=["emoc_tf*"]), "emoc_tf.envs", "emoc_tf.agents"],
     package_dir={"emoc_tf.envs": "envs", "emoc_tf.agents": "agents"},
     package_data={
         "emoc_tf": ["py.typed"],

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from emoc_tf import checkpoint
+from emoc_tf.storage import atomic
 
 # Okabe and Ito's colours (jfly.uni-koeln.de/color), apart for all kinds of colour vision; marker
 # and dashes tell the policies apart in grey.
@@ -163,7 +163,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
     """Writes a figure to `path` with `.png` and `.svg` behind it, and returns the two paths."""
     paths = {kind: path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")}
     for kind, target in paths.items():
-        checkpoint.write_bytes(target, _render(figure, kind))
+        atomic.write_bytes(target, _render(figure, kind))
     return list(paths.values())
 
 

@@ -52,8 +52,8 @@ class Exploration:
         episode: Images and true labels of the current episode; not for agents.
         state: What agents may see.
         timings: Seconds of the parts of the last `reset` or `advance`.
-        pretrained_in: The environment (see `emoc_tf.environment`) that pretrained weights were read
-            from, if it is another one.
+        pretrained_in: The environment (see `emoc_tf.storage.provenance`) that pretrained weights were
+            read from, if it is another one.
         query: The query that was begun and is not learnt yet; None between two steps.
         on_query: Called after a set was chosen and again after it was answered, when `save` has
             something new; None for nobody.

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from emoc_tf import checkpoint
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.environment import differences, environment
 from emoc_tf.learner import Learner
 from emoc_tf.pool import Pool
+from emoc_tf.storage import checkpoint
+from emoc_tf.storage.provenance import differences, environment
 
 
 def fingerprint(config: ExplorationConfig, root: int, pool: Pool, learner: Learner) -> str:

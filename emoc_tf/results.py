@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from emoc_tf import checkpoint
 from emoc_tf.config import ExplorationConfig
+from emoc_tf.storage import atomic
 
 STEP_COLUMNS = (
     "step", "labelled", "test_accuracy", "known_accuracy", "novel_accuracy",
@@ -37,7 +37,7 @@ def make_output_dir(output_dir: str | Path) -> None:
     folder = Path(output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_text(folder / ".writable", "")
+        atomic.write_text(folder / ".writable", "")
         (folder / ".writable").unlink(missing_ok=True)  # another process may try too
     except OSError as error:
         raise ValueError(

@@ -10,12 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from emoc_tf import checkpoint
-from emoc_tf.checkpoint import Checkpoint
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.environment import differences, environment
 from emoc_tf.evaluation import StepOutcome
-from emoc_tf.locks import FolderLock
 from emoc_tf.results import (
     CONFIG,
     FAILURE,
@@ -28,6 +24,10 @@ from emoc_tf.results import (
     read_run,
     run_path,
 )
+from emoc_tf.storage import atomic, checkpoint
+from emoc_tf.storage.checkpoint import Checkpoint
+from emoc_tf.storage.locks import FolderLock
+from emoc_tf.storage.provenance import differences, environment
 
 CHECKPOINT = "checkpoint.npz"
 
@@ -200,14 +200,14 @@ class RunFolder:
         return f"move {newest} and {before.name} away and the run starts over"
 
     def _write_config(self, content: dict[str, Any]) -> None:
-        checkpoint.write_text(self.path / CONFIG, json.dumps(content, indent=2) + "\n")
+        atomic.write_text(self.path / CONFIG, json.dumps(content, indent=2) + "\n")
 
     def _begin(
         self, class_ids: Sequence[int], records: list[tuple[StepOutcome, dict[str, Any]]]
     ) -> None:
         """Writes the records from what is known, whatever the files said."""
         self._class_ids, self._records = list(class_ids), records
-        checkpoint.remove_asides(self.path)
+        atomic.remove_asides(self.path)
         self._write_tables()
         board = self.path / "tensorboard"
         if board.is_symlink():
@@ -224,7 +224,7 @@ class RunFolder:
             (STEPS, STEP_COLUMNS),
         ):
             rows = [_rows(outcome, **record)[name] for outcome, record in self._records]
-            checkpoint.write_text(self.path / name, "".join(map(_line, [columns, *rows])))
+            atomic.write_text(self.path / name, "".join(map(_line, [columns, *rows])))
 
     def write_step(
         self, outcome: StepOutcome, reward: float | None, timings: Mapping[str, float]
@@ -283,7 +283,7 @@ class RunFolder:
             "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "traceback": "".join(traceback.format_exception(error)),
         }
-        checkpoint.write_text(self.path / FAILURE, json.dumps(content, indent=2) + "\n")
+        atomic.write_text(self.path / FAILURE, json.dumps(content, indent=2) + "\n")
 
     def close(self) -> None:
         """Closes TensorBoard's file; the records are on disk already."""

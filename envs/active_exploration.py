@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from emoc_tf import streams
-from emoc_tf.checkpoint import Checkpoint
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import ImageData
 from emoc_tf.envs.observation import observation_space, observe
@@ -19,6 +18,7 @@ from emoc_tf.evaluation import StepOutcome
 from emoc_tf.exploration import Exploration
 from emoc_tf.oracle import Oracle
 from emoc_tf.state import ExplorationState
+from emoc_tf.storage.checkpoint import Checkpoint
 
 
 class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):

@@ -25,9 +25,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from emoc_tf import ExplorationConfig, checkpoint
+from emoc_tf import ExplorationConfig
 from emoc_tf.data import ImageData
 from emoc_tf.envs import ActiveExplorationEnv
+from emoc_tf.storage import checkpoint
 
 CASES = int(os.environ.get("EMOC_CASES", "25"))
 NUM_CLASSES = 6

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emoc_tf import environment
 from emoc_tf.agents.registry import AGENTS
 from emoc_tf.results import check_output_dir, make_output_dir, read_run, read_runs
 from emoc_tf.run_folder import RunFolder
+from emoc_tf.storage import provenance
 from tests.records import CONFIG, write
 
 
@@ -119,7 +119,7 @@ def test_no_runs(tmp_path):
 
 
 def test_the_environment_is_told():
-    found = environment.environment()
+    found = provenance.environment()
     assert found["intra_op_threads"] >= 1
     assert found["cpu"]
 
@@ -128,18 +128,18 @@ def test_generations_of_a_processor_have_different_names(tmp_path):
     text = "processor\t: 0\ncpu family\t: {}\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n"
     info = tmp_path / "cpuinfo"
     info.write_text(text.format(26) + text.format(25))  # the first core's
-    assert environment._cpu(info) == "AMD EPYC, family 26, model 2"
+    assert provenance._cpu(info) == "AMD EPYC, family 26, model 2"
     info.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")  # has no names
-    assert environment._cpu(info) == environment._cpu(tmp_path / "none") != ""
+    assert provenance._cpu(info) == provenance._cpu(tmp_path / "none") != ""
 
 
 def test_the_source_that_counts_is_what_results_depend_on():
     """Nothing that counts uses what does not, but to draw pictures and to list policies."""
-    files = environment.source_files()
+    files = provenance.source_files()
     names = {f"{package}.{file.stem}" for package, file in files}
     assert {"emoc_tf.exploration", "emoc_tf.scorer", "emoc_tf.agents.emoc"} <= names
     assert not {"emoc_tf.page", "emoc_tf.plots", "emoc_tf.agents.policy_gradient"} & names
-    without = {name.removesuffix(".py") for name in environment._WITHOUT_EFFECT}
+    without = {name.removesuffix(".py") for name in provenance._WITHOUT_EFFECT}
     for _, file in files:
         imported = set()
         for node in ast.walk(ast.parse(file.read_text())):
@@ -149,4 +149,4 @@ def test_the_source_that_counts_is_what_results_depend_on():
                 imported |= {*node.module.split("."), *(name.name for name in node.names)}
         assert imported & without <= {"rendering", "registry"}, file
     shipped = {Path(inspect.getfile(policy)).name for policy in AGENTS.values()}
-    assert shipped <= set(environment._POLICIES)
+    assert shipped <= set(provenance._POLICIES)

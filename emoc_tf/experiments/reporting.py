@@ -6,12 +6,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from emoc_tf import checkpoint, drawing, plots
+from emoc_tf import drawing, plots
 from emoc_tf.experiments import page, queried, tables
 from emoc_tf.experiments.display import say
 from emoc_tf.experiments.findings import Findings, gather
 from emoc_tf.experiments.queried import Shown, class_names
 from emoc_tf.measures import PRIMARY
+from emoc_tf.storage import atomic
 
 PAGE = "report.html"
 
@@ -55,7 +56,7 @@ def write_report(
     if latex:
         texts["table.tex"] = tables.latex(findings)
     for name, text in texts.items():
-        checkpoint.write_text(folder / name, text)
+        atomic.write_text(folder / name, text)
         written.append(folder / name)
     for note in findings.notes:
         say(console, note)

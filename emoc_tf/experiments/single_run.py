@@ -9,14 +9,14 @@ from pathlib import Path
 from rich.console import Console
 
 from emoc_tf import agents
-from emoc_tf.checkpoint import remove_asides
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.environment import differences
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.evaluation import StepOutcome
 from emoc_tf.experiments.display import Display
-from emoc_tf.locks import FolderLock
 from emoc_tf.run_folder import RunFolder
+from emoc_tf.storage.atomic import remove_asides
+from emoc_tf.storage.locks import FolderLock
+from emoc_tf.storage.provenance import differences
 
 Run = tuple[str, int]  # policy with its variant, seed
 Show = Callable[[Run, StepOutcome, float, str | None], None]

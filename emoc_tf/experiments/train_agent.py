@@ -20,15 +20,16 @@ from absl import flags
 from rich.console import Console
 from rich.progress import Progress
 
-from emoc_tf import agents, checkpoint
+from emoc_tf import agents
 from emoc_tf.agents import learned
 from emoc_tf.agents.policy_gradient import Episode, PolicyLearner, run_episode
-from emoc_tf.environment import environment
 from emoc_tf.envs import FEATURES, PROGRESS, ActiveExplorationEnv
 from emoc_tf.experiments import settings
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.display import say
 from emoc_tf.results import make_output_dir
+from emoc_tf.storage import atomic
+from emoc_tf.storage.provenance import environment
 
 TEACHER = flags.DEFINE_string("teacher", "1-vs-2", "Query policy that is imitated first.")
 IMITATION_EPISODES = flags.DEFINE_integer(
@@ -111,7 +112,7 @@ def main(argv: list[str]) -> None:
         )
     }  # fmt: skip
     content = {"training": own, "configuration": config.to_dict(), **environment()}
-    checkpoint.write_text(folder / CONFIG, json.dumps(content, indent=2) + "\n")
+    atomic.write_text(folder / CONFIG, json.dumps(content, indent=2) + "\n")
     network = learned.build_network(2 * len(FEATURES) + len(PROGRESS), SEED.value)
     learner = PolicyLearner(network, POLICY_LEARNING_RATE.value, ENTROPY_BONUS.value, SEED.value)
     _save(network, folder / POLICY)

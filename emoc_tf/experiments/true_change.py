@@ -26,10 +26,9 @@ import numpy as np
 from absl import flags
 from rich.console import Console
 
-from emoc_tf import ExplorationConfig, agents, checkpoint, drawing, streams
+from emoc_tf import ExplorationConfig, agents, drawing, streams
 from emoc_tf.agents.agent import ScoringAgent
 from emoc_tf.data import load
-from emoc_tf.environment import differences, environment
 from emoc_tf.experiments import correlations, run_flags, settings
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.display import say
@@ -40,10 +39,12 @@ from emoc_tf.experiments.run_flags import (
     seeds_from_flags,
 )
 from emoc_tf.experiments.runner import check_distinct
-from emoc_tf.locks import FolderLock
 from emoc_tf.results import make_output_dir, read_numbers
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.state import ExplorationState
+from emoc_tf.storage import atomic
+from emoc_tf.storage.locks import FolderLock
+from emoc_tf.storage.provenance import differences, environment
 
 SETS = flags.DEFINE_integer(
     "sets", 20, "Candidate sets of each initialisation.", correlations.MIN_SETS
@@ -163,7 +164,7 @@ def _open(folder: Path, header: Sequence[str], told: dict, rows: np.ndarray) -> 
         ValueError: They were made with other versions or on another machine.
     """
     if not (folder / CONFIG).exists():
-        checkpoint.write_text(folder / CONFIG, json.dumps(told, indent=2) + "\n")
+        atomic.write_text(folder / CONFIG, json.dumps(told, indent=2) + "\n")
     elif differing := differences(_told(folder).get("environment", {})):
         raise ValueError(
             f"output_dir: expected a folder of the same versions and machine to go on with, got "
@@ -171,7 +172,7 @@ def _open(folder: Path, header: Sequence[str], told: dict, rows: np.ndarray) -> 
         )
     text = ",".join(header) + "\n"
     text += "".join(",".join(f"{v:.10g}" for v in row) + "\n" for row in rows)
-    checkpoint.write_text(folder / CHANGES, text)  # without a line that was cut short
+    atomic.write_text(folder / CHANGES, text)  # without a line that was cut short
     return open(folder / CHANGES, "a", encoding="utf-8")
 
 
@@ -221,7 +222,7 @@ def main(argv: list[str]) -> None:
             with _open(folder, header, told, rows) as file:
                 _work(config, left, iterations, rows, file, console)
         found = correlations.read(folder / CHANGES, len(COLUMNS))
-        checkpoint.write_text(folder / "correlations.csv", correlations.to_csv(found))
+        atomic.write_text(folder / "correlations.csv", correlations.to_csv(found))
         written = drawing.save(correlations.draw(found), folder / "correlations")
     console.print(correlations.table(found))
     names = ", ".join(path.name for path in [*written, folder / "correlations.csv"])

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from emoc_tf import checkpoint, drawing
+from emoc_tf import drawing
 from emoc_tf.config import ExplorationConfig, parse_value
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments import grid_flags, run_flags, settings, tables
@@ -35,6 +35,7 @@ from emoc_tf.experiments.tables import COMPARED
 from emoc_tf.measures import MEASURES
 from emoc_tf.results import check_output_dir
 from emoc_tf.statistics import PairedDifference, paired_differences
+from emoc_tf.storage import atomic
 
 SETTING = flags.DEFINE_string(
     "setting", None, "The setting to vary, such as sampler or old_fraction.", required=True
@@ -178,7 +179,7 @@ def main(argv: list[str]) -> None:
             f"{setting}_differences.csv": tables.difference_csv(rows.values()),
         }
         for name, text in texts.items():
-            checkpoint.write_text(folder / name, text)
+            atomic.write_text(folder / name, text)
         names = ", ".join([*(path.name for path in written), *texts])
         say(console, f"Written into {folder}: {names}")
     elif findings:

@@ -5,9 +5,9 @@ import keras
 import numpy as np
 import pytest
 
-from emoc_tf.checkpoint import Checkpoint
 from emoc_tf.data import load
 from emoc_tf.envs import ActiveExplorationEnv
+from emoc_tf.storage.checkpoint import Checkpoint
 from tests.runs import outcome_fields
 
 

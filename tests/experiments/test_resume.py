@@ -7,10 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-from emoc_tf import checkpoint, run_folder
-from emoc_tf.environment import environment
+from emoc_tf import run_folder
 from emoc_tf.experiments import runner, single_run
 from emoc_tf.learner import Learner
+from emoc_tf.storage import checkpoint
+from emoc_tf.storage.provenance import environment
 from tests.attempts import assert_tidy, attempt
 from tests.soak import FLAGS, records, soak
 

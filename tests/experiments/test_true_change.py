@@ -11,8 +11,8 @@ from scipy import stats
 from emoc_tf import ExplorationConfig, data, networks, streams
 from emoc_tf.experiments import correlations, true_change
 from emoc_tf.exploration import Exploration
-from emoc_tf.locks import FolderLock
 from emoc_tf.scoring import reference
+from emoc_tf.storage.locks import FolderLock
 
 CONFIG = ExplorationConfig(
     known_classes=2, novel_classes=2, initial_per_class=5, pool_per_class=6, num_candidate_sets=12,

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from emoc_tf.locks import FolderLock
+from emoc_tf.storage.locks import FolderLock
 
 
 def test_one_owner_at_a_time_who_is_told(tmp_path):

@@ -4,8 +4,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from emoc_tf import checkpoint
-from emoc_tf.checkpoint import Checkpoint
+from emoc_tf.storage import atomic, checkpoint
+from emoc_tf.storage.checkpoint import Checkpoint
 
 
 def test_arrays_round_trip(tmp_path):
@@ -20,14 +20,14 @@ def test_arrays_round_trip(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    checkpoint.write_text(path, "old")
+    atomic.write_text(path, "old")
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.write_text(path, "new")
+        atomic.write_text(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
