@@ -9,7 +9,8 @@ environment class in `emoc_tf.envs`, the scores in `emoc_tf.scoring`, the loop w
 import gymnasium as gym
 
 from emoc_tf.config import PRESETS, ExplorationConfig
-from emoc_tf.data import ImageData, load
+from emoc_tf.data.images import ImageData
+from emoc_tf.data.named import load
 from emoc_tf.evaluation import StepOutcome
 from emoc_tf.oracle import Oracle
 from emoc_tf.pool import Pool

@@ -9,7 +9,7 @@ import numpy as np
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import ImageData, read_only
+from emoc_tf.data.images import ImageData, read_only
 
 
 @dataclass(frozen=True, eq=False)

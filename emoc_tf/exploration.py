@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from emoc_tf import candidates, first_model, networks
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import ImageData, load, read_only
+from emoc_tf.data.images import ImageData, read_only
+from emoc_tf.data.named import load
 from emoc_tf.episode import (
     Episode,
     check_data,
@@ -52,8 +53,8 @@ class Exploration:
         episode: Images and true labels of the current episode; not for agents.
         state: What agents may see.
         timings: Seconds of the parts of the last `reset` or `advance`.
-        pretrained_in: The environment (see `emoc_tf.storage.provenance`) that pretrained weights were
-            read from, if it is another one.
+        pretrained_in: The environment (see `emoc_tf.storage.provenance`) that pretrained weights
+            were read from, if it is another one.
         query: The query that was begun and is not learnt yet; None between two steps.
         on_query: Called after a set was chosen and again after it was answered, when `save` has
             something new; None for nobody.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emoc_tf.data import read_only
+from emoc_tf.data.images import read_only
 
 UNLABELLED = -1
 

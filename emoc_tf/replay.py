@@ -6,7 +6,7 @@ import numpy as np
 
 from emoc_tf import candidates, streams
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import ImageData
+from emoc_tf.data.images import ImageData
 from emoc_tf.episode import Episode, draw_episode
 from emoc_tf.results import RunRecord
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import ImageData
+from emoc_tf.data.images import ImageData
 from emoc_tf.envs.observation import observation_space, observe
 from emoc_tf.envs.rendering import Frame, describe, draw
 from emoc_tf.envs.rewards import Reward, parse

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
-from emoc_tf import mosaic
+from emoc_tf.data import mosaic
 from emoc_tf.evaluation import StepOutcome
 from emoc_tf.exploration import Exploration
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from emoc_tf import networks
-from emoc_tf.data import read_only
+from emoc_tf.data.images import read_only
 from emoc_tf.pool import Pool
 from emoc_tf.state import ExplorationState
 from tests.scoring import models

@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from emoc_tf import ExplorationConfig, agents, data, replay
+from emoc_tf import ExplorationConfig, agents, replay
+from emoc_tf.data import images, named
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.results import read_run
 from emoc_tf.run_folder import RunFolder
@@ -30,20 +31,22 @@ def test_the_sets_of_a_run_are_drawn_again_without_its_model(tmp_path, sampler):
         observation, *_ = env.step(action)
         folder.write_step(env.outcome, 0.0, {})
     run = read_run(folder.path)
-    episode = replay.draw_again(run, data.load("digits"))
+    episode = replay.draw_again(run, named.load("digits"))
     sets = replay.queried_sets(run, episode)
     np.testing.assert_array_equal(sets, queried)
     np.testing.assert_array_equal(replay.queried_sets(run, episode, 2), queried[:2])
     np.testing.assert_array_equal(episode.images, env.exploration.episode.images)
     others = [
-        data.ImageData(part.images[part.labels > 0], part.labels[part.labels > 0], part.class_names)
-        for part in data.load("digits")
+        images.ImageData(
+            part.images[part.labels > 0], part.labels[part.labels > 0], part.class_names
+        )
+        for part in named.load("digits")
     ]
     with pytest.raises(ValueError, match=r"data: expected those of random/5.*, got others"):
         replay.draw_again(run, others)
     other_seed = dataclasses.replace(run, seed=6, classes=())
     with pytest.raises(ValueError, match=r"data: expected those of random/5.*, got others"):
-        replay.queried_sets(run, replay.draw_again(other_seed, data.load("digits")))
+        replay.queried_sets(run, replay.draw_again(other_seed, named.load("digits")))
 
 
 def test_sets_that_depend_on_a_network_are_not_drawn_again(tmp_path):
@@ -51,4 +54,4 @@ def test_sets_that_depend_on_a_network_are_not_drawn_again(tmp_path):
     folder.claim()
     run = read_run(folder.path)
     with pytest.raises(ValueError, match="sampler: expected one that looks at no features"):
-        replay.queried_sets(run, replay.draw_again(run, data.load("digits")))
+        replay.queried_sets(run, replay.draw_again(run, named.load("digits")))

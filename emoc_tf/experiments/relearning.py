@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from emoc_tf import networks, streams
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import ImageData
+from emoc_tf.data.images import ImageData
 from emoc_tf.exploration import Exploration
 
 

@@ -28,7 +28,7 @@ from rich.console import Console
 
 from emoc_tf import ExplorationConfig, agents, drawing, streams
 from emoc_tf.agents.agent import ScoringAgent
-from emoc_tf.data import load
+from emoc_tf.data.named import load
 from emoc_tf.experiments import correlations, run_flags, settings
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.display import say

@@ -10,7 +10,7 @@ import numpy as np
 
 from emoc_tf import networks
 from emoc_tf.agents import Agent
-from emoc_tf.data import read_only
+from emoc_tf.data.images import read_only
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.envs.observation import observe
 from emoc_tf.state import ExplorationState

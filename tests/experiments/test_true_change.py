@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from emoc_tf import ExplorationConfig, data, networks, streams
+from emoc_tf import ExplorationConfig, networks, streams
+from emoc_tf.data import named
 from emoc_tf.experiments import correlations, true_change
 from emoc_tf.exploration import Exploration
 from emoc_tf.scoring import reference
@@ -22,7 +23,7 @@ CONFIG = ExplorationConfig(
 
 @pytest.fixture(scope="module")
 def start():
-    return true_change.Start(CONFIG, data.load("digits"), seed=3)
+    return true_change.Start(CONFIG, named.load("digits"), seed=3)
 
 
 def logits(state):
@@ -31,7 +32,7 @@ def logits(state):
 
 @pytest.mark.parametrize("novel", [False, True])
 def test_learning_a_set_is_a_step_of_the_exploration(start, novel):
-    exploration = Exploration(CONFIG, data.load("digits"))
+    exploration = Exploration(CONFIG, named.load("digits"))
     first = exploration.reset(streams.root_of(3))
     state, episode = exploration.state, exploration.episode
     classes = episode.true_labels[state.candidates]
@@ -51,7 +52,7 @@ def test_learning_a_set_is_a_step_of_the_exploration(start, novel):
 def test_the_control_learns_the_same_old_images(start):
     """Where a mini-batch has no image of the set, the set changes nothing of its own."""
     classes = np.full(3, start.state.known_classes[1])
-    few = true_change.Start(CONFIG.replace(old_fraction=0.99), data.load("digits"), seed=3)
+    few = true_change.Start(CONFIG.replace(old_fraction=0.99), named.load("digits"), seed=3)
     assert few.learn(2, classes, 1)["output_change"] > 0
     assert few.learn(2, classes, 1)["own_change"] == 0
     # Another set in the same iterations: the same control.
@@ -61,7 +62,7 @@ def test_the_control_learns_the_same_old_images(start):
 
 def test_one_gradient_step_is_what_equation_4_says():
     config = CONFIG.replace(set_size=1, learning_rate=1e-4)
-    start = true_change.Start(config, data.load("digits"), seed=3)
+    start = true_change.Start(config, named.load("digits"), seed=3)
     state = start.state
     images = state.pool.images[state.candidates[:4, 0]]
     scores = reference.scores(state.model, state.reference, images, np.ones(4, int))

@@ -1,0 +1,6 @@
+"""Where images come from."""
+
+from emoc_tf.data.images import ImageData
+from emoc_tf.data.named import load
+
+__all__ = ["ImageData", "load"]
