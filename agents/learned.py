@@ -9,8 +9,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from emoc_tf import networks
 from emoc_tf.agents.agent import Agent
+from emoc_tf.models import forward
 from emoc_tf.state import ExplorationState
 
 # Trained with the command in results/learned/README.md.
@@ -114,7 +114,7 @@ class LearnedAgent(Agent):
         network = load_network(self._path)
         self.fingerprint = hashlib.sha256(Path(self._path).read_bytes()).hexdigest()
         self._num_inputs = network.inputs[0].shape[1]
-        self._score = networks.compile_forward(network)
+        self._score = forward.compile_forward(network)
 
     def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:
         """Returns the index of the best candidate set.

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from emoc_tf import networks
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.learner import Learner
+from emoc_tf.models import networks
+from emoc_tf.models.learner import Learner
 
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Rounds; the median is shown.", 1)
 ITERATIONS = flags.DEFINE_integer("iterations", 200, "SGD iterations a round.", 1)

@@ -105,7 +105,7 @@ def _of(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
 
 def build(case: Case, rng: np.random.Generator) -> keras.Model:
     """Returns a network with fresh weights; ω = ½·weight_decay·‖θ‖² over all that is trained."""
-    from emoc_tf import networks
+    from emoc_tf.models import networks
 
     if case.network == "resnet":
         return _resnet(case.classes, rng)

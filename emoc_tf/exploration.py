@@ -4,14 +4,12 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf import candidates, first_model, networks
+from emoc_tf import candidates
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData, read_only
 from emoc_tf.data.named import load
@@ -22,8 +20,9 @@ from emoc_tf.episode import (
     draw_episode,
     eligible_classes,
 )
-from emoc_tf.episode_model import EpisodeModel
 from emoc_tf.evaluation import StepOutcome, evaluate
+from emoc_tf.models import episode_model, networks, structure
+from emoc_tf.models.episode_model import EpisodeModel, SharedWeights
 from emoc_tf.oracle import LabelOracle, Oracle, Query, ask
 from emoc_tf.pool import UNLABELLED, Pool
 from emoc_tf.state import ExplorationState
@@ -53,8 +52,6 @@ class Exploration:
         episode: Images and true labels of the current episode; not for agents.
         state: What agents may see.
         timings: Seconds of the parts of the last `reset` or `advance`.
-        pretrained_in: The environment (see `emoc_tf.storage.provenance`) that pretrained weights
-            were read from, if it is another one.
         query: The query that was begun and is not learnt yet; None between two steps.
         on_query: Called after a set was chosen and again after it was answered, when `save` has
             something new; None for nobody.
@@ -85,7 +82,7 @@ class Exploration:
                 f"oracle: expected an object with label(indices, images), got {oracle!r}"
             )
         if model is not None:
-            networks.check_model(model)  # before any loading
+            structure.check_model(model)  # before any loading
         self.config = config
         if data is None:
             self._train, self._test = load(config.dataset, config.data_dir)
@@ -96,43 +93,39 @@ class Exploration:
         self.initial_model = None
         if model is not None:
             images = self._train.images
-            self.initial_model = first_model.copy_own(model, images, config.known_classes)
+            self.initial_model = episode_model.copy_own(model, images, config.known_classes)
         self._model_classes = check_known_ids(model_classes, model is not None, config, eligible)
         self._given_oracle = oracle
         self._running = False
         self.timings: dict[str, float] = {}
         self.query: Query | None = None
-        self.pretrained_in: dict[str, Any] | None = None
         self.on_query: Callable[[], None] | None = None
 
-    def reset(
-        self, root: int, pretrained_path: str | Path | None = None, allow_mixed: bool = False
-    ) -> StepOutcome:
+    def reset(self, root: int, pretrained: SharedWeights | None = None) -> StepOutcome:
         """Starts an episode: draws classes and images, builds and pretrains the model.
 
         Args:
             root: At least 0; everything random in the episode is a function of it.
-            pretrained_path: An `.npz` file for the pretrained weights: read if it is there,
-                otherwise written after pretraining, so that several policies share one start.
-            allow_mixed: Read the file although another version, processor or thread count made it.
+            pretrained: Where pretrained weights are taken from, or put into after pretraining, so
+                that several policies share one start; such as a `PretrainedFile`.
 
         Raises:
-            ValueError: The file is broken or belongs to another configuration, data, model or
-                root, or was made elsewhere.
+            ValueError: The weights there are broken or belong to another configuration, data,
+                model or root, or were made elsewhere.
             FloatingPointError: Training diverged.
         """
         self._begin(root)
         self._network = self._new_network(None)
-        path = Path(pretrained_path) if pretrained_path else None
+        pool = self._pool
         with self._timed("training_seconds"):
-            self.pretrained_in = self._network.pretrain(self._pool, path, allow_mixed)
+            self._network.pretrain(pool.images, pool.labels, pool.labelled, pretrained)
         return self._finish_step(None, None)
 
     def _begin(self, root: int) -> None:
         """Draws the episode's classes and images; only the initial images are labelled."""
         config = self.config
         self._root, self._step, self.timings = root, 0, {}
-        self._running, self.query, self.pretrained_in = False, None, None
+        self._running, self.query = False, None
         self.episode = draw_episode(
             config, self._train, self._test, root, known_ids=self._model_classes
         )

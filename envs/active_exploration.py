@@ -1,6 +1,7 @@
 """The active-exploration loop as a Gymnasium environment."""
 
 import operator
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from emoc_tf.envs.rewards import Reward, parse
 from emoc_tf.evaluation import StepOutcome
 from emoc_tf.exploration import Exploration
 from emoc_tf.oracle import Oracle
+from emoc_tf.pretraining import PretrainedFile
 from emoc_tf.state import ExplorationState
 from emoc_tf.storage.checkpoint import Checkpoint
 
@@ -137,20 +139,21 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             seed: Everything random in the episode descends from it; None goes on with the
                 random numbers of the last seed.
             options: `checkpoint`: what `save` returned, or a file of it, to go on from; the seed
-                does not count then. `pretrained_path`: an `.npz` file for the pretrained weights,
-                read if it is there and written otherwise. `allow_mixed`: take either although
-                another version, processor or thread count made it.
+                does not count then. `pretrained`: where pretrained weights are taken from, or
+                put into: the path of an `.npz` file, or an object with `get(key)` and
+                `put(key, arrays)`, see `SharedWeights`. `allow_mixed`: take a checkpoint or file
+                although another version, processor or thread count made it.
 
         Raises:
             ValueError: An unknown option, or a file that is broken, of another configuration or
                 seed, or made elsewhere.
         """
         super().reset(seed=seed)
-        given = {"checkpoint": None, "pretrained_path": None, "allow_mixed": False}
+        given = {"checkpoint": None, "pretrained": None, "allow_mixed": False}
         unknown = sorted(set(options or {}) - set(given))
         if unknown:
             raise ValueError(f"options: expected only {list(given)}, got {unknown}")
-        checkpoint, pretrained_path, allow_mixed = (given | dict(options or {})).values()
+        checkpoint, pretrained, allow_mixed = (given | dict(options or {})).values()
         if checkpoint is not None:
             found = (
                 checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint.read(checkpoint)
@@ -158,7 +161,9 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             return self.restore(found, exact=not allow_mixed)
         root = streams.draw_root(self.np_random)
         self._outcomes, self._queried_set = [], None
-        self._outcomes = [self.exploration.reset(root, pretrained_path, allow_mixed)]
+        if isinstance(pretrained, str | os.PathLike):
+            pretrained = PretrainedFile(pretrained, allow_mixed)
+        self._outcomes = [self.exploration.reset(root, pretrained)]
         self._over = self.exploration.finished
         return observe(self.state, self.config), self._info()
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from emoc_tf import networks
 from emoc_tf.data.images import read_only
+from emoc_tf.models import structure
 from emoc_tf.pool import Pool
 from emoc_tf.state import ExplorationState
 from tests.scoring import models
@@ -31,7 +31,7 @@ def state_of(model, pool, sets, step=2):
         candidates=read_only(sets.astype(np.int64)),
         candidate_mask=read_only((sets >= 0).any(axis=1)),
         probabilities=read_only(posterior.astype(np.float32)),
-        features=read_only(networks.feature_extractor(model)(pool.images).numpy()),
+        features=read_only(structure.feature_extractor(model)(pool.images).numpy()),
         known_classes=tuple(range(10, 10 + logits.shape[1])),
         step=step,
     )

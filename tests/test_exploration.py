@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from emoc_tf.exploration import Exploration
-from emoc_tf.learner import Learner
+from emoc_tf.models.learner import Learner
+from emoc_tf.pretraining import PretrainedFile
 from tests.runs import assert_same_run, run
 
 
@@ -199,27 +200,27 @@ def test_outputs_that_overflow_are_divergence_too(tiny):
 
 
 def test_pretrained_weights_are_shared_through_a_file(tiny, tmp_path, monkeypatch):
-    path = tmp_path / "shared" / "pretrained.npz"
+    shared = PretrainedFile(tmp_path / "shared" / "pretrained.npz")
     plain = run(Exploration(tiny), [0, 1])
-    written = run(Exploration(tiny), [0, 1], pretrained_path=path)
+    written = run(Exploration(tiny), [0, 1], pretrained=shared)
     assert_same_run(plain, written)
     read = Exploration(tiny)
     monkeypatch.setattr(
-        "emoc_tf.learner.Learner.train", lambda *_: pytest.fail("pretrained a second time")
+        "emoc_tf.models.learner.Learner.train", lambda *_: pytest.fail("pretrained a second time")
     )
-    read.reset(7, path)
+    read.reset(7, shared)
     monkeypatch.undo()
-    assert_same_run(plain, run(read, [0, 1], pretrained_path=path))
+    assert_same_run(plain, run(read, [0, 1], pretrained=shared))
 
 
 @pytest.mark.parametrize("change", [{"root": 8}, {"pretrain_iterations": 61}, {"momentum": 0.8}])
 def test_pretrained_weights_of_another_run_are_refused(tiny, tmp_path, change):
     path = tmp_path / "pretrained.npz"
-    Exploration(tiny).reset(7, path)
+    Exploration(tiny).reset(7, PretrainedFile(path))
     content = path.read_bytes()
     root = change.pop("root", 7)
     with pytest.raises(ValueError, match="expected pretrained weights of this configuration"):
-        Exploration(tiny.replace(**change)).reset(root, path)
+        Exploration(tiny.replace(**change)).reset(root, PretrainedFile(path))
     assert path.read_bytes() == content
 
 

@@ -54,7 +54,7 @@ def test_imports_point_downwards(library):
         ("agents/heuristics.py", "emoc_tf.envs.observation"),
         ("envs/observation.py", "emoc_tf.agents.agent"),
         ("envs/rewards.py", "emoc_tf.testing.agent_contract"),
-        ("emoc_tf/streams.py", "emoc_tf.networks"),
+        ("emoc_tf/data/images.py", "emoc_tf.exploration"),
     ],
 )
 def test_an_import_that_points_upwards_is_refused(library, tmp_path, importer, imported):

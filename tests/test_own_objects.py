@@ -6,6 +6,7 @@ import pytest
 
 from emoc_tf import ImageData, load
 from emoc_tf.exploration import Exploration
+from emoc_tf.pretraining import PretrainedFile
 from emoc_tf.scoring import reference
 from tests.runs import assert_same_run, outcome_fields, run
 
@@ -80,8 +81,9 @@ def test_dropout_and_normalisation_of_ones_own_are_reproducible(tiny, tmp_path):
         ]
     )
     data = float_data()
-    first = run(Exploration(tiny, data, model=model), [0, 1], pretrained_path=tmp_path / "p.npz")
-    again = run(Exploration(tiny, data, model=model), [0, 1], pretrained_path=tmp_path / "p.npz")
+    pretrained = PretrainedFile(tmp_path / "p.npz")
+    first = run(Exploration(tiny, data, model=model), [0, 1], pretrained=pretrained)
+    again = run(Exploration(tiny, data, model=model), [0, 1], pretrained=pretrained)
     assert_same_run(first, again)
     assert_same_run(first, run(Exploration(tiny, data, model=model), [0, 1]))
     assert first[0] != run(Exploration(tiny, data, model=model), [0, 1], root=9)[0]

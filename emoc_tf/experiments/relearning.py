@@ -3,10 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf import networks, streams
+from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
 from emoc_tf.exploration import Exploration
+from emoc_tf.models import forward
 
 
 class GivenAnswer:
@@ -111,4 +112,4 @@ def _change(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def _logits(model, images: np.ndarray) -> np.ndarray:
-    return networks.in_batches(networks.compile_forward(model), images)
+    return forward.in_batches(forward.compile_forward(model), images)

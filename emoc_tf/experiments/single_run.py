@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.evaluation import StepOutcome
 from emoc_tf.experiments.display import Display
+from emoc_tf.pretraining import PretrainedFile
 from emoc_tf.run_folder import RunFolder
 from emoc_tf.storage.atomic import remove_asides
 from emoc_tf.storage.locks import FolderLock
@@ -152,9 +154,9 @@ def _run_episode(
     saved = _restore(grid, env, folder)
     if saved is None:
         folder.claim()
-        observation, _ = _reset(grid, env, seed)
-        if env.exploration.pretrained_in is not None:
-            folder.claim([env.exploration.pretrained_in])
+        observation, made_in = _reset(grid, env, seed)
+        if made_in is not None:
+            folder.claim([made_in])
         folder.start(env.exploration.episode.classes)
         record(env.outcome, None, time.perf_counter() - start)
     else:
@@ -196,14 +198,18 @@ def _restore(
         raise ValueError(f"{error}; {folder.mend}") from error
 
 
-def _reset(grid: Grid, env: ActiveExplorationEnv, seed: int) -> tuple[dict, dict]:
+def _reset(grid: Grid, env: ActiveExplorationEnv, seed: int) -> tuple[dict, dict[str, Any] | None]:
+    """Returns the first observation, and where pretrained weights were made if not here."""
     path = Path(grid.output_dir) / "shared" / str(seed) / "pretrained.npz"
-    options = {"pretrained_path": path, "allow_mixed": grid.allow_mixed}
+    pretrained = PretrainedFile(path, grid.allow_mixed)
+    options = {"pretrained": pretrained}
     if path.exists():
-        return env.reset(seed=seed, options=options)
-    with FolderLock(path.parent):  # one process pretrains, the others wait for its weights
-        remove_asides(path.parent)
-        return env.reset(seed=seed, options=options)
+        observation, _ = env.reset(seed=seed, options=options)
+    else:
+        with FolderLock(path.parent):  # one process pretrains, the others wait for its weights
+            remove_asides(path.parent)
+            observation, _ = env.reset(seed=seed, options=options)
+    return observation, pretrained.made_in
 
 
 def serve(grid: Grid) -> Callable[[Run], Result]:

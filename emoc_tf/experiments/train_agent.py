@@ -81,7 +81,7 @@ def train(
         for seed in seeds[count:]:
             pretrained = f"{folder}/{seed}.npz"  # the episodes of a seed share it
             group = [
-                run(learner.sample, seed, pretrained_path=pretrained) for _ in range(EPISODES.value)
+                run(learner.sample, seed, pretrained=pretrained) for _ in range(EPISODES.value)
             ]
             os.remove(pretrained)
             yield group, learner.reinforce([group], DISCOUNT.value)

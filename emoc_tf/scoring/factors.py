@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from emoc_tf.networks import check_model, functional
+from emoc_tf.models.structure import check_model, functional
 from emoc_tf.scoring import contractions
 from emoc_tf.scoring.contractions import Factors
 from emoc_tf.scoring.layers import Use, inner_layers, known_stages, probe, size

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from emoc_tf.networks import functional
+from emoc_tf.models.structure import functional
 from emoc_tf.scoring.stages import (
     ConvStage,
     DenseStage,

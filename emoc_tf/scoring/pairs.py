@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf.networks import FORWARD_BATCH
+from emoc_tf.models.forward import FORWARD_BATCH
 from emoc_tf.scoring.changes import OutputChanges
 from emoc_tf.scoring.contractions import Factors
 from emoc_tf.scoring.factors import Pairs

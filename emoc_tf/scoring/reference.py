@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf.networks import check_model, take_weights
+from emoc_tf.models.structure import check_model, take_weights
 from emoc_tf.scoring.labels import (
     check_images,
     check_label_mode,

@@ -11,7 +11,8 @@ from rich.table import Table
 from scipy import sparse
 from scipy.special import softmax
 
-from emoc_tf.networks import check_model, compile_forward, in_batches
+from emoc_tf.models.forward import compile_forward, in_batches
+from emoc_tf.models.structure import check_model
 from emoc_tf.scoring.changes import OutputChanges
 from emoc_tf.scoring.factors import LayerPlan
 from emoc_tf.scoring.labels import (

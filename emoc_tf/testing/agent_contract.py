@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from emoc_tf import networks
 from emoc_tf.agents import Agent
 from emoc_tf.data.images import read_only
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.envs.observation import observe
+from emoc_tf.models import structure
 from emoc_tf.state import ExplorationState
 
 World = tuple[dict[str, np.ndarray], ExplorationState]
@@ -49,7 +49,7 @@ def make_world(steps: int = 0, masked: Sequence[int] = (), **changes: Any) -> Wo
     kept = _kept_state(steps, **changes)
     state = dataclasses.replace(
         kept,
-        model=networks.copy(kept.model),
+        model=structure.copy(kept.model),
         pool=kept.pool.snapshot(),
         probabilities=read_only(kept.probabilities.copy()),
         features=read_only(kept.features.copy()),

@@ -8,10 +8,11 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from emoc_tf import ExplorationConfig, networks, streams
+from emoc_tf import ExplorationConfig, streams
 from emoc_tf.data import named
 from emoc_tf.experiments import correlations, true_change
 from emoc_tf.exploration import Exploration
+from emoc_tf.models import forward
 from emoc_tf.scoring import reference
 from emoc_tf.storage.locks import FolderLock
 
@@ -27,7 +28,7 @@ def start():
 
 
 def logits(state):
-    return networks.in_batches(networks.compile_forward(state.model), state.reference)
+    return forward.in_batches(forward.compile_forward(state.model), state.reference)
 
 
 @pytest.mark.parametrize("novel", [False, True])

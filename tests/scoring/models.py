@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from emoc_tf import networks
+from emoc_tf.models import structure
 
 layers = keras.layers
 
@@ -200,7 +200,7 @@ def headless_training(classes=3):
 
 
 def grown():
-    return networks.grow_head(randomised(convolutional(3)), 1, np.random.default_rng(3))
+    return structure.grow_head(randomised(convolutional(3)), 1, np.random.default_rng(3))
 
 
 MODELS = {

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from emoc_tf import networks
+from emoc_tf.models import networks
 from emoc_tf.scoring import EMOCScorer, pairs, reference, scorer
 from tests.scoring import models
 

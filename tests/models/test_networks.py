@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from emoc_tf import networks
+from emoc_tf.models import networks, structure
 from tests.scoring import models
 
 
@@ -36,7 +36,7 @@ def test_growing_keeps_old_weights_bit_for_bit_and_old_logits(name):
     before, classes = [w.copy() for w in model.get_weights()], model.output_shape[-1]
     logits = model(images).numpy()
     for units in (1, 3):
-        model = networks.grow_head(model, units, rng())
+        model = structure.grow_head(model, units, rng())
     assert model.output_shape == (None, classes + 4)
     after = model.get_weights()
     for old, new in zip(before, after, strict=True):
@@ -45,14 +45,14 @@ def test_growing_keeps_old_weights_bit_for_bit_and_old_logits(name):
     assert np.abs(grown[:, :classes] - logits).max() < 1e-5
     assert np.abs(grown[:, classes:]).max() < 0.1
     assert len({tuple(row) for row in np.round(grown[:, classes:].T, 9)}) == 4
-    networks.check_model(model)
+    structure.check_model(model)
 
 
 def test_features_are_the_inputs_of_the_head():
     model = models.make("grown")
     images = models.images(3, model.input_shape[1:])
     head = model.layers[-1]
-    features = networks.feature_extractor(model)(images)
+    features = structure.feature_extractor(model)(images)
     np.testing.assert_allclose(
         features @ head.kernel.numpy() + head.bias.numpy(),
         model(images).numpy(),
@@ -105,7 +105,7 @@ def bad_models():
 def test_models_that_cannot_grow_are_refused(case):
     model, message = bad_models()[case]
     with pytest.raises(ValueError, match=f"model: .*{message}"):
-        networks.check_model(model)
+        structure.check_model(model)
 
 
 def test_copies_compute_the_same_with_weights_of_their_own():
@@ -114,7 +114,7 @@ def test_copies_compute_the_same_with_weights_of_their_own():
     normalization.adapt(models.images(50, (4,)) * 7 + 3)
     nested = keras.Model(image, normalization(image))
     model = keras.Model(image, keras.layers.Dense(2)(nested(image)))
-    duplicate = networks.copy(model)
+    duplicate = structure.copy(model)
     x = models.images(3, (4,))
     np.testing.assert_array_equal(duplicate(x), model(x))
     duplicate.set_weights([w + 1 for w in duplicate.get_weights()])

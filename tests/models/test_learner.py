@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from emoc_tf import networks
-from emoc_tf.learner import SLICE_ITERATIONS, Learner, draw_mini_batches
+from emoc_tf.models import networks, structure
+from emoc_tf.models.learner import SLICE_ITERATIONS, Learner, draw_mini_batches
 from emoc_tf.scoring import reference
 from tests.scoring import models
 
@@ -123,7 +123,7 @@ def test_growing_keeps_momentum_and_starts_new_units_at_rest():
     learner, _, labels = make_learner()
     learner.train(5, SEED, labels, np.arange(12))
     before = [velocity.numpy() for velocity in learner.velocities]
-    learner.replace_model(networks.grow_head(learner.model, 2, np.random.default_rng(0)))
+    learner.replace_model(structure.grow_head(learner.model, 2, np.random.default_rng(0)))
     for old, new in zip(before, learner.velocities, strict=True):
         padded = new.numpy()
         np.testing.assert_array_equal(old, padded[tuple(slice(size) for size in old.shape)])

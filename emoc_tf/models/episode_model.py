@@ -1,0 +1,206 @@
+"""The model of one episode: made, pretrained, updated, grown, evaluated."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Protocol
+
+import keras
+import numpy as np
+
+from emoc_tf import streams
+from emoc_tf.config import ExplorationConfig
+from emoc_tf.models import forward, networks, structure
+from emoc_tf.models.learner import Learner
+
+
+class SharedWeights(Protocol):
+    """Where pretrained weights lie that several episodes share."""
+
+    def get(self, key: str) -> Mapping[str, np.ndarray] | None:
+        """Returns the arrays that `put` was given with this key; None if there are none.
+
+        Raises:
+            ValueError: There are others, or they cannot be used.
+        """
+
+    def put(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keeps arrays; the key is a hash of all that they depend on."""
+
+
+class EpisodeModel:
+    """A Keras model with its learner. It knows columns of its output, but no classes.
+
+    Args:
+        config: The settings.
+        own: What `copy_own` returned; None builds `config.network`.
+        images: (n_pool, H, W, channels) float32, all that may ever be trained on.
+        root: Of the episode; weights, new units and mini-batches descend from it.
+        num_outputs: C, where `set_arrays` is to bring the weights of a model that has grown; None
+            for a model from its beginning.
+    """
+
+    def __init__(
+        self,
+        config: ExplorationConfig,
+        own: keras.Model | None,
+        images: np.ndarray,
+        root: int,
+        num_outputs: int | None = None,
+    ) -> None:
+        self._config, self._root = config, root
+        model = _first_model(config, own, images.shape[1:], root)
+        units = (num_outputs or config.known_classes) - config.known_classes
+        if units:
+            model = structure.grow_head(model, units, self._rng_of_units(0))
+        self._learner = Learner(
+            model,
+            images,
+            learning_rate=config.learning_rate,
+            momentum=config.momentum,
+            batch_size=config.batch_size,
+            old_fraction=config.old_fraction,
+        )
+        self._forward = forward.compile_features(model)
+
+    @property
+    def model(self) -> keras.Model:
+        """The Keras model, another one after each `grow`."""
+        return self._learner.model
+
+    def pretrain(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        labelled: np.ndarray,
+        shared: SharedWeights | None,
+    ) -> None:
+        """Trains on the initial images, or takes over what another episode of the root learnt.
+
+        Args:
+            images: (n_pool, H, W, channels), the pool's.
+            labels: (n_pool,) columns of the output, −1 where unlabelled.
+            labelled: Indices of the initial images.
+            shared: Where weights are taken from, or put into; None for nowhere.
+
+        Raises:
+            ValueError: See `SharedWeights.get`.
+            FloatingPointError: Training diverged.
+        """
+        key = "" if shared is None else self._key(images[labelled], labels[labelled])
+        found = None if shared is None else shared.get(key)
+        if found is not None:
+            self.set_arrays(found)
+            return
+        self._fit(0, self._config.pretrain_iterations, labels, labelled, None)
+        if shared is not None:
+            shared.put(key, self.get_arrays())
+
+    def _key(self, images: np.ndarray, labels: np.ndarray) -> str:
+        """Returns a hash of all that pretrained weights depend on, besides versions and machine."""
+        config = self._config
+        settings = (
+            self._root, config.pretrain_iterations, config.batch_size, config.learning_rate,
+            config.momentum, config.weight_decay,
+        )  # fmt: skip
+        digest = hashlib.sha256(repr(settings).encode())
+        for array in (images, labels, *(v.numpy() for v in self.model.variables)):
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def update(self, step: int, labels: np.ndarray, old: np.ndarray, novel: np.ndarray) -> None:
+        """Learns the set of an update step, see `Learner.train`.
+
+        Raises:
+            FloatingPointError: Training diverged.
+        """
+        self._fit(step, self._config.update_iterations, labels, old, novel)
+
+    def _fit(
+        self,
+        step: int,
+        iterations: int,
+        labels: np.ndarray,
+        old: np.ndarray,
+        novel: np.ndarray | None,
+    ) -> None:
+        seed = streams.device_seed(self._root, step, "mini-batches")
+        try:
+            self._learner.train(iterations, seed, labels, old, novel)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{_where(step)}: {error}") from error
+
+    def grow(self, step: int, units: int) -> None:
+        """Adds outputs in an update step; the others stay as they are, bit for bit."""
+        self._learner.replace_model(
+            structure.grow_head(self.model, units, self._rng_of_units(step))
+        )
+        self._forward = forward.compile_features(self.model)
+
+    def _rng_of_units(self, step: int) -> np.random.Generator:
+        return streams.generator(self._root, step, "new units")
+
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns features (n, features), the inputs of the head, and logits (n, C)."""
+        return forward.in_batches(self._forward, images)
+
+    def check_finite(self, step: int, *outputs: np.ndarray) -> None:
+        """Raises `FloatingPointError` unless all outputs are finite numbers."""
+        if not all(np.isfinite(output).all() for output in outputs):
+            error = self._learner.diverged("outputs that are not finite")
+            raise FloatingPointError(f"{_where(step)}: {error}")
+
+    def get_arrays(self) -> dict[str, np.ndarray]:
+        """Returns weights, states of random layers and momentum by name."""
+        return self._learner.get_arrays()
+
+    def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes over what `get_arrays` returned; raises `ValueError` as `Learner.set_arrays`."""
+        self._learner.set_arrays(arrays)
+
+
+def _where(step: int) -> str:
+    return f"update step {step}" if step else "pretraining"
+
+
+def copy_own(model: keras.Model, images: np.ndarray, num_classes: int) -> keras.Model:
+    """Returns a copy, which later changes of the model do not reach.
+
+    Args:
+        model: Functional or Sequential, ending in a linear Dense layer.
+        images: (n, H, W, channels) of the data, n > 0.
+        num_classes: C, the outputs that it has to have.
+
+    Raises:
+        ValueError: The model does not fit, or its copy computes something else.
+    """
+    structure.check_model(model)
+    images = images[:1].astype(np.float32)
+    structure.check_shapes(model, images.shape[1:], num_classes)
+    copy = structure.copy(model)
+    if not np.allclose(copy(images), model(images), rtol=1e-3, atol=1e-5, equal_nan=True):
+        raise ValueError(
+            "model: expected layers that keras.models.clone_model and get_weights copy whole, "
+            "got a copy with other outputs"
+        )
+    return copy
+
+
+def _first_model(
+    config: ExplorationConfig, own: keras.Model | None, image_shape: tuple[int, ...], root: int
+) -> keras.Model:
+    """Returns the model of an episode before any training.
+
+    Args:
+        config: Which network, with how many outputs.
+        own: What `copy_own` returned; copied again. None builds `config.network`.
+        image_shape: (H, W, channels).
+        root: Of the episode; random weights and random layers descend from it.
+    """
+    if own is not None:
+        model = structure.copy(own)
+        structure.seed_layers(model, streams.generator(root, 0, "random layers"))
+        return model
+    rng = streams.generator(root, 0, "weights")
+    return networks.build(
+        config.network, image_shape, config.known_classes, config.weight_decay, rng
+    )
