@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from emoc_tf import streams
-from emoc_tf.state import ExplorationState
+from emoc_tf.exploration.state import ExplorationState
 
 
 class Agent(abc.ABC):

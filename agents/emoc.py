@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.scoring import EMOCScorer
 from emoc_tf.scoring.labels import (
     LABEL_MODES,
@@ -12,7 +13,6 @@ from emoc_tf.scoring.labels import (
     check_output,
     check_regularizer,
 )
-from emoc_tf.state import ExplorationState
 
 
 class EMOCAgent(ScoringAgent):

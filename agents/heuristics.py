@@ -6,7 +6,7 @@ import numpy as np
 
 from emoc_tf import uncertainty
 from emoc_tf.agents.agent import Agent, ScoringAgent, check_choice
-from emoc_tf.state import ExplorationState
+from emoc_tf.exploration.state import ExplorationState
 
 
 class RandomAgent(Agent):

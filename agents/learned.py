@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from emoc_tf.agents.agent import Agent
+from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.models import forward
-from emoc_tf.state import ExplorationState
 
 # Trained with the command in results/learned/README.md.
 DEFAULT_PATH = Path(__file__).parent / "learned.keras"

@@ -11,10 +11,10 @@ import gymnasium as gym
 from emoc_tf.config import PRESETS, ExplorationConfig
 from emoc_tf.data.images import ImageData
 from emoc_tf.data.named import load
-from emoc_tf.evaluation import StepOutcome
-from emoc_tf.oracle import Oracle
-from emoc_tf.pool import Pool
-from emoc_tf.state import ExplorationState
+from emoc_tf.exploration.oracle import Oracle
+from emoc_tf.exploration.outcome import StepOutcome
+from emoc_tf.exploration.pool import Pool
+from emoc_tf.exploration.state import ExplorationState
 
 __all__ = [
     "PRESETS",

@@ -4,10 +4,11 @@ import itertools
 
 import numpy as np
 
-from emoc_tf import candidates, streams
+from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
-from emoc_tf.episode import Episode, draw_episode
+from emoc_tf.exploration import candidates
+from emoc_tf.exploration.episode import Episode, draw_episode
 from emoc_tf.results import RunRecord
 
 

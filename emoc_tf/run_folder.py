@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.evaluation import StepOutcome
+from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.results import (
     CONFIG,
     FAILURE,

@@ -15,11 +15,11 @@ from emoc_tf.data.images import ImageData
 from emoc_tf.envs.observation import observation_space, observe
 from emoc_tf.envs.rendering import Frame, describe, draw
 from emoc_tf.envs.rewards import Reward, parse
-from emoc_tf.evaluation import StepOutcome
-from emoc_tf.exploration import Exploration
-from emoc_tf.oracle import Oracle
+from emoc_tf.exploration.loop import Exploration
+from emoc_tf.exploration.oracle import Oracle
+from emoc_tf.exploration.outcome import StepOutcome
+from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.pretraining import PretrainedFile
-from emoc_tf.state import ExplorationState
 from emoc_tf.storage.checkpoint import Checkpoint
 
 

@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from emoc_tf import uncertainty
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.state import ExplorationState
+from emoc_tf.exploration.state import ExplorationState
 
 _MEASURES = {
     "max_score": uncertainty.max_score,

@@ -13,8 +13,8 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
 from emoc_tf.data import mosaic
-from emoc_tf.evaluation import StepOutcome
-from emoc_tf.exploration import Exploration
+from emoc_tf.exploration.loop import Exploration
+from emoc_tf.exploration.outcome import StepOutcome
 
 # Pixels; even numbers, as video codecs want them.
 WIDTH, HEIGHT = 1280, 720

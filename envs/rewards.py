@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from emoc_tf.evaluation import StepOutcome
+from emoc_tf.exploration.outcome import StepOutcome
 
 Reward = Callable[[StepOutcome, StepOutcome], float]
 

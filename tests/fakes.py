@@ -3,9 +3,9 @@
 import numpy as np
 
 from emoc_tf.data.images import read_only
+from emoc_tf.exploration.pool import Pool
+from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.models import structure
-from emoc_tf.pool import Pool
-from emoc_tf.state import ExplorationState
 from tests.scoring import models
 
 

@@ -11,7 +11,7 @@ from rich.progress import (
 )
 
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.evaluation import StepOutcome
+from emoc_tf.exploration.outcome import StepOutcome
 
 
 def say(console: Console, text: str) -> None:

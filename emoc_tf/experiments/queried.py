@@ -10,8 +10,8 @@ from emoc_tf import drawing, replay
 from emoc_tf.data.images import ImageData
 from emoc_tf.data.mosaic import mosaic
 from emoc_tf.data.named import load
-from emoc_tf.episode import Episode
 from emoc_tf.experiments.findings import Findings
+from emoc_tf.exploration.episode import Episode
 from emoc_tf.results import RunRecord
 
 Data = tuple[ImageData, ImageData] | None

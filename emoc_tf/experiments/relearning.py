@@ -6,7 +6,7 @@ import tensorflow as tf
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
-from emoc_tf.exploration import Exploration
+from emoc_tf.exploration.loop import Exploration
 from emoc_tf.models import forward
 
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from emoc_tf import agents
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.evaluation import StepOutcome
 from emoc_tf.experiments.display import Display
+from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.pretraining import PretrainedFile
 from emoc_tf.run_folder import RunFolder
 from emoc_tf.storage.atomic import remove_asides

@@ -39,9 +39,9 @@ from emoc_tf.experiments.run_flags import (
     seeds_from_flags,
 )
 from emoc_tf.experiments.runner import check_distinct
+from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.results import make_output_dir, read_numbers
 from emoc_tf.scoring.labels import most_likely_set_labels
-from emoc_tf.state import ExplorationState
 from emoc_tf.storage import atomic
 from emoc_tf.storage.locks import FolderLock
 from emoc_tf.storage.provenance import differences, environment

@@ -18,13 +18,16 @@ _VARIABLES = (
     "XLA_FLAGS", "TF_DETERMINISTIC_OPS", "ONEDNN_MAX_CPU_ISA",
 )  # fmt: skip
 
-# What no bit of a run depends on: what looks at finished runs, starts them or draws pictures, the
-# list of policies, and policies that are not the library's own.
-_WITHOUT_EFFECT = (
-    "measures.py", "statistics.py", "plots.py", "drawing.py", "mosaic.py", "replay.py",
-    "experiments", "testing", "rendering.py", "registry.py",
-)  # fmt: skip
-_POLICIES = ("__init__.py", "agent.py", "heuristics.py", "emoc.py", "learned.py")
+# What the bits of a run depend on: of the library these modules and folders, of the environment all
+# but its pictures, and of the policies the library's own.
+_DECIDES = {
+    "emoc_tf": (
+        "config.py", "streams.py", "uncertainty.py", "data", "models", "exploration", "scoring",
+        "experiments/single_run.py",
+    ),
+    "emoc_tf.envs": ("active_exploration.py", "observation.py", "rewards.py"),
+    "emoc_tf.agents": ("agent.py", "heuristics.py", "emoc.py", "learned.py"),
+}  # fmt: skip
 
 
 @functools.cache
@@ -70,27 +73,27 @@ def differences(found: dict[str, Any]) -> list[str]:
 
 def _source() -> str:
     digest = hashlib.sha256()
-    for package, file in source_files():
-        digest.update(f"{package} {file.name} ".encode())
+    for name, file in source_files().items():
+        digest.update(f"{name} ".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def source_files() -> list[tuple[str, Path]]:
-    """Returns package and path of each module that the results of the library's own runs depend on.
+def source_files() -> dict[str, Path]:
+    """Returns each module, by name, that the results of the library's own runs depend on.
 
-    A policy of one's own, beside the others or elsewhere, is not among them, nor is what makes
-    reports: runs that were begun can be gone on with after a change there.
+    Not among them is what starts runs, writes or looks at records, draws pictures, or lists
+    policies, nor a policy of your own: unfinished runs are resumed after a change there.
     """
-    files = []
-    for package in ("emoc_tf", "emoc_tf.envs", "emoc_tf.agents"):
+    files = {}
+    for package, parts in _DECIDES.items():
         spec = importlib.util.find_spec(package)  # imports nothing but emoc_tf
-        for folder in spec.submodule_search_locations if spec else ():
-            for file in sorted(Path(folder).rglob("*.py")):
-                first = file.relative_to(folder).parts[0]
-                others = package == "emoc_tf.agents" and first not in _POLICIES
-                if first not in _WITHOUT_EFFECT and not others:
-                    files.append((package, file))
+        (folder,) = map(Path, spec.submodule_search_locations)
+        for part in parts:
+            found = sorted((folder / part).rglob("*.py")) or [folder / part]
+            for file in found:
+                inside = file.relative_to(folder).with_suffix("").as_posix().replace("/", ".")
+                files[f"{package}.{inside}".removesuffix(".__init__")] = file
     return files
 
 

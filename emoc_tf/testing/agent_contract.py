@@ -12,8 +12,8 @@ from emoc_tf.agents import Agent
 from emoc_tf.data.images import read_only
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.envs.observation import observe
+from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.models import structure
-from emoc_tf.state import ExplorationState
 
 World = tuple[dict[str, np.ndarray], ExplorationState]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emoc_tf import ExplorationConfig
-from emoc_tf.evaluation import StepOutcome
+from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.run_folder import RunFolder
 from tests import benchmark
 

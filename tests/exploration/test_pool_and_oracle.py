@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from emoc_tf.oracle import LabelOracle, ask
-from emoc_tf.pool import Pool
+from emoc_tf.exploration.oracle import LabelOracle, ask
+from emoc_tf.exploration.pool import Pool
 
 
 def make_pool():

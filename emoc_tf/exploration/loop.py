@@ -9,23 +9,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf import candidates
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData, read_only
 from emoc_tf.data.named import load
-from emoc_tf.episode import (
+from emoc_tf.exploration import candidates
+from emoc_tf.exploration.episode import (
     Episode,
     check_data,
     check_known_ids,
     draw_episode,
     eligible_classes,
 )
-from emoc_tf.evaluation import StepOutcome, evaluate
+from emoc_tf.exploration.oracle import LabelOracle, Oracle, Query, ask
+from emoc_tf.exploration.outcome import StepOutcome, evaluate
+from emoc_tf.exploration.pool import UNLABELLED, Pool
+from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.models import episode_model, networks, structure
 from emoc_tf.models.episode_model import EpisodeModel, SharedWeights
-from emoc_tf.oracle import LabelOracle, Oracle, Query, ask
-from emoc_tf.pool import UNLABELLED, Pool
-from emoc_tf.state import ExplorationState
 
 
 class Exploration:

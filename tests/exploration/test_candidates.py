@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emoc_tf.candidates import SAMPLERS, GroupingInputs, sample
+from emoc_tf.exploration.candidates import SAMPLERS, GroupingInputs, sample
 
 
 def inputs(sampler_rng=0, true_labels=None, set_size=3):

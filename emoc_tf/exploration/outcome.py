@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from emoc_tf.episode import Episode
+from emoc_tf.exploration.episode import Episode
 
 
 @dataclass(frozen=True, eq=False)

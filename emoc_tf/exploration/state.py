@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emoc_tf.pool import Pool
+from emoc_tf.exploration.pool import Pool
 
 if TYPE_CHECKING:
     import keras
