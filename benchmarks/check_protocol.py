@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from emoc_tf.results import RECALLS, STEPS, read_runs, run_path
+from emoc_tf.records.run_record import RECALLS, STEPS, read_runs, run_path
 
 FALL = flags.DEFINE_float("fall", 0.10, "Accepted fall of accuracy on the first known classes.")
 NEED_NOT_RISE = ("max", "min-literal")

@@ -28,7 +28,7 @@ from scipy import stats
 
 from emoc_tf.experiments.tables import number
 from emoc_tf.measures import MEASURES, Measure, by_agent, comparable
-from emoc_tf.results import RunRecord, read_runs
+from emoc_tf.records.run_record import RunRecord, read_runs
 from emoc_tf.statistics import LEVEL, interval
 
 AGENT = flags.DEFINE_string("agent", "emoc", "The policy that step by step is about.")

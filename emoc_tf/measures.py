@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import integrate, stats
 
-from emoc_tf.results import RunRecord
+from emoc_tf.records.run_record import RunRecord
 
 
 @dataclass(frozen=True)

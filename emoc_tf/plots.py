@@ -11,7 +11,7 @@ from scipy import stats
 
 from emoc_tf import drawing
 from emoc_tf.measures import CURVES, by_agent
-from emoc_tf.results import RunRecord
+from emoc_tf.records.run_record import RunRecord
 from emoc_tf.statistics import MIN_PAIRS, interval
 
 _PARTS = {

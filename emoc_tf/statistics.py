@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from emoc_tf.measures import MEASURES, by_agent
-from emoc_tf.results import RunRecord
+from emoc_tf.records.run_record import RunRecord
 
 LEVEL = 0.05
 # The bootstrap of a mean cannot reach beyond its values: of fewer pairs than this, its intervals

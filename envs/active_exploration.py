@@ -19,7 +19,7 @@ from emoc_tf.exploration.loop import Exploration
 from emoc_tf.exploration.oracle import Oracle
 from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.exploration.state import ExplorationState
-from emoc_tf.pretraining import PretrainedFile
+from emoc_tf.records.pretrained import PretrainedFile
 from emoc_tf.storage.checkpoint import Checkpoint
 
 

@@ -10,9 +10,9 @@ import signal
 import sys
 
 import emoc_tf.experiments  # noqa: F401, first: it imports TensorFlow quietly
-from emoc_tf import run_folder
 from emoc_tf.agents import emoc
 from emoc_tf.models import learner
+from emoc_tf.records import run_folder
 from emoc_tf.storage import checkpoint
 
 

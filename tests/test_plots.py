@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from emoc_tf import drawing, plots, statistics
-from emoc_tf.results import read_runs
-from tests.records import write
+from emoc_tf.records.run_record import read_runs
+from tests.records.written import write
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from emoc_tf import measures, statistics
-from emoc_tf.results import read_runs
-from tests.records import CONFIG, write
+from emoc_tf.records.run_record import read_runs
+from tests.records.written import CONFIG, write
 
 LEVELS = {"min": 0.5, "max": 0.62}
 

@@ -14,7 +14,7 @@ from scipy import stats
 
 from emoc_tf import drawing
 from emoc_tf.experiments import tables
-from emoc_tf.results import read_numbers
+from emoc_tf.records.run_record import read_numbers
 from emoc_tf.statistics import LEVEL
 
 _MEASURES = {

@@ -17,7 +17,7 @@ from emoc_tf.measures import (
     labels_to_reach,
     summarise,
 )
-from emoc_tf.results import RunRecord, read_run, run_folders, run_path
+from emoc_tf.records.run_record import RunRecord, read_run, run_folders, run_path
 from emoc_tf.statistics import PairedDifference, paired_differences, penalties
 
 

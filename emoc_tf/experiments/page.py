@@ -17,7 +17,7 @@ from emoc_tf.experiments import tables
 from emoc_tf.experiments.findings import Findings
 from emoc_tf.experiments.queried import Data, Shown, class_names
 from emoc_tf.measures import CURVES, MEASURES, PRIMARY, steps_ahead
-from emoc_tf.results import RunRecord
+from emoc_tf.records.run_record import RunRecord
 from emoc_tf.statistics import LEVEL, MIN_BEATEN, MIN_PAIRS, PairedDifference
 
 _DASHES = {"--": "6 3", ":": "2 3", "-.": "7 3 2 3", "-": "none"}

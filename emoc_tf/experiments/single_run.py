@@ -14,8 +14,8 @@ from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments.display import Display
 from emoc_tf.exploration.outcome import StepOutcome
-from emoc_tf.pretraining import PretrainedFile
-from emoc_tf.run_folder import RunFolder
+from emoc_tf.records.pretrained import PretrainedFile
+from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.storage.atomic import remove_asides
 from emoc_tf.storage.locks import FolderLock
 from emoc_tf.storage.provenance import differences

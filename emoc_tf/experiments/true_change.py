@@ -40,7 +40,7 @@ from emoc_tf.experiments.run_flags import (
 )
 from emoc_tf.experiments.runner import check_distinct
 from emoc_tf.exploration.state import ExplorationState
-from emoc_tf.results import make_output_dir, read_numbers
+from emoc_tf.records.run_record import make_output_dir, read_numbers
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.storage import atomic
 from emoc_tf.storage.locks import FolderLock

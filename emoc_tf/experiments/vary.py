@@ -33,7 +33,7 @@ from emoc_tf.experiments.runner import check_distinct
 from emoc_tf.experiments.single_run import Grid
 from emoc_tf.experiments.tables import COMPARED
 from emoc_tf.measures import MEASURES
-from emoc_tf.results import check_output_dir
+from emoc_tf.records.run_record import check_output_dir
 from emoc_tf.statistics import PairedDifference, paired_differences
 from emoc_tf.storage import atomic
 

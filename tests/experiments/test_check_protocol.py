@@ -5,7 +5,7 @@ import pytest
 
 from emoc_tf import ExplorationConfig
 from emoc_tf.exploration.outcome import StepOutcome
-from emoc_tf.run_folder import RunFolder
+from emoc_tf.records.run_folder import RunFolder
 from tests import benchmark
 
 CONFIG = ExplorationConfig(max_steps=2)

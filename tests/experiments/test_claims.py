@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emoc_tf.measures import Measure
-from emoc_tf.results import RunRecord
+from emoc_tf.records.run_record import RunRecord
 from tests import benchmark
 
 

@@ -13,8 +13,8 @@ from emoc_tf import agents, drawing, plots
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments import reporting, tables
 from emoc_tf.experiments.findings import gather
-from emoc_tf.run_folder import RunFolder
-from tests.records import CONFIG, write
+from emoc_tf.records.run_folder import RunFolder
+from tests.records.written import CONFIG, write
 
 
 def report(folder, **settings):

@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from emoc_tf import run_folder
 from emoc_tf.experiments import runner, single_run
 from emoc_tf.models.learner import Learner
+from emoc_tf.records import run_folder
 from emoc_tf.storage import checkpoint
 from emoc_tf.storage.provenance import environment
 from tests.attempts import assert_tidy, attempt

@@ -8,7 +8,7 @@ from emoc_tf import ExplorationConfig
 from emoc_tf.experiments import vary
 from emoc_tf.experiments.findings import gather
 from emoc_tf.experiments.single_run import Grid
-from tests.records import CONFIG, write
+from tests.records.written import CONFIG, write
 
 
 def test_a_grid_a_value():

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from emoc_tf.exploration import Exploration
 from emoc_tf.models.learner import Learner
-from emoc_tf.pretraining import PretrainedFile
+from emoc_tf.records.pretrained import PretrainedFile
 from tests.runs import assert_same_run, run
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from emoc_tf import ImageData, load
 from emoc_tf.exploration import Exploration
-from emoc_tf.pretraining import PretrainedFile
+from emoc_tf.records.pretrained import PretrainedFile
 from emoc_tf.scoring import reference
 from tests.runs import assert_same_run, outcome_fields, run
 

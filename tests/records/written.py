@@ -4,7 +4,7 @@ import numpy as np
 
 from emoc_tf import ExplorationConfig
 from emoc_tf.exploration.outcome import StepOutcome
-from emoc_tf.run_folder import RunFolder
+from emoc_tf.records.run_folder import RunFolder
 
 CONFIG = ExplorationConfig(data_dir="not recorded", max_steps=2)
 

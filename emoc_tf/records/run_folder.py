@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.exploration.outcome import StepOutcome
-from emoc_tf.results import (
+from emoc_tf.records.run_record import (
     CONFIG,
     FAILURE,
     RECALLS,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from emoc_tf.agents.registry import AGENTS
-from emoc_tf.results import check_output_dir, make_output_dir, read_run, read_runs
-from emoc_tf.run_folder import RunFolder
+from emoc_tf.records.run_folder import RunFolder
+from emoc_tf.records.run_record import check_output_dir, make_output_dir, read_run, read_runs
 from emoc_tf.storage import provenance
-from tests.records import CONFIG, write
+from tests.records.written import CONFIG, write
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -133,7 +133,7 @@ def test_generations_of_a_processor_have_different_names(tmp_path):
 
 
 # What a deciding module may use without being decided by it.
-WITHOUT_EFFECT = ("emoc_tf.storage", "emoc_tf.envs.rendering", "emoc_tf.pretraining")
+WITHOUT_EFFECT = ("emoc_tf.storage", "emoc_tf.envs.rendering", "emoc_tf.records")
 
 
 def test_the_source_that_counts_is_what_results_depend_on():

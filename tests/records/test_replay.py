@@ -3,11 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from emoc_tf import ExplorationConfig, agents, replay
+from emoc_tf import ExplorationConfig, agents
 from emoc_tf.data import images, named
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.results import read_run
-from emoc_tf.run_folder import RunFolder
+from emoc_tf.records import replay
+from emoc_tf.records.run_folder import RunFolder
+from emoc_tf.records.run_record import read_run
 
 CONFIG = ExplorationConfig(
     known_classes=3, novel_classes=3, pool_per_class=8, num_candidate_sets=9, set_size=4,

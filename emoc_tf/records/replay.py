@@ -9,7 +9,7 @@ from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
 from emoc_tf.exploration import candidates
 from emoc_tf.exploration.episode import Episode, draw_episode
-from emoc_tf.results import RunRecord
+from emoc_tf.records.run_record import RunRecord
 
 
 def draw_again(run: RunRecord, data: tuple[ImageData, ImageData]) -> Episode:

@@ -1,0 +1,1 @@
+"""What a run leaves: its folder, read back and replayed, and pretrained weights."""
