@@ -17,7 +17,7 @@ setup(
     package_dir={"emoc_tf.envs": "envs", "emoc_tf.agents": "agents"},
     package_data={
         "emoc_tf": ["py.typed"],
-        "emoc_tf.experiments": ["page.html.jinja"],
+        "emoc_tf.report": ["page.html.jinja"],
         "emoc_tf.agents": ["learned.keras"],
     },
     install_requires=[

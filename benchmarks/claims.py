@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from emoc_tf.experiments.tables import number
-from emoc_tf.measures import MEASURES, Measure, by_agent, comparable
+from emoc_tf.analysis.measures import MEASURES, Measure, by_agent, comparable
+from emoc_tf.analysis.statistics import LEVEL, interval
 from emoc_tf.records.run_record import RunRecord, read_runs
-from emoc_tf.statistics import LEVEL, interval
+from emoc_tf.report.tables import number
 
 AGENT = flags.DEFINE_string("agent", "emoc", "The policy that step by step is about.")
 Groups = dict[str, list[RunRecord]]

@@ -1,13 +1,17 @@
 """A grid of runs and the report on it, as the binaries make them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
+from emoc_tf.analysis.findings import Findings
+from emoc_tf.analysis.measures import PRIMARY
 from emoc_tf.experiments import runner
-from emoc_tf.experiments.findings import Findings
-from emoc_tf.experiments.reporting import write_report
+from emoc_tf.experiments.display import say
 from emoc_tf.experiments.single_run import Grid
+from emoc_tf.report import tables
+from emoc_tf.report.write import write_report
 
 
 def compare(
@@ -31,6 +35,35 @@ def compare(
     if len(failures) == len(names) * len(seeds):
         return None, failed
     try:
-        return write_report(grid.output_dir, console, data_dir=grid.config.data_dir), failed
+        return report(grid.output_dir, console, data_dir=grid.config.data_dir), failed
     except (ValueError, OSError) as error:
         return None, f"{failed}\nerror: no report of {grid.output_dir}: {error}".strip()
+
+
+def report(
+    output_dir: str | Path,
+    console: Console,
+    *,
+    data_dir: str | None = None,
+    baselines: Sequence[str] = (),
+    accuracy: float | None = None,
+    latex: bool = False,
+) -> Findings:
+    """Writes the report of a folder, see `write.write_report`, and prints its tables and notes.
+
+    Raises:
+        ValueError: See `write.write_report`.
+    """
+    findings, written = write_report(
+        output_dir, data_dir=data_dir, baselines=baselines, accuracy=accuracy, latex=latex
+    )
+    for note in findings.notes:
+        say(console, note)
+    console.print(tables.summary_table(findings))
+    for baseline in findings.baselines:
+        if findings.differences[baseline, PRIMARY]:
+            console.print(tables.difference_table(findings, baseline))
+    console.print(tables.legend(findings))
+    names = ", ".join(path.name for path in written)
+    say(console, f"Written into {findings.output_dir}: {names}")
+    return findings

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from emoc_tf.experiments import data_flags
 from emoc_tf.experiments.binary import run_binary
-from emoc_tf.experiments.reporting import write_report
+from emoc_tf.experiments.comparison import report
 
 # For the images and class names on the page.
 flags.adopt_module_key_flags(data_flags)
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     """Reports on the folder given."""
     if len(argv) != 2:
         raise ValueError(f"arguments: expected one output folder, got {argv[1:]}")
-    write_report(
+    report(
         argv[1],
         Console(),
         data_dir=data_flags.DATA_DIR.value,

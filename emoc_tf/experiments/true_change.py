@@ -26,10 +26,11 @@ import numpy as np
 from absl import flags
 from rich.console import Console
 
-from emoc_tf import ExplorationConfig, agents, drawing, streams
+from emoc_tf import ExplorationConfig, agents, streams
 from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.analysis import correlations
 from emoc_tf.data.named import load
-from emoc_tf.experiments import correlations, run_flags, settings
+from emoc_tf.experiments import run_flags, settings
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.display import say
 from emoc_tf.experiments.relearning import Start
@@ -41,6 +42,8 @@ from emoc_tf.experiments.run_flags import (
 from emoc_tf.experiments.runner import check_distinct
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.records.run_record import make_output_dir, read_numbers
+from emoc_tf.report import drawing
+from emoc_tf.report.correlations import draw, table, to_csv
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.storage import atomic
 from emoc_tf.storage.locks import FolderLock
@@ -222,9 +225,9 @@ def main(argv: list[str]) -> None:
             with _open(folder, header, told, rows) as file:
                 _work(config, left, iterations, rows, file, console)
         found = correlations.read(folder / CHANGES, len(COLUMNS))
-        atomic.write_text(folder / "correlations.csv", correlations.to_csv(found))
-        written = drawing.save(correlations.draw(found), folder / "correlations")
-    console.print(correlations.table(found))
+        atomic.write_text(folder / "correlations.csv", to_csv(found))
+        written = drawing.save(draw(found), folder / "correlations")
+    console.print(table(found))
     names = ", ".join(path.name for path in [*written, folder / "correlations.csv"])
     say(console, f"Written into {folder}: {names}")
 

@@ -14,27 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from matplotlib.figure import Figure
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from emoc_tf import drawing
+from emoc_tf.analysis.findings import Findings
 from emoc_tf.config import ExplorationConfig, parse_value
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.experiments import grid_flags, run_flags, settings, tables
+from emoc_tf.experiments import grid_flags, run_flags, settings
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.comparison import compare
 from emoc_tf.experiments.display import say
-from emoc_tf.experiments.findings import Findings
 from emoc_tf.experiments.grid_flags import AGENTS, WORKERS
 from emoc_tf.experiments.runner import check_distinct
 from emoc_tf.experiments.single_run import Grid
-from emoc_tf.experiments.tables import COMPARED
-from emoc_tf.measures import MEASURES
 from emoc_tf.records.run_record import check_output_dir
-from emoc_tf.statistics import PairedDifference, paired_differences
+from emoc_tf.report import drawing, effects, tables
 from emoc_tf.storage import atomic
 
 SETTING = flags.DEFINE_string(
@@ -73,84 +66,6 @@ def grids(grid: Grid, setting: str, texts: list[str]) -> dict[Any, Grid]:
     }
 
 
-def draw(setting: str, findings: dict[Any, Findings]) -> Figure:
-    """Draws the mean accuracy and the mean number of classes of each policy at each value."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    agents = drawing.ordered([agent for found in findings.values() for agent in found.agents])
-    for axes, measure in zip(figure.subplots(1, 2), COMPARED, strict=True):
-        for agent in agents:
-            estimates = [
-                (i, getattr(row, measure))
-                for i, found in enumerate(findings.values())
-                for row in found.summaries
-                if row.agent == agent
-            ]
-            drawing.points(
-                axes,
-                agent,
-                agents,
-                [place for place, _ in estimates],
-                [estimate.mean for _, estimate in estimates],
-                [estimate.standard_error for _, estimate in estimates],
-            )
-        names = [drawing.name(str(value)) for value in findings]
-        axes.set_xticks(range(len(findings)), names)
-        axes.set_xlim(-0.5, len(findings) - 0.5)
-        drawing.finish(axes, setting, MEASURES[measure].label)
-    counts = [row.runs for found in findings.values() for row in found.summaries]
-    title = f"mean and standard error of {drawing.initialisations(counts)}"
-    drawing.legend(figure, axes, title)
-    return figure
-
-
-def effects(setting: str, findings: dict[Any, Findings]) -> dict[str, list[PairedDifference]]:
-    """Returns each policy's paired differences to itself under the first value.
-
-    Args:
-        setting: What varies.
-        findings: Of each value.
-
-    Returns:
-        Of each measure the differences; `agent` and `baseline` are `policy, setting=value`.
-    """
-    first = next(iter(findings))
-    rows: dict[str, list[PairedDifference]] = {measure: [] for measure in COMPARED}
-    for agent in drawing.ordered([agent for found in findings.values() for agent in found.agents]):
-        runs = [
-            dataclasses.replace(run, agent=f"{agent}, {setting}={value}")
-            for value, found in findings.items()
-            for run in found.finished
-            if run.agent == agent
-        ]
-        baseline = f"{agent}, {setting}={first}"
-        if any(run.agent == baseline for run in runs):
-            for measure in COMPARED:
-                rows[measure] += paired_differences(runs, baseline, measure)
-    return rows
-
-
-def effect_table(setting: str, rows: dict[str, list[PairedDifference]]) -> Table:
-    """Returns the differences of `effects`, to print."""
-    table = Table(box=box.SIMPLE_HEAD, padding=0)
-    labels = [f"\n{MEASURES[measure].label}" for measure in COMPARED]
-    for heading in (f"effect of\n{setting}", "\npairs", *labels):
-        table.add_column(heading, justify="right" if table.columns else "left")
-    others = {row.agent: row for row in rows["discovery_area"]}
-    for row in rows["accuracy_area"]:
-        cells = [tables.difference(row), tables.difference(others[row.agent])]
-        table.add_row(Text(row.agent), str(row.pairs), *cells)
-    return table
-
-
-def _csv(setting: str, findings: dict[Any, Findings]) -> str:
-    lines = []
-    for value, found in findings.items():
-        first, *others = tables.summary_csv(found.summaries).splitlines()
-        lines += [] if lines else [f"{setting},{first}"]
-        lines += [f"{value},{line}" for line in others]
-    return "\n".join([*lines, ""])
-
-
 def main(argv: list[str]) -> None:
     """Runs a grid a value, prints a table of each and draws the figure."""
     run_flags.check_no_arguments(argv)
@@ -171,11 +86,11 @@ def main(argv: list[str]) -> None:
             findings[value] = found
     if values[0] in findings:
         folder = Path(run_flags.OUTPUT_DIR.value)
-        rows = effects(setting, findings)
-        console.print(effect_table(setting, rows))
-        written = drawing.save(draw(setting, findings), folder / setting)
+        rows = effects.differences(setting, findings)
+        console.print(effects.table(setting, rows))
+        written = drawing.save(effects.draw(setting, findings), folder / setting)
         texts = {
-            f"{setting}.csv": _csv(setting, findings),
+            f"{setting}.csv": effects.to_csv(setting, findings),
             f"{setting}_differences.csv": tables.difference_csv(rows.values()),
         }
         for name, text in texts.items():

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from emoc_tf.analysis.measures import normalised_area
 from emoc_tf.envs import rewards
 from emoc_tf.exploration.outcome import StepOutcome
-from emoc_tf.measures import normalised_area
 from tests.envs.test_active_exploration import make
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emoc_tf.measures import Measure
+from emoc_tf.analysis.measures import Measure
 from emoc_tf.records.run_record import RunRecord
 from tests import benchmark
 

@@ -10,9 +10,9 @@ import time
 import pytest
 from rich.console import Console
 
+from emoc_tf.analysis.findings import gather
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments import runner, single_run
-from emoc_tf.experiments.findings import gather
 from emoc_tf.records import run_folder
 from tests.attempts import assert_tidy, attempt
 from tests.soak import FLAGS, records

@@ -9,10 +9,12 @@ from rich.console import Console
 from scipy import stats
 
 from emoc_tf import ExplorationConfig, streams
+from emoc_tf.analysis import correlations
 from emoc_tf.data import named
-from emoc_tf.experiments import correlations, true_change
+from emoc_tf.experiments import true_change
 from emoc_tf.exploration import Exploration
 from emoc_tf.models import forward
+from emoc_tf.report.correlations import table
 from emoc_tf.scoring import reference
 from emoc_tf.storage.locks import FolderLock
 
@@ -208,7 +210,7 @@ def test_a_score_is_looked_at_within_known_and_within_novel_sets(tmp_path):
         assert row.rho == pytest.approx(np.tanh(np.mean(np.arctanh(rhos))))
         assert (row.least, row.greatest) == pytest.approx((min(rhos), max(rhos)))
     console = Console(record=True, width=80)
-    console.print(correlations.table(correlations.read(file, 7)))
+    console.print(table(correlations.read(file, 7)))
     printed = console.export_text()
     assert printed.count("emoc") == 3
     assert "known novel" in printed

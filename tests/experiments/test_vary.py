@@ -5,9 +5,10 @@ import sys
 import pytest
 
 from emoc_tf import ExplorationConfig
+from emoc_tf.analysis.findings import gather
 from emoc_tf.experiments import vary
-from emoc_tf.experiments.findings import gather
 from emoc_tf.experiments.single_run import Grid
+from emoc_tf.report import effects
 from tests.records.written import CONFIG, write
 
 
@@ -43,14 +44,14 @@ def test_the_figure_has_a_point_for_each_policy_and_value(tmp_path):
                 accuracies = (0.4, 0.5, value + 0.1 * seed)
                 write(tmp_path / str(value), agent, seed, CONFIG, accuracies)
         findings[value] = gather(tmp_path / str(value))
-    left, _ = vary.draw("momentum", findings).axes
+    left, _ = effects.draw("momentum", findings).axes
     lines = [container.lines[0] for container in left.containers]
     assert [container.get_label() for container in left.containers] == ["random", "emoc"]
     areas = [0.4 / 4 + 0.5 / 2 + (value + 0.05) / 4 for value in (0.1, 0.9)]
     for line in lines:
         assert line.get_ydata() == pytest.approx(areas)
     assert [text.get_text() for text in left.get_xticklabels()] == ["0.1", "0.9"]
-    rows = vary.effects("momentum", findings)["accuracy_area"]
+    rows = effects.differences("momentum", findings)["accuracy_area"]
     assert [(row.agent, row.baseline, row.pairs) for row in rows] == [
         (f"{agent}, momentum=0.9", f"{agent}, momentum=0.1", 2) for agent in ("random", "emoc")
     ]

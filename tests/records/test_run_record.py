@@ -141,7 +141,7 @@ def test_the_source_that_counts_is_what_results_depend_on():
     assert {"emoc_tf.exploration.loop", "emoc_tf.scoring.scorer", "emoc_tf.agents.emoc"} <= set(
         files
     )
-    assert not {"emoc_tf.plots", "emoc_tf.agents.policy_gradient"} & set(files)
+    assert not {"emoc_tf.report.plots", "emoc_tf.agents.policy_gradient"} & set(files)
     assert not any(name.startswith("emoc_tf.storage") for name in files)
     for name, file in files.items():
         if name == "emoc_tf.experiments.single_run":

@@ -4,14 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.console import Console
 
-from emoc_tf import drawing, plots
-from emoc_tf.experiments import page, queried, tables
-from emoc_tf.experiments.display import say
-from emoc_tf.experiments.findings import Findings, gather
-from emoc_tf.experiments.queried import Shown, class_names
-from emoc_tf.measures import PRIMARY
+from emoc_tf.analysis.findings import Findings, gather
+from emoc_tf.analysis.measures import PRIMARY
+from emoc_tf.report import drawing, first_sets, page, plots, tables
+from emoc_tf.report.first_sets import Shown, class_names
 from emoc_tf.storage import atomic
 
 PAGE = "report.html"
@@ -19,32 +16,30 @@ PAGE = "report.html"
 
 def write_report(
     output_dir: str | Path,
-    console: Console,
     *,
     data_dir: str | None = None,
     baselines: Sequence[str] = (),
     accuracy: float | None = None,
     latex: bool = False,
-) -> Findings:
-    """Writes figures, tables and page of the finished runs in a folder, and prints the tables.
+) -> tuple[Findings, list[Path]]:
+    """Writes figures, tables and page of the finished runs in a folder.
 
     Args:
         output_dir: The folder of a comparison; files are written into it.
-        console: Where tables and notes are printed.
         data_dir: Where the data set lies, for the page's class names and images.
         baselines: See `findings.gather`.
         accuracy: See `findings.gather`.
         latex: Whether to write table.tex too.
 
     Returns:
-        What is shown.
+        What is shown, and the files written.
 
     Raises:
         ValueError: There is no finished run, the runs have different configurations, or there is
             no such baseline or accuracy.
     """
     findings = gather(output_dir, baselines, accuracy)
-    shown = queried.look_up(findings, data_dir)
+    shown = first_sets.look_up(findings, data_dir)
     folder, written = findings.output_dir, []
     for name, figure in _figures(findings, shown).items():
         written += drawing.save(figure, folder / name)
@@ -58,16 +53,7 @@ def write_report(
     for name, text in texts.items():
         atomic.write_text(folder / name, text)
         written.append(folder / name)
-    for note in findings.notes:
-        say(console, note)
-    console.print(tables.summary_table(findings))
-    for baseline in findings.baselines:
-        if findings.differences[baseline, PRIMARY]:
-            console.print(tables.difference_table(findings, baseline))
-    console.print(tables.legend(findings))
-    names = ", ".join(path.name for path in written)
-    say(console, f"Written into {folder}: {names}")
-    return findings
+    return findings, written
 
 
 def _figures(findings: Findings, shown: Shown) -> dict[str, Figure]:
@@ -90,5 +76,5 @@ def _figures(findings: Findings, shown: Shown) -> dict[str, Figure]:
         names = class_names(rasters[0], shown.data)
         figures[f"classes_seed_{seed}"] = plots.class_figure(rasters, names)
     if any(policy.sets for policy in shown.first_sets):
-        figures[f"first_sets_seed_{seed}"] = queried.draw(shown.first_sets)
+        figures[f"first_sets_seed_{seed}"] = first_sets.draw(shown.first_sets)
     return figures

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emoc_tf import drawing
-from emoc_tf.measures import (
+from emoc_tf.analysis import measures
+from emoc_tf.analysis.measures import (
     CURVES,
     MEASURES,
     PolicySummary,
@@ -17,8 +17,8 @@ from emoc_tf.measures import (
     labels_to_reach,
     summarise,
 )
+from emoc_tf.analysis.statistics import PairedDifference, paired_differences, penalties
 from emoc_tf.records.run_record import RunRecord, read_run, run_folders, run_path
-from emoc_tf.statistics import PairedDifference, paired_differences, penalties
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Findings:
     @property
     def agents(self) -> list[str]:
         """The policies with a finished run, in the order of figures."""
-        return drawing.ordered([run.agent for run in self.finished])
+        return measures.ordered([run.agent for run in self.finished])
 
     def is_compared(self, agent: str) -> bool:
         """Whether a policy's means can be compared with those of the others."""
@@ -173,7 +173,7 @@ def _readable(output_dir: Path) -> tuple[list[RunRecord], dict[str, str]]:
             broken[f"{folder.parent.name}/{folder.name}"] = str(error)
     if not runs and not broken:
         raise ValueError(f"output_dir: expected run folders <agent>/<seed>/ in {output_dir}")
-    place = {agent: i for i, agent in enumerate(drawing.ordered([run.agent for run in runs]))}
+    place = {agent: i for i, agent in enumerate(measures.ordered([run.agent for run in runs]))}
     return sorted(runs, key=lambda run: (place[run.agent], run.seed)), broken
 
 

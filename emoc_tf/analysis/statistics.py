@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from emoc_tf.measures import MEASURES, by_agent
+from emoc_tf.analysis.measures import MEASURES, by_agent
 from emoc_tf.records.run_record import RunRecord
 
 LEVEL = 0.05

@@ -9,19 +9,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from emoc_tf import agents, drawing, plots
+from emoc_tf import agents
+from emoc_tf.analysis.findings import gather
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.experiments import reporting, tables
-from emoc_tf.experiments.findings import gather
+from emoc_tf.experiments import comparison
 from emoc_tf.records.run_folder import RunFolder
+from emoc_tf.report import drawing, plots, tables
+from emoc_tf.report.write import PAGE
 from tests.records.written import CONFIG, write
 
 
 def report(folder, **settings):
     """Returns what is printed and the page."""
     console = Console(record=True, width=300)
-    reporting.write_report(folder, console, **settings)
-    return console.export_text(), (folder / reporting.PAGE).read_text()
+    comparison.report(folder, console, **settings)
+    return console.export_text(), (folder / PAGE).read_text()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from emoc_tf import measures, statistics
+from emoc_tf.analysis import measures, statistics
 from emoc_tf.records.run_record import read_runs
 from tests.records.written import CONFIG, write
 

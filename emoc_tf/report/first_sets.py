@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from emoc_tf import drawing
+from emoc_tf.analysis.findings import Findings
 from emoc_tf.data.images import ImageData
 from emoc_tf.data.mosaic import mosaic
 from emoc_tf.data.named import load
-from emoc_tf.experiments.findings import Findings
 from emoc_tf.exploration.episode import Episode
 from emoc_tf.records import replay
 from emoc_tf.records.run_record import RunRecord
+from emoc_tf.report import drawing
 
 Data = tuple[ImageData, ImageData] | None
 SHOWN = 4

@@ -9,9 +9,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from emoc_tf.experiments.findings import Findings
-from emoc_tf.measures import MEASURES, PRIMARY, PolicySummary
-from emoc_tf.statistics import LEVEL, MIN_TESTED, PairedDifference, least_p
+from emoc_tf.analysis.findings import Findings
+from emoc_tf.analysis.measures import MEASURES, PRIMARY, PolicySummary
+from emoc_tf.analysis.statistics import LEVEL, MIN_TESTED, PairedDifference, least_p
 
 # Attribute of `PolicySummary`, heading, digits, whether its standard error is printed too.
 COLUMNS = (

@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from emoc_tf import drawing
-from emoc_tf.measures import CURVES, by_agent
+from emoc_tf.analysis import measures
+from emoc_tf.analysis.measures import CURVES, by_agent
+from emoc_tf.analysis.statistics import MIN_PAIRS, interval
 from emoc_tf.records.run_record import RunRecord
-from emoc_tf.statistics import MIN_PAIRS, interval
+from emoc_tf.report import drawing
 
 _PARTS = {
     "selection_seconds": ("choosing", "#D55E00"),
@@ -26,7 +27,7 @@ _PARTS = {
 def curves(axes: Axes, runs: Sequence[RunRecord], column: str) -> None:
     """Draws a column of `steps.csv` over labelled images: means, bands of one standard error."""
     groups = by_agent(runs)
-    for agent in drawing.ordered(list(groups)):
+    for agent in measures.ordered(list(groups)):
         values = np.stack([run.steps[column] for run in groups[agent]])
         mean, band = values.mean(axis=0), None
         if len(values) > 1:
@@ -42,7 +43,7 @@ def differences(axes: Axes, runs: Sequence[RunRecord], baseline: str, column: st
     groups = by_agent(runs)
     own = {run.seed: run.steps[column] for run in groups[baseline]}
     axes.axhline(0, color=drawing.style(baseline, list(groups))[0], linestyle="--", linewidth=1)
-    for agent in drawing.ordered(list(groups)):
+    for agent in measures.ordered(list(groups)):
         pairs = [run.steps[column] - own[run.seed] for run in groups[agent] if run.seed in own]
         if agent != baseline and pairs:
             values = np.stack(pairs)
@@ -119,7 +120,7 @@ def class_raster(axes: Axes, run: RunRecord, names: Sequence[str]) -> None:
 def seconds(axes: Axes, runs: Sequence[RunRecord]) -> None:
     """Draws what an update step takes: medians over steps and seeds, part by part."""
     groups = by_agent(runs)
-    agents = drawing.ordered(list(groups))[::-1]
+    agents = measures.ordered(list(groups))[::-1]
     left = np.zeros(len(agents))
     for column, (label, colour) in _PARTS.items():
         parts = {

@@ -12,13 +12,13 @@ import matplotlib.image
 import numpy as np
 from markupsafe import Markup
 
-from emoc_tf import agents, drawing, plots
-from emoc_tf.experiments import tables
-from emoc_tf.experiments.findings import Findings
-from emoc_tf.experiments.queried import Data, Shown, class_names
-from emoc_tf.measures import CURVES, MEASURES, PRIMARY, steps_ahead
+from emoc_tf import agents
+from emoc_tf.analysis.findings import Findings
+from emoc_tf.analysis.measures import CURVES, MEASURES, PRIMARY, steps_ahead
+from emoc_tf.analysis.statistics import LEVEL, MIN_BEATEN, MIN_PAIRS, PairedDifference
 from emoc_tf.records.run_record import RunRecord
-from emoc_tf.statistics import LEVEL, MIN_BEATEN, MIN_PAIRS, PairedDifference
+from emoc_tf.report import drawing, plots, tables
+from emoc_tf.report.first_sets import Data, Shown, class_names
 
 _DASHES = {"--": "6 3", ":": "2 3", "-.": "7 3 2 3", "-": "none"}
 
@@ -31,7 +31,7 @@ def write(findings: Findings, shown: Shown) -> str:
         shown: Class names and images, if the data set is there.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("emoc_tf.experiments", "."),
+        loader=jinja2.PackageLoader("emoc_tf.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -3,8 +3,9 @@ import re
 import numpy as np
 import pytest
 
-from emoc_tf import drawing, plots, statistics
+from emoc_tf.analysis import statistics
 from emoc_tf.records.run_record import read_runs
+from emoc_tf.report import drawing, plots
 from tests.records.written import write
 
 

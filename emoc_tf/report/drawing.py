@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from emoc_tf.analysis.measures import ordered
 from emoc_tf.storage import atomic
 
 # Okabe and Ito's colours (jfly.uni-koeln.de/color), apart for all kinds of colour vision; marker
@@ -31,12 +32,6 @@ _COLOURS, _MARKERS, _DASHES = (
     "*p>d<",
     ("-", "--", "-."),
 )
-
-
-def ordered(agents: Sequence[str]) -> list[str]:
-    """Returns different policies in the order of every figure: the known ones, then by name."""
-    known = [agent for agent in _STYLES if agent in agents]
-    return known + sorted(set(agents) - set(known))
 
 
 def style(agent: str, agents: Sequence[str]) -> tuple[str, str, str]:
