@@ -18,8 +18,8 @@ from absl import app, flags
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.experiments import single_run
 from emoc_tf.records.run_folder import CHECKPOINT, RunFolder
+from emoc_tf.running import single_run
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "tensorflow-datasets folder with CIFAR-100.")
 STEPS = flags.DEFINE_integer("steps", 5, "Steps that are timed.", 1)

@@ -15,7 +15,7 @@ from absl import app, flags
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.experiments import single_run
+from emoc_tf.running import single_run
 
 STEPS = flags.DEFINE_integer("steps", 300, "Update steps of the long run.", 1)
 RUNS = flags.DEFINE_integer("runs", 60, "Short runs after it.", 0)

@@ -7,11 +7,11 @@ from rich.console import Console
 
 from emoc_tf.analysis.findings import Findings
 from emoc_tf.analysis.measures import PRIMARY
-from emoc_tf.experiments import runner
-from emoc_tf.experiments.display import say
-from emoc_tf.experiments.single_run import Grid
 from emoc_tf.report import tables
 from emoc_tf.report.write import write_report
+from emoc_tf.running.console import say
+from emoc_tf.running.grid import describe, run_grid
+from emoc_tf.running.single_run import Grid
 
 
 def compare(
@@ -21,17 +21,17 @@ def compare(
     console: Console,
     num_workers: int = 1,
 ) -> tuple[Findings | None, str]:
-    """Runs a grid, see `runner.run_grid`, and writes the report of what has finished.
+    """Runs a grid, see `grid.run_grid`, and writes the report of what has finished.
 
     Returns:
         What was found, None if there is nothing to report, and what failed, in sentences that end
         a binary; empty if nothing did.
 
     Raises:
-        ValueError: See `runner.run_grid`; before any run.
+        ValueError: See `grid.run_grid`; before any run.
     """
-    failures = runner.run_grid(grid, names, seeds, console, num_workers)
-    failed = runner.describe(grid, failures) if failures else ""
+    failures = run_grid(grid, names, seeds, console, num_workers)
+    failed = describe(grid, failures) if failures else ""
     if len(failures) == len(names) * len(seeds):
         return None, failed
     try:

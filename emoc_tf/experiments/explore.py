@@ -9,9 +9,10 @@ from absl import flags
 from rich.console import Console
 
 from emoc_tf import agents
-from emoc_tf.experiments import runner, settings
+from emoc_tf.experiments import settings
 from emoc_tf.experiments.binary import run_binary
-from emoc_tf.experiments.single_run import Grid
+from emoc_tf.running.grid import describe, run_grid
+from emoc_tf.running.single_run import Grid
 
 AGENT = flags.DEFINE_string(
     "agent", "emoc", f"Query policy: {', '.join(agents.names())}; variants as name:key=value."
@@ -35,9 +36,9 @@ def main(argv: list[str]) -> None:
         raise ValueError(f"arguments: expected flags only, got {argv[1:]}")
     config = settings.config_from_flags()
     grid = Grid(config, OUTPUT_DIR.value, ALLOW_MIXED.value)
-    failures = runner.run_grid(grid, [AGENT.value], [SEED.value], Console())
+    failures = run_grid(grid, [AGENT.value], [SEED.value], Console())
     if failures:
-        sys.exit(runner.describe(grid, failures))
+        sys.exit(describe(grid, failures))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from absl import flags
 from emoc_tf import agents
 from emoc_tf.experiments import run_flags
 from emoc_tf.experiments.settings import config_from_flags
-from emoc_tf.experiments.single_run import Grid
+from emoc_tf.running.single_run import Grid
 
 AGENTS = flags.DEFINE_list(
     "agents",

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from emoc_tf.experiments.runner import check_distinct
+from emoc_tf.running.grid import check_distinct
 
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Initialisations.")
 OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)

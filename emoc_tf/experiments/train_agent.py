@@ -26,8 +26,8 @@ from emoc_tf.agents.policy_gradient import Episode, PolicyLearner, run_episode
 from emoc_tf.envs import FEATURES, PROGRESS, ActiveExplorationEnv
 from emoc_tf.experiments import settings
 from emoc_tf.experiments.binary import run_binary
-from emoc_tf.experiments.display import say
 from emoc_tf.records.run_record import make_output_dir
+from emoc_tf.running.console import say
 from emoc_tf.storage import atomic
 from emoc_tf.storage.provenance import environment
 

@@ -32,18 +32,18 @@ from emoc_tf.analysis import correlations
 from emoc_tf.data.named import load
 from emoc_tf.experiments import run_flags, settings
 from emoc_tf.experiments.binary import run_binary
-from emoc_tf.experiments.display import say
-from emoc_tf.experiments.relearning import Start
 from emoc_tf.experiments.run_flags import (
     OUTPUT_DIR,
     check_no_arguments,
     seeds_from_flags,
 )
-from emoc_tf.experiments.runner import check_distinct
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.records.run_record import make_output_dir, read_numbers
 from emoc_tf.report import drawing
 from emoc_tf.report.correlations import draw, table, to_csv
+from emoc_tf.running.console import say
+from emoc_tf.running.grid import check_distinct
+from emoc_tf.running.relearning import Start
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.storage import atomic
 from emoc_tf.storage.locks import FolderLock

@@ -22,12 +22,12 @@ from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments import grid_flags, run_flags, settings
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.comparison import compare
-from emoc_tf.experiments.display import say
 from emoc_tf.experiments.grid_flags import AGENTS, WORKERS
-from emoc_tf.experiments.runner import check_distinct
-from emoc_tf.experiments.single_run import Grid
 from emoc_tf.records.run_record import check_output_dir
 from emoc_tf.report import drawing, effects, tables
+from emoc_tf.running.console import say
+from emoc_tf.running.grid import check_distinct
+from emoc_tf.running.single_run import Grid
 from emoc_tf.storage import atomic
 
 SETTING = flags.DEFINE_string(

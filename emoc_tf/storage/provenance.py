@@ -23,7 +23,7 @@ _VARIABLES = (
 _DECIDES = {
     "emoc_tf": (
         "config.py", "streams.py", "uncertainty.py", "data", "models", "exploration", "scoring",
-        "experiments/single_run.py",
+        "running/single_run.py",
     ),
     "emoc_tf.envs": ("active_exploration.py", "observation.py", "rewards.py"),
     "emoc_tf.agents": ("agent.py", "heuristics.py", "emoc.py", "learned.py"),

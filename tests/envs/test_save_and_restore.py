@@ -8,7 +8,7 @@ import pytest
 from emoc_tf.data import load
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.storage.checkpoint import Checkpoint
-from tests.runs import outcome_fields
+from tests.exploration.runs import outcome_fields
 
 
 def random_model():

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from emoc_tf import ExplorationConfig
 from emoc_tf.experiments import compare as compare_binary
-from emoc_tf.experiments import runner
 from emoc_tf.experiments.single_run import Grid
+from emoc_tf.running.grid import run_grid
 
 CONFIG = ExplorationConfig(
     known_classes=2, novel_classes=2, initial_per_class=4, pool_per_class=6, num_candidate_sets=6,
@@ -192,7 +192,7 @@ def test_another_configuration_is_refused_before_any_work(grid):
     other = Grid(CONFIG.replace(momentum=0.5), folder)
     for agent, seed in (("random", 0), ("min", 0), ("random", 7)):
         with pytest.raises(ValueError, match=message):
-            runner.run_grid(other, [agent], [seed], Console())
+            run_grid(other, [agent], [seed], Console())
     assert contents(folder) == before
     assert not (folder / "min").exists()
 
@@ -237,7 +237,7 @@ def test_an_output_that_is_no_folder_is_refused_before_any_work(tmp_path):
         ("/proc/nowhere", "output_dir: expected a folder that can be written"),
     ):
         with pytest.raises(ValueError, match=message):
-            runner.run_grid(Grid(CONFIG, place), ["random"], [0], Console())
+            run_grid(Grid(CONFIG, place), ["random"], [0], Console())
 
 
 @pytest.mark.parametrize(

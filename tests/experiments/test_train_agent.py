@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from emoc_tf.agents import learned
-from emoc_tf.experiments import runner
 from emoc_tf.experiments.single_run import Grid
+from emoc_tf.running.grid import run_grid
 from tests.experiments.test_binaries import CONFIG, TINY, run
 
 TRAINING = [*TINY, "--reward=area", "--imitation_episodes=1", "--updates=2", "--episodes=2"]
@@ -60,13 +60,13 @@ def test_a_trained_policy_enters_a_comparison(trained, tmp_path):
     grid, names = Grid(CONFIG, tmp_path / "out"), [f"learned:path={path}"]
     console = Console(record=True, width=300)
     for _ in range(2):  # a finished run is found again
-        assert not runner.run_grid(grid, names, [0], console)
+        assert not run_grid(grid, names, [0], console)
     assert "1 finished, 0 to do" in console.export_text()
     assert len(list((tmp_path / "out").glob("learned__path=*policy.keras/0/steps.csv"))) == 1
     # Another policy in the same file is another policy: records under its name are the old one's.
     learned.build_network(keras.models.load_model(path).inputs[0].shape[1], seed=9).save(path)
     with pytest.raises(ValueError, match="whose policy was made from another file"):
-        runner.run_grid(grid, names, [0], console)
+        run_grid(grid, names, [0], console)
 
 
 def test_a_training_is_not_overwritten(trained):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from emoc_tf.exploration import Exploration
 from emoc_tf.models.learner import Learner
 from emoc_tf.records.pretrained import PretrainedFile
-from tests.runs import assert_same_run, run
+from tests.exploration.runs import assert_same_run, run
 
 
 @pytest.mark.parametrize("sampler", ["single_class", "uniform", "cluster"])

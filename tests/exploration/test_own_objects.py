@@ -8,7 +8,7 @@ from emoc_tf import ImageData, load
 from emoc_tf.exploration import Exploration
 from emoc_tf.records.pretrained import PretrainedFile
 from emoc_tf.scoring import reference
-from tests.runs import assert_same_run, outcome_fields, run
+from tests.exploration.runs import assert_same_run, outcome_fields, run
 
 
 def float_data():

@@ -144,7 +144,7 @@ def test_the_source_that_counts_is_what_results_depend_on():
     assert not {"emoc_tf.report.plots", "emoc_tf.agents.policy_gradient"} & set(files)
     assert not any(name.startswith("emoc_tf.storage") for name in files)
     for name, file in files.items():
-        if name == "emoc_tf.experiments.single_run":
+        if name == "emoc_tf.running.single_run":
             continue  # it writes the records too
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.ImportFrom) or not node.module.startswith("emoc_tf"):

@@ -7,13 +7,14 @@ import shutil
 import numpy as np
 import pytest
 
-from emoc_tf.experiments import runner, single_run
 from emoc_tf.models.learner import Learner
 from emoc_tf.records import run_folder
+from emoc_tf.running import single_run
+from emoc_tf.running.grid import describe
 from emoc_tf.storage import checkpoint
 from emoc_tf.storage.provenance import environment
-from tests.attempts import assert_tidy, attempt
-from tests.soak import FLAGS, records, soak
+from tests.running.attempts import assert_tidy, attempt
+from tests.running.soak import FLAGS, records, soak
 
 
 class Killed(BaseException):
@@ -241,7 +242,7 @@ def test_a_run_of_another_configuration_is_refused(world, half):
 def test_a_policy_that_vanishes_hinders_no_other(world, tmp_path):
     result = attempt(world, tmp_path, agent="learned:path=nowhere.keras")
     assert "path: expected a .keras file" in result.error
-    told = runner.describe(
+    told = describe(
         single_run.Grid(world[0], tmp_path), {("learned:path=nowhere.keras", 3): result.error}
     )
     assert "has more" not in told  # there is no folder to record it in

@@ -1,6 +1,6 @@
 """Kills runs at random moments until it has killed often enough, and compares with a whole run.
 
-    python -m tests.soak --kills=30
+    python -m tests.running.soak --kills=30
 
 Prints a line a kill and fails if any run ends with other records than the one that nobody killed.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from tests.killed import POINTS
+from tests.running.killed import POINTS
 
 KILLS = flags.DEFINE_integer("kills", 30, "How many processes to kill.", 1)
 SEED = flags.DEFINE_integer("seed", None, "Of the moments; by default another one each time.")
@@ -54,7 +54,7 @@ def run_and_kill(flags, folder, rng, longest):
         kind, where = "a random moment", f"{seconds:.1f} s"
     else:
         kind, number = rng.choice(sorted(POINTS)), rng.randint(1, 8)
-        process = start(flags, folder, "tests.killed", kind, str(number))
+        process = start(flags, folder, "tests.running.killed", kind, str(number))
         where = f"call {number}"
     output, errors = process.communicate()
     if process.returncode not in (0, -signal.SIGKILL):

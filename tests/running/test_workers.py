@@ -2,7 +2,7 @@ import os
 import signal
 from pathlib import Path
 
-from emoc_tf.experiments import workers
+from emoc_tf.running import workers
 
 
 def serve(folder):

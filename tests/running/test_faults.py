@@ -12,10 +12,11 @@ from rich.console import Console
 
 from emoc_tf.analysis.findings import gather
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.experiments import runner, single_run
 from emoc_tf.records import run_folder
-from tests.attempts import assert_tidy, attempt
-from tests.soak import FLAGS, records
+from emoc_tf.running import single_run
+from emoc_tf.running.grid import run_grid
+from tests.running.attempts import assert_tidy, attempt
+from tests.running.soak import FLAGS, records
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_a_grid_waits_for_what_others_work_on_and_then_does_it(world, whole, tmp
 
     other = threading.Thread(target=end_elsewhere)
     other.start()
-    failures = runner.run_grid(grid, ["1-vs-2", "random"], [3], console)
+    failures = run_grid(grid, ["1-vs-2", "random"], [3], console)
     other.join()
     assert not failures
     text = console.export_text()

@@ -2,8 +2,8 @@ import pytest
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
-from tests.attempts import attempt
-from tests.soak import records
+from tests.running.attempts import attempt
+from tests.running.soak import records
 
 
 @pytest.fixture(scope="session")

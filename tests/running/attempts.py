@@ -1,7 +1,7 @@
 """Attempts at a run that may fail, and what they leave."""
 
-from emoc_tf.experiments import single_run
-from tests.soak import RECORDS
+from emoc_tf.running import single_run
+from tests.running.soak import RECORDS
 
 
 def attempt(world, folder, agent="1-vs-2", seed=3, **settings):

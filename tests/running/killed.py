@@ -1,6 +1,6 @@
 """Runs `explore` and kills the process, with SIGKILL, when it passes a point for the n-th time.
 
-python -m tests.killed POINT N [flags of explore]
+python -m tests.running.killed POINT N [flags of explore]
 """
 
 import os

@@ -1,0 +1,1 @@
+"""Runs and grids of runs: one after another or side by side, and what a console shows."""
