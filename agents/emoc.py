@@ -7,12 +7,7 @@ import numpy as np
 from emoc_tf.agents.agent import ScoringAgent
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.scoring import EMOCScorer
-from emoc_tf.scoring.labels import (
-    LABEL_MODES,
-    check_confidence,
-    check_output,
-    check_regularizer,
-)
+from emoc_tf.scoring.checks import LABEL_MODES, check_confidence, check_output, check_regularizer
 
 
 class EMOCAgent(ScoringAgent):

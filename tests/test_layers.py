@@ -54,7 +54,8 @@ def test_imports_point_downwards(library):
         ("agents/heuristics.py", "emoc_tf.envs.observation"),
         ("envs/observation.py", "emoc_tf.agents.agent"),
         ("envs/rewards.py", "emoc_tf.testing.agent_contract"),
-        ("emoc_tf/data/images.py", "emoc_tf.exploration"),
+        ("emoc_tf/data/images.py", "emoc_tf.exploration.loop"),
+        ("emoc_tf/running/console.py", "emoc_tf.report.tables"),
     ],
 )
 def test_an_import_that_points_upwards_is_refused(library, tmp_path, importer, imported):
@@ -66,3 +67,13 @@ def test_an_import_that_points_upwards_is_refused(library, tmp_path, importer, i
     name = str(place.relative_to(copy).with_suffix("")).replace("/", ".")
     assert code == 1
     assert f"{name} -> {imported}" in text, text
+
+
+def test_a_circle_is_refused(library, tmp_path):
+    copy = tmp_path / "library"
+    shutil.copytree(library, copy)
+    with open(copy / "emoc_tf/scoring/gradients/stages.py", "a") as file:
+        file.write("\nimport emoc_tf.scoring.gradients.per_example\n")
+    code, text = lint(copy)
+    assert code == 1
+    assert "no circles, in any folder BROKEN" in text, text

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf.scoring.factors import Factors, GradientFactors, Gradients, Pairs
+from emoc_tf.scoring.gradients.per_example import Factors, GradientFactors, Gradients, Pairs
 
 
 class OutputChanges:

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from emoc_tf.models.forward import FORWARD_BATCH
 from emoc_tf.scoring.changes import OutputChanges
-from emoc_tf.scoring.contractions import Factors
-from emoc_tf.scoring.factors import Pairs
-from emoc_tf.scoring.labels import check_logits, refusals
+from emoc_tf.scoring.checks import check_logits, refusals
+from emoc_tf.scoring.gradients.per_example import Pairs
+from emoc_tf.scoring.gradients.stages import Factors
 from emoc_tf.scoring.selection import Sample
 
 # Constants, never free memory: batches decide the order of summation, and equal seeds must give

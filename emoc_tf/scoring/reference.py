@@ -11,16 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.models.structure import check_model, take_weights
-from emoc_tf.scoring.labels import (
+from emoc_tf.scoring.checks import (
     check_images,
     check_label_mode,
     check_labels,
     check_output,
     check_regularizer,
     check_sets,
-    most_likely_set_labels,
-    sum_over_sets,
 )
+from emoc_tf.scoring.labels import most_likely_set_labels, sum_over_sets
 
 
 def rebuild(model: keras.Model, dtype: str = "float64") -> keras.Model:

@@ -14,8 +14,7 @@ from scipy.special import softmax
 from emoc_tf.models.forward import compile_forward, in_batches
 from emoc_tf.models.structure import check_model
 from emoc_tf.scoring.changes import OutputChanges
-from emoc_tf.scoring.factors import LayerPlan
-from emoc_tf.scoring.labels import (
+from emoc_tf.scoring.checks import (
     check_confidence,
     check_images,
     check_label_mode,
@@ -24,9 +23,10 @@ from emoc_tf.scoring.labels import (
     check_output,
     check_regularizer,
     check_sets,
-    most_likely_set_labels,
     refusals,
 )
+from emoc_tf.scoring.gradients.per_example import LayerPlan
+from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.selection import Selection, best_of, select
 

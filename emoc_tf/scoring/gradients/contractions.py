@@ -14,26 +14,12 @@ A bias is one more input that is always 1.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import tensorflow as tf
 
-from emoc_tf.scoring.layers import size
-from emoc_tf.scoring.stages import EmbeddingStage, Stage
+from emoc_tf.scoring.gradients.stages import EmbeddingStage, Factors, Stage, size
 
 CONTRACTIONS = ("explicit", "gram", "apply")
-
-
-class Factors(NamedTuple):
-    """What one layer contributes to the gradients of B examples, R rows each.
-
-    Attributes:
-        inputs: a, (B, S, F), or (B, S, G, F) with groups, or (B, S) indices of an embedding.
-        deltas: δ, (B, R, S, G·O).
-    """
-
-    inputs: tf.Tensor
-    deltas: tf.Tensor
 
 
 def multiply_adds(stage: Stage, positions: int | None, num_classes: int) -> dict[str, int]:

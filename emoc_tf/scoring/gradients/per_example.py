@@ -13,11 +13,10 @@ import keras
 import tensorflow as tf
 
 from emoc_tf.models.structure import check_model, functional
-from emoc_tf.scoring import contractions
-from emoc_tf.scoring.contractions import Factors
-from emoc_tf.scoring.layers import Use, inner_layers, known_stages, probe, size
-from emoc_tf.scoring.stages import Stage
-from emoc_tf.scoring.verification import verified
+from emoc_tf.scoring.gradients import contractions
+from emoc_tf.scoring.gradients.layers import Use, inner_layers, known_stages, probe
+from emoc_tf.scoring.gradients.stages import Factors, Stage, size
+from emoc_tf.scoring.gradients.verification import verified
 
 
 class LayerPlan(NamedTuple):

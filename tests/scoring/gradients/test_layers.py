@@ -7,8 +7,9 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emoc_tf.scoring import EMOCScorer, contractions, reference
-from emoc_tf.scoring.layers import STAGES
+from emoc_tf.scoring import EMOCScorer, reference
+from emoc_tf.scoring.gradients import contractions
+from emoc_tf.scoring.gradients.layers import STAGES
 from tests.scoring import models
 
 layers = keras.layers

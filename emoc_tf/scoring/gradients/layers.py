@@ -4,7 +4,6 @@
 and its activation, so that each stage's input and output can be seen and differentiated.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from emoc_tf.models.structure import functional
-from emoc_tf.scoring.stages import (
+from emoc_tf.scoring.gradients.stages import (
     ConvStage,
     DenseStage,
     DepthwiseStage,
@@ -226,8 +225,3 @@ def walk(model: keras.Model, call: Callable[..., object]) -> keras.Model:
     if isinstance(model, keras.Sequential):
         model = functional(model)
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
-
-
-def size(stage: Stage) -> int:
-    """Returns the number of a stage's parameters."""
-    return sum(math.prod(variable.shape) for variable in stage.parameters)

@@ -10,11 +10,24 @@ Axis letters: B batch, S positions, G groups, F inputs of a group, O outputs of 
 
 import itertools
 import math
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 _NUMBERS = itertools.count()  # names must differ within a model
+
+
+class Factors(NamedTuple):
+    """What one layer contributes to the gradients of B examples, R rows each.
+
+    Attributes:
+        inputs: a, (B, S, F), or (B, S, G, F) with groups, or (B, S) indices of an embedding.
+        deltas: δ, (B, R, S, G·O).
+    """
+
+    inputs: tf.Tensor
+    deltas: tf.Tensor
 
 
 class Stage(keras.layers.Layer):
@@ -244,6 +257,11 @@ class EmbeddingStage(Stage):
     def gram(self, factor, other):
         same = tf.reshape(factor, [-1, 1]) == tf.reshape(other, [1, -1])
         return tf.cast(same, self.compute_dtype)
+
+
+def size(stage: Stage) -> int:
+    """Returns the number of a stage's parameters."""
+    return sum(math.prod(variable.shape) for variable in stage.parameters)
 
 
 def unfold(

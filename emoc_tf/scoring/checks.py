@@ -1,0 +1,132 @@
+"""What all scorers check of their arguments."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+OUTPUTS = ("logits", "softmax")
+LABEL_MODES = ("set", "image", "expected")
+
+
+def check_output(output: str) -> None:
+    """Raises `ValueError` unless `output` is `"logits"` or `"softmax"`."""
+    if output not in OUTPUTS:
+        raise ValueError(f"output: expected one of {list(OUTPUTS)}, got {output!r}")
+
+
+def check_regularizer(regularizer: bool) -> None:
+    """Raises `ValueError` unless `regularizer` is a bool."""
+    if not isinstance(regularizer, bool):
+        raise ValueError(f"regularizer: expected True or False, got {regularizer!r}")
+
+
+def check_confidence(confidence: float | None) -> None:
+    """Raises `ValueError` unless `confidence` is None or a number in (0, 1)."""
+    if confidence is None:
+        return
+    if type(confidence) is not float or not 0 < confidence < 1:
+        raise ValueError(f"confidence: expected None or a number in (0, 1), got {confidence!r}")
+
+
+def check_label_mode(labels: str | np.ndarray, num_sets: int) -> None:
+    """Raises `ValueError` if `labels` is text but none of `LABEL_MODES`."""
+    if isinstance(labels, str) and labels not in LABEL_MODES:
+        raise ValueError(
+            f"labels: expected one of {list(LABEL_MODES)} or {num_sets} integers, got {labels!r}"
+        )
+
+
+def check_images(images: np.ndarray, name: str, model: keras.Model) -> np.ndarray:
+    """Returns images as an array (n, ...), n > 0, of the shape that a model eats.
+
+    Args:
+        images: What was given.
+        name: The argument's name, for the message.
+        model: The model with one input, of any size where its shape says None.
+
+    Raises:
+        ValueError: Another shape or dtype, no image, values that are not finite, or fractions
+            for a model that takes integers.
+    """
+    images = np.asarray(images)
+    have, shape = images.shape[1:], model.inputs[0].shape[1:]
+    fits = len(have) == len(shape) and all(
+        want in (None, size) for want, size in zip(shape, have, strict=True)
+    )
+    if not fits or not len(images):
+        raise ValueError(
+            f"{name}: expected a non-empty array (n, {', '.join(map(str, shape))}), got shape "
+            f"{images.shape}"
+        )
+    if images.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected numbers, got dtype {images.dtype}")
+    finite = np.isfinite(images)
+    if not finite.all():
+        index = int(np.argmin(finite.reshape(len(images), -1).all(axis=1)))
+        raise ValueError(
+            f"{name}: expected finite numbers, got {images[~finite][0]} in image {index}"
+        )
+    if "int" in model.inputs[0].dtype and not (cut := images == np.floor(images)).all():
+        raise ValueError(f"{name}: expected integers for this model, got {images[~cut][0]}")
+    return images
+
+
+@contextlib.contextmanager
+def refusals(name: str) -> Iterator[None]:
+    """Turns a model's own error, such as a word that its embedding lacks, into a ValueError."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        # Call stack first, then the reason, then the operation behind a tab.
+        lines = [line for line in error.message.splitlines() if line and line[0] not in " \t"]
+        raise ValueError(f"{name}: the model refuses them: {lines[-1]}") from error
+
+
+def check_logits(logits: np.ndarray, name: str) -> None:
+    """Raises a ValueError unless (n, C) outputs of a model are finite."""
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        bad = int(np.argmin(finite))
+        raise ValueError(f"{name}: expected finite model outputs, got {logits[bad]} at {bad}")
+
+
+def check_labels(labels: np.ndarray, count: int, num_classes: int) -> np.ndarray:
+    """Returns labels as (count,) int64 columns of the model's output.
+
+    Raises:
+        ValueError: Another shape or dtype, or a label outside [0, num_classes).
+    """
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels: expected ({count},) integers, got {labels.dtype} of shape {labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(
+            f"labels: expected columns in [0, {num_classes}), got values in "
+            f"[{labels.min()}, {labels.max()}]"
+        )
+    return labels.astype(np.int64)
+
+
+def check_sets(sets: np.ndarray, num_images: int) -> np.ndarray:
+    """Returns sets as (M, K) int64 with −1 as padding.
+
+    Raises:
+        ValueError: Another shape or dtype, or an index outside [−1, num_images).
+    """
+    sets = np.asarray(sets)
+    if sets.ndim != 2 or 0 in sets.shape or sets.dtype.kind not in "iu":
+        raise ValueError(
+            f"sets: expected a non-empty (M, K) array of integers, got {sets.dtype} of shape "
+            f"{sets.shape}"
+        )
+    if sets.min() < -1 or sets.max() >= num_images:
+        raise ValueError(
+            f"sets: expected indices in [0, {num_images}) or -1 as padding, got values in "
+            f"[{sets.min()}, {sets.max()}]"
+        )
+    return sets.astype(np.int64)
