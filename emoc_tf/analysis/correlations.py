@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from emoc_tf.analysis.statistics import LEVEL
-from emoc_tf.records.run_record import read_numbers
+from emoc_tf.storage.csv_files import read_numbers
 
 MEASURES = {
     "output_change": "output change",

@@ -7,20 +7,15 @@ are drawn of each policy's scores with the change of the outputs, with the chang
 that learnt old images only in the same iterations, and with the gain in accuracy. So is that of
 the share of novel images, since a score may tell no more than whether a set is of a novel class.
 
-The same command goes on where it was stopped; where nothing is left to do it makes table and figure
+The same command resumes where it was stopped; where nothing is left to do it makes table and figure
 again from `changes.csv`, on any machine.
 
 Example: python -m emoc_tf.experiments.true_change --sets=20 --seeds=0,1 --output_dir=out
 """
 
-import contextlib
-import csv
 import dataclasses
-import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from absl import flags
@@ -38,15 +33,17 @@ from emoc_tf.experiments.run_flags import (
     seeds_from_flags,
 )
 from emoc_tf.exploration.state import ExplorationState
-from emoc_tf.records.run_record import make_output_dir, read_numbers
+from emoc_tf.records.record_folder import RecordFolder
+from emoc_tf.records.run_record import make_output_dir
+from emoc_tf.records.sinks import Table
 from emoc_tf.report import drawing
-from emoc_tf.report.correlations import draw, table, to_csv
+from emoc_tf.report.correlations import draw, table, to_rows
 from emoc_tf.running.console import say
 from emoc_tf.running.grid import check_distinct
 from emoc_tf.running.relearning import Start
 from emoc_tf.scoring.labels import most_likely_set_labels
-from emoc_tf.storage import atomic
-from emoc_tf.storage.locks import FolderLock
+from emoc_tf.storage import atomic, csv_files
+from emoc_tf.storage.csv_files import read_numbers
 from emoc_tf.storage.provenance import differences, environment
 
 SETS = flags.DEFINE_integer(
@@ -59,7 +56,7 @@ SCORES = flags.DEFINE_list(
 flags.adopt_module_key_flags(run_flags)
 flags.adopt_module_key_flags(settings)
 
-CHANGES, CONFIG = "changes.csv", "config.json"
+CHANGES = "changes.csv"
 # iterations = 0: one step along the gradient of the set alone, without momentum.
 COLUMNS = (
     "seed", "set", "queried_class", "novel_share", "given_class", "true_label", "iterations",
@@ -118,65 +115,45 @@ def examine(
                     yield row | start.learn(choice, classes, count)
 
 
-@contextlib.contextmanager
-def _only_process(folder: Path) -> Iterator[None]:
-    """Keeps the folder for this process; raises `ValueError` if another one works on it."""
-    lock = FolderLock(folder)
-    if not lock.acquire():
-        raise ValueError(f"output_dir: expected a free folder, got {folder} of {lock.owner()}")
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _rows(folder: Path, header: Sequence[str], told: dict) -> np.ndarray:
-    """Returns the rows there are, (rows, columns).
+def rows_there(folder: RecordFolder, header: Sequence[str], told: dict) -> np.ndarray:
+    """Returns the rows that a folder holds, (rows, columns).
 
     Raises:
         ValueError: The folder holds rows of other settings, or other columns.
     """
-    if not (folder / CONFIG).exists():
+    found = folder.read_config()
+    if found is None:
         return np.empty((0, len(header)))
-    found = _told(folder)
     differing = [name for name in ("configuration", "scores") if found.get(name) != told[name]]
     if differing:
         raise ValueError(
-            f"output_dir: expected a folder of the same settings, got {folder}, which differs in "
-            f"{differing}"
+            f"output_dir: expected a folder of the same settings, got {folder.path}, which differs "
+            f"in {differing}"
         )
-    columns, rows = read_numbers(folder / CHANGES)
+    columns, rows = read_numbers(folder.path / CHANGES)
     if columns and list(columns) != list(header):
         raise ValueError(
-            f"{folder / CHANGES}: expected columns {list(header)}, got {list(columns)}"
+            f"{folder.path / CHANGES}: expected columns {list(header)}, got {list(columns)}"
         )
     return rows.reshape(-1, len(header))
 
 
-def _told(folder: Path) -> dict:
-    try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{folder / CONFIG}: expected JSON, got a broken file: {error}") from None
-
-
-def _open(folder: Path, header: Sequence[str], told: dict, rows: np.ndarray) -> TextIO:
-    """Returns the file to append to, with the rows there are.
+def _begin(folder: RecordFolder, header: Sequence[str], told: dict, rows: np.ndarray) -> None:
+    """Makes the folder ready for more rows.
 
     Raises:
-        ValueError: They were made with other versions or on another machine.
+        ValueError: Those there were made with other versions or on another machine.
     """
-    if not (folder / CONFIG).exists():
-        atomic.write_text(folder / CONFIG, json.dumps(told, indent=2) + "\n")
-    elif differing := differences(_told(folder).get("environment", {})):
+    found = folder.read_config()
+    if found is None:
+        folder.write_config(told)
+    elif differing := differences(found.get("environment", {})):
         raise ValueError(
-            f"output_dir: expected a folder of the same versions and machine to go on with, got "
-            f"{folder}, which differs in {differing}"
+            f"output_dir: expected a folder of the same versions and machine to resume in, got "
+            f"{folder.path}, which differs in {differing}"
         )
-    text = ",".join(header) + "\n"
-    text += "".join(",".join(f"{v:.10g}" for v in row) + "\n" for row in rows)
-    atomic.write_text(folder / CHANGES, text)  # without a line that was cut short
-    return open(folder / CHANGES, "a", encoding="utf-8")
+    table = Table(folder.path / CHANGES, header, digits=10, durable=True)
+    folder.begin([table], [dict(zip(header, row, strict=True)) for row in rows.tolist()])
 
 
 def _left(
@@ -214,22 +191,22 @@ def main(argv: list[str]) -> None:
     check_distinct("scores", names)
     for name in names:
         _scoring(name)
-    console, folder = Console(), Path(OUTPUT_DIR.value)
-    make_output_dir(folder)
+    console, folder = Console(), RecordFolder(Path(OUTPUT_DIR.value))
+    make_output_dir(folder.path)
     header = [*COLUMNS, *names]
     told = {"configuration": config.record(), "scores": names, "environment": environment()}
-    with _only_process(folder):
-        rows = _rows(folder, header, told)
+    with folder.alone():
+        rows = rows_there(folder, header, told)
         left = _left(rows, seeds, iterations, SETS.value)
         if left:
-            with _open(folder, header, told, rows) as file:
-                _work(config, left, iterations, rows, file, console)
-        found = correlations.read(folder / CHANGES, len(COLUMNS))
-        atomic.write_text(folder / "correlations.csv", to_csv(found))
-        written = drawing.save(draw(found), folder / "correlations")
+            _begin(folder, header, told, rows)
+            _work(config, left, iterations, rows, folder, console)
+        found = correlations.read(folder.path / CHANGES, len(COLUMNS))
+        written = drawing.save(draw(found), folder.path / "correlations")
+        written.append(folder.path / "correlations.csv")
+        atomic.write_text(written[-1], csv_files.text(to_rows(found)))
     console.print(table(found))
-    names = ", ".join(path.name for path in [*written, folder / "correlations.csv"])
-    say(console, f"Written into {folder}: {names}")
+    say(console, f"Written into {folder.path}: {', '.join(path.name for path in written)}")
 
 
 def _work(
@@ -237,11 +214,10 @@ def _work(
     seeds: Sequence[int],
     iterations: Sequence[int],
     rows: np.ndarray,
-    file: TextIO,
+    folder: RecordFolder,
     console: Console,
 ) -> None:
-    """Appends to the file the rows that are not there yet."""
-    writer = csv.writer(file, lineterminator="\n")
+    """Writes the rows that are not there yet."""
     data, names = load(config.dataset, config.data_dir), SCORES.value
     identity = [COLUMNS.index(name) for name in ("set", "true_label", "iterations")]
     for seed in seeds:
@@ -252,10 +228,7 @@ def _work(
         scores = dict(zip(sets.tolist(), scores_of(start.state, sets, names), strict=True))
         done = {tuple(row[identity].astype(int)) for row in rows if row[0] == seed}
         for row in examine(start, seed, sets, done, iterations):
-            values = [*(row[name] for name in COLUMNS), *scores[row["set"]]]
-            writer.writerow([f"{value:.10g}" for value in values])
-            file.flush()
-            os.fsync(file.fileno())
+            folder.write(row | dict(zip(names, scores[row["set"]], strict=True)))
             say(console, _line(row))
 
 

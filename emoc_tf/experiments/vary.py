@@ -28,7 +28,7 @@ from emoc_tf.report import drawing, effects, tables
 from emoc_tf.running.console import say
 from emoc_tf.running.grid import check_distinct
 from emoc_tf.running.single_run import Grid
-from emoc_tf.storage import atomic
+from emoc_tf.storage import atomic, csv_files
 
 SETTING = flags.DEFINE_string(
     "setting", None, "The setting to vary, such as sampler or old_fraction.", required=True
@@ -90,11 +90,11 @@ def main(argv: list[str]) -> None:
         console.print(effects.table(setting, rows))
         written = drawing.save(effects.draw(setting, findings), folder / setting)
         texts = {
-            f"{setting}.csv": effects.to_csv(setting, findings),
-            f"{setting}_differences.csv": tables.difference_csv(rows.values()),
+            f"{setting}.csv": effects.summary_rows(setting, findings),
+            f"{setting}_differences.csv": tables.difference_rows(rows.values()),
         }
-        for name, text in texts.items():
-            atomic.write_text(folder / name, text)
+        for name, lines in texts.items():
+            atomic.write_text(folder / name, csv_files.text(lines))
         names = ", ".join([*(path.name for path in written), *texts])
         say(console, f"Written into {folder}: {names}")
     elif findings:

@@ -1,20 +1,13 @@
 """The folder of one run: its records, its checkpoints, its lock."""
 
-import datetime
-import json
-import shutil
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.exploration.outcome import StepOutcome
+from emoc_tf.records.record_folder import CONFIG, FAILURE, RecordFolder
 from emoc_tf.records.run_record import (
-    CONFIG,
-    FAILURE,
     RECALLS,
     STEP_COLUMNS,
     STEPS,
@@ -24,22 +17,24 @@ from emoc_tf.records.run_record import (
     read_run,
     run_path,
 )
-from emoc_tf.storage import atomic, checkpoint
+from emoc_tf.records.sinks import Board, Row, Table
 from emoc_tf.storage.checkpoint import Checkpoint
-from emoc_tf.storage.locks import FolderLock
 from emoc_tf.storage.provenance import differences, environment
 
-CHECKPOINT = "checkpoint.npz"
+# What TensorBoard shows of a row.
+_SHOWN = {
+    name: name
+    for name in ("test_accuracy", "known_accuracy", "novel_accuracy", "discovered_classes")
+} | {name: f"timings/{name}" for name in TIMING_COLUMNS[1:]}
 
 
-class RunFolder:
+class RunFolder(RecordFolder):
     """The folder `OUT/<agent>/<seed>/` of one run.
 
     `config.json` tells configuration, versions and machine; `steps.csv` has a row a step, row 0
     after pretraining, equal byte for byte for equal seeds; `recalls.csv` the recall of each class
-    of the episode, named by class id; `timings.csv` the seconds. While the run is unfinished,
-    `checkpoint.npz` holds all that going on needs, the records among it, and
-    `checkpoint.previous.npz` the one before. `failure.json` tells why the last attempt ended.
+    of the episode, named by class id; `timings.csv` the seconds. The checkpoint of an unfinished
+    run holds its records too.
 
     Args:
         output_dir: OUT.
@@ -61,15 +56,12 @@ class RunFolder:
         config: ExplorationConfig,
         fingerprint: str | None = None,
     ) -> None:
-        self.path = run_path(output_dir, agent, seed)
-        self.lock = FolderLock(self.path)
+        super().__init__(run_path(output_dir, agent, seed))
         self._identity = {"agent": agent, "seed": seed}
         if fingerprint:
             self._identity["fingerprint"] = fingerprint
         self._config = config
-        self._checkpoint = self.path / CHECKPOINT
         self._records: list[tuple[StepOutcome, dict[str, Any]]] = []
-        self._board: Any = None  # TensorBoard's writer
 
     def check(self, allow_mixed: bool = False) -> None:
         """Checks that the folder is empty or holds records of this policy and seed.
@@ -107,17 +99,13 @@ class RunFolder:
                 f"({'; '.join(settings)})"
             )
         # Without a checkpoint a run starts over; one that is being worked on is not ours to judge.
-        begun = self._has_checkpoint and not self._complete and not self.lock.held_elsewhere()
+        begun = self.has_checkpoint and not self._complete and not self.lock.held_elsewhere()
         if begun and not allow_mixed and (elsewhere := differences(found)):
             raise ValueError(
                 f"output_dir: expected to go on with {self.path} where it was begun, since only "
                 f"there it gives the same results, got another place ({'; '.join(elsewhere)}); "
                 f"--allow_mixed goes on and marks the run as mixed, another output_dir starts anew"
             )
-
-    @property
-    def _has_checkpoint(self) -> bool:
-        return any(file.exists() for file in checkpoint.generations(self._checkpoint))
 
     @property
     def _complete(self) -> bool:
@@ -127,7 +115,7 @@ class RunFolder:
         try:
             return read_run(self.path).finished
         except ValueError:
-            if self._has_checkpoint:  # they are made again from it
+            if self.has_checkpoint:  # they are made again from it
                 return False
             raise
 
@@ -136,14 +124,14 @@ class RunFolder:
         """Whether nothing is left to do.
 
         Complete records with a checkpoint beside them are those of a run that ended just before
-        they were brought to disk; where it can be gone on with, it ends properly.
+        they were brought to disk; where it can be resumed, it ends properly.
 
         Raises:
             ValueError: The records are broken and there is no checkpoint to make them again from.
         """
         if not self._complete:
             return False
-        return not self._has_checkpoint or bool(differences(read_config(self.path)))
+        return not self.has_checkpoint or bool(differences(read_config(self.path)))
 
     def claim(self, mixed: Sequence[Mapping[str, Any]] = ()) -> None:
         """Writes `config.json` for a run from its beginning, before any work.
@@ -152,7 +140,7 @@ class RunFolder:
             mixed: Other environments that a part of the run was made in.
         """
         content = self._identity | {"configuration": self._config.record()} | environment()
-        self._write_config(content | ({"mixed": list(mixed)} if mixed else {}))
+        self.write_config(content | ({"mixed": list(mixed)} if mixed else {}))
 
     def start(self, class_ids: Sequence[int]) -> None:
         """Makes ready for the steps of a run from its beginning.
@@ -160,15 +148,15 @@ class RunFolder:
         Args:
             class_ids: Of the episode, which head the columns of `recalls.csv`.
         """
-        self._begin(class_ids, [])
+        self._start(class_ids, [])
 
     def saved(self) -> Checkpoint | None:
-        """Returns the checkpoint to go on from; None if there is none.
+        """Returns the checkpoint to resume from; None if there is none.
 
         Raises:
             ValueError: No checkpoint is whole, or it belongs to another run.
         """
-        found = checkpoint.read_generation(self._checkpoint)
+        found = self.read_checkpoint()
         if found is not None:
             run = found.header.get("run")
             identity = run.get("identity") if isinstance(run, dict) else None
@@ -190,41 +178,29 @@ class RunFolder:
         config = read_config(self.path)
         if differences(config) and environment() not in config.setdefault("mixed", []):
             config["mixed"].append(environment())
-            self._write_config(config)
-        self._begin(run["classes"], records)
+            self.write_config(config)
+        self._start(run["classes"], records)
 
-    @property
-    def mend(self) -> str:
-        """What to do about a checkpoint that cannot be gone on from, in words."""
-        newest, before = checkpoint.generations(self._checkpoint)
-        return f"move {newest} and {before.name} away and the run starts over"
-
-    def _write_config(self, content: dict[str, Any]) -> None:
-        atomic.write_text(self.path / CONFIG, json.dumps(content, indent=2) + "\n")
-
-    def _begin(
+    def _start(
         self, class_ids: Sequence[int], records: list[tuple[StepOutcome, dict[str, Any]]]
     ) -> None:
-        """Writes the records from what is known, whatever the files said."""
         self._class_ids, self._records = list(class_ids), records
-        atomic.remove_asides(self.path)
-        self._write_tables()
-        board = self.path / "tensorboard"
-        if board.is_symlink():
-            board.unlink()
-        shutil.rmtree(board, ignore_errors=True)
-        self._board = tf.summary.create_file_writer(str(board))
-        for outcome, record in records:
-            self._show(outcome, record["timings"])
+        self.begin([*self._tables(), Board(self.path / "tensorboard", _SHOWN)], self._rows())
 
-    def _write_tables(self) -> None:
-        for name, columns in (
-            (RECALLS, ("step", *self._class_ids)),
-            (TIMINGS, TIMING_COLUMNS),
-            (STEPS, STEP_COLUMNS),
-        ):
-            rows = [_rows(outcome, **record)[name] for outcome, record in self._records]
-            atomic.write_text(self.path / name, "".join(map(_line, [columns, *rows])))
+    def _tables(self) -> list[Table]:
+        """Returns the CSV files; a step is complete once the last one, steps.csv, has it."""
+        return [
+            Table(self.path / RECALLS, ["step", *self._class_ids]),
+            Table(self.path / TIMINGS, TIMING_COLUMNS),
+            Table(self.path / STEPS, STEP_COLUMNS),
+        ]
+
+    def _rows(self) -> list[Row]:
+        return [self._row(outcome, **record) for outcome, record in self._records]
+
+    def _row(self, outcome: StepOutcome, reward: float | None, timings: Mapping[str, float]) -> Row:
+        recalls = zip(self._class_ids, outcome.class_recall.tolist(), strict=True)
+        return {**vars(outcome), **timings, "reward": reward, **dict(recalls)}
 
     def write_step(
         self, outcome: StepOutcome, reward: float | None, timings: Mapping[str, float]
@@ -238,22 +214,10 @@ class RunFolder:
         """
         rounded = {name: round(seconds, 4) for name, seconds in timings.items()}
         self._records.append((outcome, {"reward": reward, "timings": rounded}))
-        for name, row in _rows(outcome, reward, rounded).items():
-            with open(self.path / name, "a", encoding="utf-8", newline="") as file:
-                file.write(_line(row))
-        self._show(outcome, rounded)
-
-    def _show(self, outcome: StepOutcome, timings: Mapping[str, float]) -> None:
-        with self._board.as_default(step=outcome.step):
-            for name in ("test_accuracy", "known_accuracy", "novel_accuracy", "discovered_classes"):
-                if getattr(outcome, name) is not None:
-                    tf.summary.scalar(name, float(getattr(outcome, name)))
-            for name, seconds in timings.items():
-                tf.summary.scalar(f"timings/{name}", seconds)
-        self._board.flush()
+        self.write(self._row(outcome, reward, rounded))
 
     def save(self, state: Checkpoint, selection_seconds: float | None = None) -> None:
-        """Writes the checkpoint to go on from and keeps the one before it.
+        """Writes the checkpoint to resume from and keeps the one before it.
 
         Args:
             state: Of the environment, whose outcomes are those of `write_step` so far.
@@ -266,44 +230,15 @@ class RunFolder:
             "selection_seconds": selection_seconds,
             "environment": environment(),
         }
-        whole = Checkpoint({**state.header, "run": run}, state.arrays)
-        checkpoint.write_generation(self._checkpoint, whole)
+        self.write_checkpoint(Checkpoint({**state.header, "run": run}, state.arrays))
 
     def finish(self) -> None:
-        """Brings the complete records to disk and removes what only going on would need."""
-        self._write_tables()
-        (self.path / FAILURE).unlink(missing_ok=True)
-        checkpoint.remove_generations(self._checkpoint)  # last: without it the run is finished
+        """Brings the complete records to disk and removes what only resuming would need."""
+        rows = self._rows()
+        for table in self._tables():
+            table.begin(rows)
+        super().finish()
 
     def fail(self, error: Exception) -> None:
         """Writes why an attempt ended, with its traceback."""
-        content = {
-            "error": f"{type(error).__name__}: {error}",
-            "step": len(self._records),
-            "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "traceback": "".join(traceback.format_exception(error)),
-        }
-        atomic.write_text(self.path / FAILURE, json.dumps(content, indent=2) + "\n")
-
-    def close(self) -> None:
-        """Closes TensorBoard's file; the records are on disk already."""
-        if self._board is not None:
-            self._board.close()
-
-
-def _rows(
-    outcome: StepOutcome, reward: float | None, timings: Mapping[str, float]
-) -> dict[str, list[Any]]:
-    """Returns the row of each file, by name; a step is complete once that in steps.csv is."""
-    step = {**vars(outcome), "reward": reward}
-    timed = {"step": outcome.step, **timings}
-    return {
-        RECALLS: [outcome.step, *outcome.class_recall.tolist()],
-        TIMINGS: [timed.get(name) for name in TIMING_COLUMNS],
-        STEPS: [step[name] for name in STEP_COLUMNS],
-    }
-
-
-def _line(values: Sequence[Any]) -> str:
-    cells = ("" if v is None else v if isinstance(v, str) else repr(v) for v in values)
-    return ",".join(cells) + "\n"
+        super().fail(error, len(self._records))

@@ -1,7 +1,5 @@
 """Run records, read back for figures and tables: one folder a run (`run_folder` writes them)."""
 
-import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from emoc_tf.config import ExplorationConfig
+from emoc_tf.records.record_folder import CONFIG, FAILURE, read_json
 from emoc_tf.storage import atomic
+from emoc_tf.storage.csv_files import read_numbers, unreadable
 
 STEP_COLUMNS = (
     "step", "labelled", "test_accuracy", "known_accuracy", "novel_accuracy",
@@ -19,8 +19,7 @@ TIMING_COLUMNS = (
     "step", "selection_seconds", "training_seconds", "evaluation_seconds",
     "prediction_seconds", "candidate_seconds", "step_seconds",
 )  # fmt: skip
-CONFIG, STEPS, TIMINGS, RECALLS = "config.json", "steps.csv", "timings.csv", "recalls.csv"
-FAILURE = "failure.json"
+STEPS, TIMINGS, RECALLS = "steps.csv", "timings.csv", "recalls.csv"
 
 
 def run_path(output_dir: str | Path, agent: str, seed: int) -> Path:
@@ -149,8 +148,8 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: It is not what `RunFolder` writes.
     """
-    content = _read_json(path / CONFIG)
-    if not isinstance(content, dict) or not {"agent", "seed", "configuration"} <= set(content):
+    content = read_json(path / CONFIG)
+    if not {"agent", "seed", "configuration"} <= set(content):
         raise ValueError(f"{path / CONFIG}: expected agent, seed and configuration, got less")
     if type(content["agent"]) is not str or type(content["seed"]) is not int:
         raise ValueError(f"{path / CONFIG}: expected a name and an integer as agent and seed")
@@ -162,21 +161,11 @@ def read_config(path: Path) -> dict[str, Any]:
     return {**content, "configuration": config.record()}
 
 
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{file}: expected JSON, got a file that fails: {error}; move the run's folder away "
-            f"and it is run again"
-        ) from None
-
-
 def _read_failure(path: Path) -> str | None:
     if not (path / FAILURE).exists():
         return None
     try:
-        return str(_read_json(path / FAILURE)["error"])
+        return str(read_json(path / FAILURE)["error"])
     except (ValueError, KeyError, TypeError, IndexError):
         return f"{FAILURE} cannot be read"
 
@@ -184,7 +173,7 @@ def _read_failure(path: Path) -> str | None:
 def _read_columns(file: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
     header, values = read_numbers(file)
     if header and header != columns:
-        raise _unreadable(file, f"columns {list(columns)}", f"other columns: {list(header)}")
+        raise unreadable(file, f"columns {list(columns)}", f"other columns: {list(header)}")
     return dict(zip(columns, values.reshape(-1, len(columns)).T, strict=True))
 
 
@@ -192,33 +181,6 @@ def _read_recalls(file: Path) -> tuple[tuple[int, ...], np.ndarray]:
     """Returns the class ids and the recalls, (rows, classes)."""
     header, values = read_numbers(file)
     if header and not (header[0] == "step" and all(name.isdecimal() for name in header[1:])):
-        raise _unreadable(file, "columns step and class ids", f"other columns: {list(header)}")
+        raise unreadable(file, "columns step and class ids", f"other columns: {list(header)}")
     classes = tuple(int(name) for name in header[1:])
     return classes, values.reshape(-1, len(classes) + 1)[:, 1:]
-
-
-def read_numbers(file: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Returns the header and the rows of a CSV file of numbers, NaN where empty.
-
-    A last line without its newline was cut short and is no record. Both are empty if there is no
-    file.
-
-    Raises:
-        ValueError: It holds anything else.
-    """
-    try:
-        text = file.read_text(encoding="utf-8") if file.exists() else ""
-        lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-        header, *rows = list(csv.reader(lines)) or [[]]
-        if any(len(row) != len(header) for row in rows):
-            raise ValueError("rows of other lengths than the header")
-        values = np.array([[float(cell or "nan") for cell in row] for row in rows], np.float64)
-    except (ValueError, csv.Error) as error:
-        raise _unreadable(file, "columns of numbers", f"a file that fails: {error}") from None
-    return tuple(header), values
-
-
-def _unreadable(file: Path, expected: str, got: str) -> ValueError:
-    return ValueError(
-        f"{file}: expected {expected}, got {got}; move the run's folder away and it is run again"
-    )

@@ -1,8 +1,6 @@
 """Rank correlations as a figure, a table and CSV."""
 
-import csv
 import dataclasses
-import io
 
 from matplotlib.figure import Figure
 from rich import box
@@ -84,11 +82,7 @@ def _place(row: Correlation, among: str | None = None) -> tuple:
     return row.score, among or row.among, row.measure, row.true_label, row.iterations
 
 
-def to_csv(found: list[Correlation]) -> str:
-    """Returns the correlations as CSV."""
-    text = io.StringIO()
+def to_rows(found: list[Correlation]) -> list[list]:
+    """Returns the correlations, a heading first."""
     names = [field.name for field in dataclasses.fields(Correlation)]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in found)
-    return text.getvalue()
+    return [names, *([getattr(row, name) for name in names] for row in found)]

@@ -85,11 +85,11 @@ def table(setting: str, rows: dict[str, list[PairedDifference]]) -> Table:
     return effects
 
 
-def to_csv(setting: str, findings: dict[Any, Findings]) -> str:
-    """Returns the summaries of all values, the value in the first column."""
-    lines = []
+def summary_rows(setting: str, findings: dict[Any, Findings]) -> list[list[Any]]:
+    """Returns the summaries of all values, the value in the first column, a heading first."""
+    rows: list[list[Any]] = []
     for value, found in findings.items():
-        first, *others = tables.summary_csv(found.summaries).splitlines()
-        lines += [] if lines else [f"{setting},{first}"]
-        lines += [f"{value},{line}" for line in others]
-    return "\n".join([*lines, ""])
+        heading, *others = tables.summary_rows(found.summaries)
+        rows += [] if rows else [[setting, *heading]]
+        rows += [[str(value), *row] for row in others]
+    return rows

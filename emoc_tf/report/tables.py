@@ -1,8 +1,7 @@
 """The findings of a comparison as tables: for the console, as CSV and as LaTeX."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -12,6 +11,7 @@ from rich.text import Text
 from emoc_tf.analysis.findings import Findings
 from emoc_tf.analysis.measures import MEASURES, PRIMARY, PolicySummary
 from emoc_tf.analysis.statistics import LEVEL, MIN_TESTED, PairedDifference, least_p
+from emoc_tf.storage import csv_files
 
 # Attribute of `PolicySummary`, heading, digits, whether its standard error is printed too.
 COLUMNS = (
@@ -107,31 +107,22 @@ def power(findings: Findings) -> str:
     )
 
 
-def summary_csv(summaries: Sequence[PolicySummary]) -> str:
-    """Returns all summaries with standard errors."""
+def summary_rows(summaries: Sequence[PolicySummary]) -> list[list[Any]]:
+    """Returns all summaries with standard errors, a heading first."""
     names = [name for name, *_ in COLUMNS]
-    header = ["agent", "runs", *(f"{n}{s}" for n in names for s in ("", "_standard_error"))]
-    rows = []
+    rows = [["agent", "runs", *(f"{n}{s}" for n in names for s in ("", "_standard_error"))]]
     for row in summaries:
         estimates = [getattr(row, name) for name in names]
         values = [value for e in estimates for value in (e.mean, e.standard_error)]
         rows.append([row.agent, row.runs, *values])
-    return _csv(header, rows)
+    return rows
 
 
-def difference_csv(families: Iterable[Sequence[PairedDifference]]) -> str:
-    """Returns paired differences, a row each."""
+def difference_rows(families: Iterable[Sequence[PairedDifference]]) -> list[list[Any]]:
+    """Returns paired differences, a heading first."""
     header = ["measure", "agent", "baseline", "pairs", "mean", "low", "high", "p", "p_corrected"]
     rows = [[getattr(row, name) for name in header] for rows in families for row in rows]
-    return _csv(header, [[f"{c:.6g}" if isinstance(c, float) else c for c in row] for row in rows])
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
+    return [header, *map(csv_files.rounded, rows)]
 
 
 def latex(findings: Findings) -> str:

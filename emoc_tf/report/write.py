@@ -9,7 +9,7 @@ from emoc_tf.analysis.findings import Findings, gather
 from emoc_tf.analysis.measures import PRIMARY
 from emoc_tf.report import drawing, first_sets, page, plots, tables
 from emoc_tf.report.first_sets import Shown, class_names
-from emoc_tf.storage import atomic
+from emoc_tf.storage import atomic, csv_files
 
 PAGE = "report.html"
 
@@ -44,8 +44,8 @@ def write_report(
     for name, figure in _figures(findings, shown).items():
         written += drawing.save(figure, folder / name)
     texts = {
-        "table.csv": tables.summary_csv(findings.summaries),
-        "differences.csv": tables.difference_csv(findings.differences.values()),
+        "table.csv": csv_files.text(tables.summary_rows(findings.summaries)),
+        "differences.csv": csv_files.text(tables.difference_rows(findings.differences.values())),
         PAGE: page.write(findings, shown),
     }
     if latex:

@@ -7,8 +7,9 @@ from functools import partial
 from rich.console import Console
 
 from emoc_tf.envs import ActiveExplorationEnv
+from emoc_tf.records.record_folder import FAILURE
 from emoc_tf.records.run_folder import RunFolder
-from emoc_tf.records.run_record import FAILURE, check_output_dir, make_output_dir, run_path
+from emoc_tf.records.run_record import check_output_dir, make_output_dir, run_path
 from emoc_tf.running import workers
 from emoc_tf.running.console import Display, say
 from emoc_tf.running.single_run import Grid, Result, Run, attempt_run, serve

@@ -193,9 +193,9 @@ def _restore(
         folder.resume(saved)
         return observation, run["selection_seconds"]
     except (KeyError, TypeError, AttributeError) as error:  # of a header that is none of ours
-        raise ValueError(f"checkpoint: {type(error).__name__}: {error}; {folder.mend}") from error
+        raise ValueError(f"checkpoint: {type(error).__name__}: {error}; {folder.remedy}") from error
     except ValueError as error:
-        raise ValueError(f"{error}; {folder.mend}") from error
+        raise ValueError(f"{error}; {folder.remedy}") from error
 
 
 def _reset(grid: Grid, env: ActiveExplorationEnv, seed: int) -> tuple[dict, dict[str, Any] | None]:

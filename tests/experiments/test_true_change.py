@@ -14,6 +14,7 @@ from emoc_tf.data import named
 from emoc_tf.experiments import true_change
 from emoc_tf.exploration import Exploration
 from emoc_tf.models import forward
+from emoc_tf.records.record_folder import RecordFolder
 from emoc_tf.report.correlations import table
 from emoc_tf.scoring import reference
 from emoc_tf.storage.locks import FolderLock
@@ -122,10 +123,10 @@ def test_the_binary_goes_on_where_it_was_stopped(tmp_path):
     told = json.loads((tmp_path / "config.json").read_text())
     header = lines[0].strip().split(",")
     with pytest.raises(ValueError, match=r"changes.csv: expected columns"):
-        true_change._rows(tmp_path, header[:-1], told)
+        true_change.rows_there(RecordFolder(tmp_path), header[:-1], told)
     differing = told | {"configuration": told["configuration"] | {"momentum": 0.5}}
     with pytest.raises(ValueError, match=r"output_dir: .*same settings.*differs in \['config"):
-        true_change._rows(tmp_path, header, differing)
+        true_change.rows_there(RecordFolder(tmp_path), header, differing)
     assert (tmp_path / "changes.csv").read_text() == changes
 
 
@@ -143,7 +144,7 @@ def test_finished_work_is_shown_again_anywhere_but_gone_on_with_only_there(tmp_p
     assert (tmp_path / "changes.csv").read_text() == changes
     more = run(tmp_path, *arguments[:2], "--seeds=0,1")
     assert more.returncode == 1
-    assert "same versions and machine to go on with" in more.stderr
+    assert "same versions and machine to resume in" in more.stderr
     assert (tmp_path / "changes.csv").read_text() == changes
 
 
@@ -218,7 +219,7 @@ def test_a_score_is_looked_at_within_known_and_within_novel_sets(tmp_path):
 
 def test_a_folder_that_another_process_works_on_is_refused(tmp_path):
     refused = pytest.raises(ValueError, match="output_dir: expected a free folder")
-    with FolderLock(tmp_path), refused, true_change._only_process(tmp_path):
+    with FolderLock(tmp_path), refused, RecordFolder(tmp_path).alone():
         pass
     with true_change._only_process(tmp_path):
         pass

@@ -9,6 +9,7 @@ from emoc_tf.analysis.findings import gather
 from emoc_tf.experiments import vary
 from emoc_tf.experiments.single_run import Grid
 from emoc_tf.report import effects
+from emoc_tf.storage import csv_files
 from tests.records.written import CONFIG, write
 
 
@@ -56,6 +57,11 @@ def test_the_figure_has_a_point_for_each_policy_and_value(tmp_path):
         (f"{agent}, momentum=0.9", f"{agent}, momentum=0.1", 2) for agent in ("random", "emoc")
     ]
     assert [row.mean for row in rows] == pytest.approx([0.2, 0.2])
+    # A value with a comma is one cell.
+    text = csv_files.text(effects.summary_rows("classes", {"0-4,7": findings[0.1]}))
+    header, *lines = csv.reader(text.splitlines())
+    assert {tuple(line[:2]) for line in lines} == {("0-4,7", "emoc"), ("0-4,7", "random")}
+    assert all(len(line) == len(header) for line in lines)
 
 
 def test_the_binary(tmp_path):

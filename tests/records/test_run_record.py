@@ -81,7 +81,8 @@ def test_folders_with_other_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("config.json", "{", r"config.json: expected JSON, got a file that fails"),
+        ("config.json", "{", r"config.json: expected a JSON object, got a file that fails"),
+        ("config.json", "[]", r"config.json: expected a JSON object, got a file that holds list"),
         ("config.json", "{}", r"config.json: expected agent, seed and configuration"),
         (
             "config.json",
@@ -93,7 +94,11 @@ def test_folders_with_other_files_are_refused(tmp_path):
             '{"agent": "a", "seed": 0, "configuration": {"fame": 1}}',
             "config.json: expected settings of this version, fame: expected",
         ),
-        ("config.json", "[" * 100000, r"config.json: expected JSON, got a file that fails"),
+        (
+            "config.json",
+            "[" * 100000,
+            r"config.json: expected a JSON object, got a file that fails",
+        ),
         ("steps.csv", "\xff", r"steps.csv: expected columns"),
         ("recalls.csv", "step,zebra\n0,0.5\n", "recalls.csv: expected columns step and class ids"),
         ("steps.csv", "a,b\n1,2\n3\n", "steps.csv: expected columns of numbers, got a file that"),
