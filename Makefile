@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
+# TensorFlow leaves oneDNN off on x86 processors without VNNI, where it is nearly twice as fast.
+export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 .PHONY: demo test layers test-rl soak clean
 

@@ -33,6 +33,7 @@ setup(
         "scikit-learn>=1.9",
         "threadpoolctl>=3.6",
         "matplotlib>=3.11",
+        "pebble>=5.0",
         "rich>=15.0",
         "jinja2>=3.1",
     ],

@@ -117,6 +117,23 @@ class PolicyLearner:
             self._trace_reinforcement, inputs, masks, choices, numbers, numbers
         )
 
+    def save(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Returns what `restore` takes: arrays by name, and the state of the choices' generator."""
+        variables = [*self.network.variables, *self._optimizer.variables]
+        arrays = {f"variable {i}": variable.numpy() for i, variable in enumerate(variables)}
+        return arrays, self._rng.bit_generator.state
+
+    def restore(self, arrays: Mapping[str, np.ndarray], choices: dict) -> None:
+        """Takes over what `save` returned of a learner of the same network.
+
+        Raises:
+            KeyError: An array is missing.
+            ValueError: An array has another shape, or the state is none.
+        """
+        for i, variable in enumerate([*self.network.variables, *self._optimizer.variables]):
+            variable.assign(arrays[f"variable {i}"])
+        self._rng.bit_generator.state = choices
+
     def sample(self, observation: Observation) -> int:
         """Returns a choice drawn from the policy."""
         inputs, mask = set_inputs(observation), observation["action_mask"].astype(bool)

@@ -18,8 +18,10 @@ from absl import app, flags
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.records.run_folder import CHECKPOINT, RunFolder
-from emoc_tf.running import single_run
+from emoc_tf.records.record_folder import CHECKPOINT
+from emoc_tf.records.run_folder import RunFolder
+from emoc_tf.records.run_record import run_path
+from emoc_tf.running import attempts, single_run
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "tensorflow-datasets folder with CIFAR-100.")
 STEPS = flags.DEFINE_integer("steps", 5, "Steps that are timed.", 1)
@@ -51,11 +53,11 @@ def measure(config: ExplorationConfig) -> tuple[float, float, int]:
             nonlocal spent, size, last
             now = time.perf_counter()
             rows.append((now - last, spent))
-            size = (grid.folder(run).path / CHECKPOINT).stat().st_size
+            size = (run_path(output, *run) / CHECKPOINT).stat().st_size
             spent, last = 0.0, now
 
         try:
-            result = single_run.attempt_run(grid, env, show, ("random", 0))
+            result = attempts.attempt_run(grid, env, show, ("random", 0))
         finally:
             RunFolder.save = write
     if result.error:

@@ -15,7 +15,7 @@ from absl import app, flags
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.running import single_run
+from emoc_tf.running import attempts, single_run
 
 STEPS = flags.DEFINE_integer("steps", 300, "Update steps of the long run.", 1)
 RUNS = flags.DEFINE_integer("runs", 60, "Short runs after it.", 0)
@@ -35,7 +35,7 @@ def run(config: ExplorationConfig, seeds: range, note) -> None:
     with tempfile.TemporaryDirectory() as output:
         grid = single_run.Grid(config, output)
         for seed in seeds:
-            result = single_run.attempt_run(
+            result = attempts.attempt_run(
                 grid, env, lambda run, outcome, *_: note("step", outcome.step), (AGENT.value, seed)
             )
             if result.error:

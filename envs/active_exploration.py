@@ -1,5 +1,6 @@
 """The active-exploration loop as a Gymnasium environment."""
 
+import functools
 import operator
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
+from emoc_tf.envs.fingerprint import fingerprint
 from emoc_tf.envs.observation import observation_space, observe
 from emoc_tf.envs.rendering import Frame, describe, draw
 from emoc_tf.envs.rewards import Reward, parse
@@ -94,6 +96,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         self.exploration = Exploration(self.config, data, model, oracle, model_classes)
         # The model as it was given: the caller's own may be trained further.
         arguments["model"] = self.exploration.initial_model
+        self._handed_in = (data, arguments["model"], model_classes, (oracle, reward))
         gym.utils.EzPickle.__init__(self, config, **arguments)
         self.observation_space = observation_space(self.config)
         self.action_space = gym.spaces.Discrete(self.config.num_candidate_sets)
@@ -101,6 +104,11 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         self._outcomes: list[StepOutcome] = []
         self._queried_set: np.ndarray | None = None
         self._over = False
+
+    @functools.cached_property
+    def fingerprint(self) -> str | None:
+        """A hash of data, model, oracle and reward that were handed in; None if none were."""
+        return fingerprint(*self._handed_in)
 
     @property
     def state(self) -> ExplorationState:

@@ -1,4 +1,4 @@
-"""What all binaries share: errors in one sentence, and an end within two seconds when asked."""
+"""What all binaries share: a quiet start, errors in one sentence, a quick end when asked."""
 
 import os
 import signal
@@ -10,21 +10,23 @@ from collections.abc import Callable
 
 from absl import app, logging
 
-_GO_ON = "nothing finished is lost; the same command goes on from here"
+from emoc_tf.running import quiet
+
+_RESUME = "nothing finished is lost; the same command resumes from here"
 # Seconds in which the main thread may unwind; TensorFlow may keep it in one call for longer.
 _GRACE = 1.0
 
 
-def run_binary(main: Callable[[list[str]], None], interrupted: str = _GO_ON) -> None:
+def run_binary(main: Callable[[list[str]], None], interrupted: str = _RESUME) -> None:
     """Runs an absl main function.
 
-    Errors a user can mend end it with one sentence and exit status 1. SIGTERM and Ctrl-C end it
-    within two seconds, wherever it is, with exit status 128 + signal: all files are written
+    Errors that a user can mend end it with one sentence and exit status 1. SIGTERM and Ctrl-C end
+    it within two seconds, wherever it is, with exit status 128 + signal: all files are written
     atomically, so that there is nothing to wait for.
 
     Args:
         main: Of the binary.
-        interrupted: What an interruption leaves and how to go on.
+        interrupted: What an interruption leaves and how to resume.
     """
     logging.set_verbosity(logging.ERROR)  # tensorflow-datasets tells of every file it reads
     listen()
@@ -39,6 +41,19 @@ def run_binary(main: Callable[[list[str]], None], interrupted: str = _GO_ON) -> 
             _interruption.exit()
 
     app.run(guarded)
+
+
+def prepare() -> None:
+    """Makes this process a binary, before TensorFlow is loaded; for the main thread.
+
+    Signals are heard from here on. oneDNN is switched on unless `TF_ENABLE_ONEDNN_OPTS` is set:
+    TensorFlow leaves it off on x86 processors without VNNI, where it makes updates 1.8 and scores
+    1.6 times faster. TensorFlow's notices are left out; what computes is told when work begins.
+    """
+    listen()
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ[quiet.WANTED] = "1"
+    quiet.load_tensorflow()
 
 
 def listen() -> None:
@@ -92,7 +107,7 @@ class _Interruption:
         self.exit()
 
     def exit(self) -> None:
-        """Says how to go on and ends the process without waiting for anything."""
+        """Says how to resume and ends the process without waiting for anything."""
         self._once.acquire()  # by the other thread: it ends the process
         sys.stdout.flush()
         if sys.stdout.isatty():

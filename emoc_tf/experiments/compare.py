@@ -1,7 +1,7 @@
 """Compares query policies: runs each with each seed, then makes figures, tables and a page.
 
 The runs of a seed are paired: all policies share classes, images and pretrained weights. The same
-command goes on where it was stopped, however it was stopped; several may share a folder.
+command resumes where it was stopped, however it was stopped; several may share a folder.
 
 Records go to OUTPUT_DIR/AGENT/SEED, the report beside.
 
@@ -10,23 +10,20 @@ Example: python -m emoc_tf.experiments.compare --agents=random,emoc --seeds=0,1 
 
 import sys
 
-from absl import flags
 from rich.console import Console
 
-from emoc_tf.experiments import grid_flags, run_flags, settings
+from emoc_tf.experiments import flags
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.comparison import compare
-from emoc_tf.experiments.grid_flags import AGENTS, WORKERS
 
-flags.adopt_module_key_flags(settings)
-flags.adopt_module_key_flags(grid_flags)
+GRID, AGENTS, SEEDS = flags.grid(), flags.policies(), flags.seeds()
+WORKERS = flags.workers()
 
 
 def main(argv: list[str]) -> None:
     """Runs the grid and reports."""
-    run_flags.check_no_arguments(argv)
-    grid, seeds = grid_flags.grid_from_flags(), run_flags.seeds_from_flags()
-    _, failed = compare(grid, AGENTS.value, seeds, Console(), WORKERS.value)
+    flags.check_no_arguments(argv)
+    _, failed = compare(GRID(), AGENTS.value, SEEDS(), Console(), WORKERS.value)
     if failed:
         sys.exit(failed)
 

@@ -2,7 +2,7 @@
 
 Takes one argument, the output folder, and writes into it: report.html, which needs no network;
 curves, differences, penalties and seconds as PNG and SVG; table.csv and differences.csv. It works
-while runs are still going on, and says which are missing.
+while runs are unfinished, and says which are missing.
 
 Example: python -m emoc_tf.experiments.report out
 """
@@ -10,12 +10,11 @@ Example: python -m emoc_tf.experiments.report out
 from absl import flags
 from rich.console import Console
 
-from emoc_tf.experiments import data_flags
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.comparison import report
+from emoc_tf.experiments.flags import data_dir
 
-# For the images and class names on the page.
-flags.adopt_module_key_flags(data_flags)
+DATA_DIR = data_dir()  # for the images and class names on the page
 BASELINES = flags.DEFINE_list(
     "baselines", [], "Policies that the others are compared with (random and emoc)."
 )
@@ -32,7 +31,7 @@ def main(argv: list[str]) -> None:
     report(
         argv[1],
         Console(),
-        data_dir=data_flags.DATA_DIR.value,
+        data_dir=DATA_DIR.value,
         baselines=BASELINES.value,
         accuracy=ACCURACY.value,
         latex=LATEX.value,

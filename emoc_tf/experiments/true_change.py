@@ -25,13 +25,8 @@ from emoc_tf import ExplorationConfig, agents, streams
 from emoc_tf.agents.agent import ScoringAgent
 from emoc_tf.analysis import correlations
 from emoc_tf.data.named import load
-from emoc_tf.experiments import run_flags, settings
+from emoc_tf.experiments import flags as shared
 from emoc_tf.experiments.binary import run_binary
-from emoc_tf.experiments.run_flags import (
-    OUTPUT_DIR,
-    check_no_arguments,
-    seeds_from_flags,
-)
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.records.record_folder import RecordFolder
 from emoc_tf.records.run_record import make_output_dir
@@ -53,8 +48,7 @@ ITERATIONS = flags.DEFINE_list("iterations", ["1", "100", "1000"], "SGD iteratio
 SCORES = flags.DEFINE_list(
     "scores", ["emoc", "emoc-expected", "min", "1-vs-2"], "Policies whose scores are examined."
 )
-flags.adopt_module_key_flags(run_flags)
-flags.adopt_module_key_flags(settings)
+CONFIG, SEEDS, OUTPUT_DIR = shared.settings(), shared.seeds(), shared.output_dir()
 
 CHANGES = "changes.csv"
 # iterations = 0: one step along the gradient of the set alone, without momentum.
@@ -182,8 +176,8 @@ def _line(row: dict[str, float]) -> str:
 
 def main(argv: list[str]) -> None:
     """Examines the sets and draws the figure."""
-    check_no_arguments(argv)
-    config, seeds, names = settings.config_from_flags(), seeds_from_flags(), SCORES.value
+    shared.check_no_arguments(argv)
+    config, seeds, names = CONFIG(), SEEDS(), SCORES.value
     if not all(text.isdecimal() and int(text) > 0 for text in ITERATIONS.value):
         raise ValueError(f"iterations: expected integers above 0, got {ITERATIONS.value}")
     iterations = [int(text) for text in ITERATIONS.value]

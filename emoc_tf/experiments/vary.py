@@ -2,7 +2,7 @@
 
 Each value has a folder of its own, OUTPUT_DIR/SETTING=VALUE, as `compare` writes it. The runs of a
 seed are paired across values too where the setting leaves classes and images alone. The same
-command goes on where it was stopped.
+command resumes where it was stopped.
 
 Example: python -m emoc_tf.experiments.vary --setting=old_fraction --values=0.5,0.9 \
     --agents=random,emoc --output_dir=out
@@ -19,10 +19,9 @@ from rich.console import Console
 from emoc_tf.analysis.findings import Findings
 from emoc_tf.config import ExplorationConfig, parse_value
 from emoc_tf.envs import ActiveExplorationEnv
-from emoc_tf.experiments import grid_flags, run_flags, settings
+from emoc_tf.experiments import flags as shared
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.comparison import compare
-from emoc_tf.experiments.grid_flags import AGENTS, WORKERS
 from emoc_tf.records.run_record import check_output_dir
 from emoc_tf.report import drawing, effects, tables
 from emoc_tf.running.console import say
@@ -34,8 +33,8 @@ SETTING = flags.DEFINE_string(
     "setting", None, "The setting to vary, such as sampler or old_fraction.", required=True
 )
 VALUES = flags.DEFINE_list("values", None, "Its values.", required=True)
-flags.adopt_module_key_flags(settings)
-flags.adopt_module_key_flags(grid_flags)
+GRID, AGENTS = shared.grid(), shared.policies()
+SEEDS, WORKERS = shared.seeds(), shared.workers()
 
 
 def grids(grid: Grid, setting: str, texts: list[str]) -> dict[Any, Grid]:
@@ -68,9 +67,9 @@ def grids(grid: Grid, setting: str, texts: list[str]) -> dict[Any, Grid]:
 
 def main(argv: list[str]) -> None:
     """Runs a grid a value, prints a table of each and draws the figure."""
-    run_flags.check_no_arguments(argv)
-    seeds, setting, console = run_flags.seeds_from_flags(), SETTING.value, Console()
-    varied = grids(grid_flags.grid_from_flags(), setting, VALUES.value)
+    shared.check_no_arguments(argv)
+    setting, seeds, base, console = SETTING.value, SEEDS(), GRID(), Console()
+    varied = grids(base, setting, VALUES.value)
     for grid in varied.values():  # before any of them runs
         ActiveExplorationEnv(grid.config)
         check_output_dir(grid.output_dir, grid.config)
@@ -85,7 +84,7 @@ def main(argv: list[str]) -> None:
         if found is not None:
             findings[value] = found
     if values[0] in findings:
-        folder = Path(run_flags.OUTPUT_DIR.value)
+        folder = Path(base.output_dir)
         rows = effects.differences(setting, findings)
         console.print(effects.table(setting, rows))
         written = drawing.save(effects.draw(setting, findings), folder / setting)

@@ -108,7 +108,7 @@ class RecordFolder:
         (self.path / FAILURE).unlink(missing_ok=True)
         checkpoint.remove_generations(self._checkpoint)  # last: without it all is finished
 
-    def fail(self, error: Exception, step: int) -> None:
+    def fail(self, error: Exception, step: int = 0) -> None:
         """Writes why an attempt ended, with its traceback.
 
         Args:

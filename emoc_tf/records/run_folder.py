@@ -21,6 +21,10 @@ from emoc_tf.records.sinks import Board, Row, Table
 from emoc_tf.storage.checkpoint import Checkpoint
 from emoc_tf.storage.provenance import differences, environment
 
+_MADE_OF = {
+    "fingerprint": "whose policy was made from another file",
+    "environment": "whose data, model, oracle or reward were others",
+}
 # What TensorBoard shows of a row.
 _SHOWN = {
     name: name
@@ -41,7 +45,9 @@ class RunFolder(RecordFolder):
         agent: The policy's name, with its variant.
         seed: The run's seed.
         config: The run's configuration.
-        fingerprint: Of what the policy was made of besides its name; see `Agent.fingerprint`.
+        made_of: Fingerprints of what else the run is of: `fingerprint` of the policy (see
+            `Agent.fingerprint`), `environment` of what was handed in (see
+            `ActiveExplorationEnv.fingerprint`); None for nothing.
 
     Attributes:
         path: Of the folder.
@@ -54,12 +60,11 @@ class RunFolder(RecordFolder):
         agent: str,
         seed: int,
         config: ExplorationConfig,
-        fingerprint: str | None = None,
+        made_of: Mapping[str, str | None] | None = None,
     ) -> None:
         super().__init__(run_path(output_dir, agent, seed))
         self._identity = {"agent": agent, "seed": seed}
-        if fingerprint:
-            self._identity["fingerprint"] = fingerprint
+        self._identity |= {name: value for name, value in (made_of or {}).items() if value}
         self._config = config
         self._records: list[tuple[StepOutcome, dict[str, Any]]] = []
 
@@ -88,11 +93,12 @@ class RunFolder(RecordFolder):
                 f"output_dir: expected a run of {agent!r} with seed {seed} in {self.path}, got one "
                 f"of {found['agent']!r} with seed {found['seed']}"
             )
-        if found.get("fingerprint") != self._identity.get("fingerprint"):
-            raise ValueError(
-                f"output_dir: expected a run of {agent!r} as it is now in {self.path}, got one "
-                f"whose policy was made from another file; use another output folder"
-            )
+        for name, what in _MADE_OF.items():
+            if found.get(name) != self._identity.get(name):
+                raise ValueError(
+                    f"output_dir: expected a run of {agent!r} as it is now in {self.path}, got one "
+                    f"{what}; use another output folder"
+                )
         if settings := self._config.differences(found["configuration"]):
             raise ValueError(
                 f"output_dir: expected a run of this configuration in {self.path}, got another one "

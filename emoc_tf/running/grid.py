@@ -1,18 +1,18 @@
 """Runs a grid of policies and seeds, each run into a folder of its own."""
 
-import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 
 from rich.console import Console
 
-from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.records.record_folder import FAILURE
-from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.records.run_record import check_output_dir, make_output_dir, run_path
 from emoc_tf.running import workers
+from emoc_tf.running.attempts import Result, attempt_run, serve
 from emoc_tf.running.console import Display, say
-from emoc_tf.running.single_run import Grid, Result, Run, attempt_run, serve
+from emoc_tf.running.others import OtherProcesses
+from emoc_tf.running.single_run import Grid, Run, make_agent
+from emoc_tf.storage import provenance
 
 
 def run_grid(
@@ -25,9 +25,9 @@ def run_grid(
     """Runs each policy with each seed, seed by seed; a finished run is not run again.
 
     The runs of a seed are paired: they share classes, images, candidate sets of step 0 and
-    pretrained weights, which lie in `OUT/shared/<seed>/`. An unfinished run goes on from its
-    checkpoint. A run that fails does not hinder the others. One that another process works on is
-    waited for, and gone on with if that process ends before it.
+    pretrained weights, which lie in `OUT/shared/<seed>/`. An unfinished run is resumed from
+    its checkpoint. A run that fails does not hinder the others. One that another process works on
+    is waited for as long as its records grow, and resumed if that process ends before it.
 
     Args:
         grid: Settings and output folder.
@@ -46,8 +46,11 @@ def run_grid(
     """
     check_distinct("agents", names)
     check_distinct("seeds", seeds)
-    folders = {(name, seed): grid.folder((name, seed)) for seed in seeds for name in names}
+    runs = [(name, seed) for seed in seeds for name in names]
+    agents = {name: make_agent((name, seeds[0])) for name in names}
     check_output_dir(grid.output_dir, grid.config)
+    env = grid.make_environment() if grid.hands_in else None
+    folders = {run: grid.folder(run, agents[run[0]], env) for run in runs}
     for folder in folders.values():
         folder.check(grid.allow_mixed)
     waiting = [run for run, folder in folders.items() if not folder.finished]
@@ -58,12 +61,13 @@ def run_grid(
     )
     if not waiting:
         return {}
-    env = ActiveExplorationEnv(grid.config)
+    say(console, provenance.device())
+    env = env or grid.make_environment()
     make_output_dir(grid.output_dir)
     failures: dict[Run, str] = {}
     with Display(console, grid.config, len(waiting), num_workers == 1) as display:
         attempt = partial(attempt_run, grid, env, display.show)
-        told: set[Run] = set()
+        others = OtherProcesses(folders, display.say)
         while waiting:
             results: Iterable[tuple[Run, Result]]
             if num_workers == 1:
@@ -81,7 +85,10 @@ def run_grid(
                 if result.error is not None:
                     failures[run] = result.error
                     display.say(run, f"FAILED: {result.error}")
-            waiting = _wait_for_one(busy, folders, display, told)
+            waiting, stuck = others.wait_for_one(busy)
+            for run, error in stuck.items():
+                failures[run] = error
+                display.say(run, f"FAILED: {error}")
     return failures
 
 
@@ -92,23 +99,10 @@ def check_distinct(name: str, values: Sequence) -> None:
 
 
 def describe(grid: Grid, failures: dict[Run, str]) -> str:
-    """Returns what failed and how to go on, in one sentence a run."""
+    """Returns what failed and what to do, in one sentence a run."""
     lines = []
     for (name, seed), error in failures.items():
         record = run_path(grid.output_dir, name, seed) / FAILURE
         more = f" ({record} has more)" if record.exists() else ""
         lines.append(f"{name} with seed {seed}: {error}{more}")
     return "\n".join(["error: the following failed; the same command tries them again", *lines])
-
-
-def _wait_for_one(
-    busy: list[Run], folders: dict[Run, RunFolder], display: Display, told: set[Run]
-) -> list[Run]:
-    """Returns the runs that other processes work on as soon as one of them is free."""
-    for run in busy:
-        if run not in told:
-            display.say(run, f"waiting for {folders[run].lock.owner()}")
-    told.update(busy)
-    while busy and all(folders[run].lock.held_elsewhere() for run in busy):
-        time.sleep(1)
-    return busy

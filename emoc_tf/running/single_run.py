@@ -1,21 +1,18 @@
-"""One run of a grid: from its beginning or its checkpoint to its end, with errors recorded."""
+"""One run of a grid: from its beginning or its checkpoint to its end."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from emoc_tf import agents
+from emoc_tf.agents.agent import Agent
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.records.pretrained import PretrainedFile
 from emoc_tf.records.run_folder import RunFolder
-from emoc_tf.running.console import Display
 from emoc_tf.storage.atomic import remove_asides
 from emoc_tf.storage.locks import FolderLock
 from emoc_tf.storage.provenance import differences
@@ -34,101 +31,70 @@ class Grid:
         config: The settings of all runs.
         output_dir: OUT.
         allow_mixed: Whether unfinished runs and pretrained weights of another version, processor
-            or thread count are gone on with.
+            or thread count are resumed.
+        environment: Makes the environment of the settings, with data, a model or an oracle of your
+            own, as in `lambda config: ActiveExplorationEnv(config, data=data)`. With several
+            worker processes a module's own function, since it is sent by name; it is called in
+            each of them and has to give the same each time. What it hands in is told in each run's
+            `config.json` by its fingerprint, and runs of another one are refused.
     """
 
     config: ExplorationConfig
     output_dir: str | Path
     allow_mixed: bool = False
+    environment: Callable[[ExplorationConfig], ActiveExplorationEnv] = ActiveExplorationEnv
 
-    def folder(self, run: Run) -> RunFolder:
-        """Returns the folder of a run; raises `ValueError` if there is no such policy."""
+    @property
+    def hands_in(self) -> bool:
+        """Whether the environment is made of more than the settings."""
+        return self.environment is not ActiveExplorationEnv
+
+    def make_environment(self) -> ActiveExplorationEnv:
+        """Returns an environment of the settings.
+
+        Raises:
+            ValueError: What `environment` returned is none.
+        """
+        env = self.environment(self.config)
+        if not isinstance(env, ActiveExplorationEnv) or env.config != self.config:
+            raise ValueError(
+                f"environment: expected a function that returns an ActiveExplorationEnv of the "
+                f"settings it is given, got {env!r}"
+            )
+        return env
+
+    def folder(self, run: Run, agent: Agent, env: ActiveExplorationEnv | None = None) -> RunFolder:
+        """Returns the folder of a run by its policy and environment; None for the usual one."""
         name, seed = run
-        fingerprint = agents.make(name, seed=seed).fingerprint
-        return RunFolder(self.output_dir, name, seed, self.config, fingerprint)
+        made_of = {"fingerprint": agent.fingerprint, "environment": env and env.fingerprint}
+        return RunFolder(self.output_dir, name, seed, self.config, made_of)
 
 
-@dataclass(frozen=True)
-class Result:
-    """How an attempt at a run ended.
-
-    Attributes:
-        error: In one sentence, if it failed.
-        busy: Whether another process works on it.
-    """
-
-    error: str | None = None
-    busy: bool = False
-
-    @classmethod
-    def lost(cls, run: Run, grid: Grid, cause: str) -> "Result":
-        """Returns, and records, that the process died that worked on a run."""
-        hint = ", perhaps for lack of memory" if cause == "SIGKILL" else ""
-        return _fail(grid, run, RuntimeError(f"its process died twice ({cause}{hint})"))
+def make_agent(run: Run) -> Agent:
+    """Returns the policy of a run; raises `ValueError` if there is none."""
+    name, seed = run
+    return agents.make(name, seed=seed)
 
 
-def attempt_run(grid: Grid, env: ActiveExplorationEnv, show: Show, run: Run) -> Result:
-    """Works on one run to its end; errors are recorded in its folder.
+def run_episode(
+    grid: Grid,
+    env: ActiveExplorationEnv,
+    run: Run,
+    agent: Agent,
+    folder: RunFolder,
+    show: Show,
+) -> None:
+    """Runs one policy with one seed to the episode's end and writes its records.
 
     Args:
         grid: Settings and output folder.
         env: An environment of these settings.
+        run: Which.
+        agent: Its policy.
+        folder: Its folder, whose lock is held.
         show: Called with the run and, of each step, the outcome, the seconds and the name of the
             class queried.
-        run: Which.
     """
-    try:
-        folder = grid.folder(run)
-        if not folder.lock.acquire():
-            return Result(busy=True)
-    except Exception as error:  # the others go on, whatever it is
-        return Result(_sentence(error))
-    try:
-        if not folder.finished:  # another process may have been here
-            _run_episode(grid, env, run, folder, show)
-        return Result()
-    except Exception as error:
-        return Result(_record_failure(folder, error))
-    finally:
-        env.exploration.on_query = None
-        try:
-            folder.close()
-        finally:
-            folder.lock.release()
-
-
-def _fail(grid: Grid, run: Run, error: Exception) -> Result:
-    """Records an error of a run that nobody works on."""
-    try:
-        folder = grid.folder(run)
-        with folder.lock:
-            return Result(_record_failure(folder, error))
-    except (ValueError, OSError):
-        return Result(_sentence(error))
-
-
-def _record_failure(folder: RunFolder, error: Exception) -> str:
-    try:
-        folder.fail(error)
-    except OSError as second:  # such as a full disk
-        return f"{_sentence(error)} (not recorded: {second})"
-    return _sentence(error)
-
-
-def _sentence(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _run_episode(
-    grid: Grid,
-    env: ActiveExplorationEnv,
-    run: Run,
-    folder: RunFolder,
-    show: Show,
-) -> None:
-    """Runs one policy with one seed to the episode's end and writes its records."""
-    name, seed = run
-    agent = agents.make(name, seed=seed)
     selection_seconds: float | None = None
 
     def save_choice() -> None:
@@ -154,7 +120,7 @@ def _run_episode(
     saved = _restore(grid, env, folder)
     if saved is None:
         folder.claim()
-        observation, made_in = _reset(grid, env, seed)
+        observation, made_in = _reset(grid, env, run[1])
         if made_in is not None:
             folder.claim([made_in])
         folder.start(env.exploration.episode.classes)
@@ -177,7 +143,7 @@ def _run_episode(
 def _restore(
     grid: Grid, env: ActiveExplorationEnv, folder: RunFolder
 ) -> tuple[dict, float | None] | None:
-    """Goes on from the run's checkpoint, if there is one; nothing is written before it fits.
+    """Resumes from the run's checkpoint, if there is one; nothing is written before it fits.
 
     Returns:
         Observation and the seconds that the choice of the query in it took.
@@ -210,13 +176,3 @@ def _reset(grid: Grid, env: ActiveExplorationEnv, seed: int) -> tuple[dict, dict
             remove_asides(path.parent)
             observation, _ = env.reset(seed=seed, options=options)
     return observation, pretrained.made_in
-
-
-def serve(grid: Grid) -> Callable[[Run], Result]:
-    """Returns what a worker process does with a run."""
-    try:
-        env = ActiveExplorationEnv(grid.config)
-    except Exception as error:  # such as a data set that has vanished meanwhile
-        return partial(_fail, grid, error=error)
-    display = Display(Console(), grid.config, 0, False)
-    return partial(attempt_run, grid, env, display.show)

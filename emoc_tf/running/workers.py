@@ -1,41 +1,24 @@
 """Runs side by side, in processes that are replaced when they die."""
 
-import contextlib
+import concurrent.futures
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
-from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
-from multiprocessing.process import BaseProcess
 from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from emoc_tf.running import quiet
 
 # TensorFlow does not survive a fork.
 _CONTEXT = multiprocessing.get_context("spawn")
 
-
-class _Worker:
-    """A process and what it is working on."""
-
-    def __init__(self, serve: Callable, argument: Any) -> None:
-        self.pipe, other_end = _CONTEXT.Pipe()
-        self.process: BaseProcess = _CONTEXT.Process(
-            target=_work, args=(other_end, serve, argument), daemon=True
-        )
-        self.process.start()
-        other_end.close()  # so that the death of the process ends the pipe
-        self.item: Any = None
-
-    def give(self, item: Any) -> None:
-        self.item = item
-        with contextlib.suppress(OSError):  # it is dead, which its pipe will tell
-            self.pipe.send(item)
-
-    def cause_of_death(self) -> str:
-        self.process.join()
-        code = self.process.exitcode or 0
-        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+# What a worker process does with an item.
+_work_on: Callable[[Any], Any]
 
 
 def run(
@@ -49,7 +32,7 @@ def run(
     """Works on items in processes; each process keeps its threads as a single one would have them.
 
     When a process dies, another takes its item; when that dies of the same item, the item is given
-    up and the others go on. The processes end with the generator, and with their parent.
+    up and the others continue. The processes end with the generator, and with their parent.
 
     Args:
         count: How many processes at most.
@@ -62,50 +45,72 @@ def run(
 
     Yields:
         Items with their results, in the order in which they end.
+
+    Raises:
+        ValueError: What is sent cannot be found by name in another process.
     """
-    waiting, deaths = deque(items), Counter[Any]()
-    workers: list[_Worker] = []
     try:
-        while waiting or any(worker.item is not None for worker in workers):
-            idle = [worker for worker in workers if worker.item is None]
-            while waiting and (idle or len(workers) < count):
-                if not idle:
-                    idle.append(_Worker(serve, argument))
-                    workers.append(idle[-1])
-                idle.pop().give(waiting.popleft())
-            busy = {worker.pipe: worker for worker in workers if worker.item is not None}
-            for pipe in connection.wait(list(busy)):
-                worker = busy[pipe]
-                item, worker.item = worker.item, None
+        # As bytes: what they name is imported once TensorFlow has been loaded quietly.
+        content = pickle.dumps((serve, argument))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise _unsendable(error) from error
+    pool = ProcessPool(count, context=_CONTEXT, initializer=_begin, initargs=(content,))
+    try:
+        waiting = {pool.schedule(_work, args=[item]): item for item in items}
+        given_up = set()
+        while waiting:
+            ended, _ = concurrent.futures.wait(
+                waiting, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            for future in ended:
+                item = waiting.pop(future)
                 try:
-                    result = worker.pipe.recv()
-                except (EOFError, OSError):
-                    workers.remove(worker)
-                    deaths[item] += 1
-                    cause = worker.cause_of_death()
-                    if deaths[item] == 1:
+                    result = future.result()
+                except ProcessExpired as error:
+                    cause = _cause(error.exitcode)
+                    if item not in given_up:
+                        given_up.add(item)
                         died(item, cause)
-                        waiting.appendleft(item)
+                        waiting[pool.schedule(_work, args=[item])] = item
                         continue
                     result = lost(item, argument, cause)
                 yield item, result
     finally:
-        for worker in workers:
-            worker.process.terminate()
-        for worker in workers:
-            worker.process.join()
+        pool.stop()
+        pool.join()
 
 
-def _work(pipe: connection.Connection, serve: Callable, argument: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+def _unsendable(error: Exception) -> ValueError:
+    return ValueError(
+        f"num_workers: expected policies, environments and so on that worker processes can import "
+        f"by name, got {type(error).__name__}: {error}; define them at the top of a module, or of "
+        f"a script whose work is under `if __name__ == '__main__':`, or take num_workers=1"
+    )
+
+
+def _cause(exit_code: int | None) -> str:
+    code = exit_code or 0
+    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+
+def _begin(content: bytes) -> None:
+    global _work_on
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    work = serve(argument)
-    while True:
-        try:
-            item = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(work(item))
+    quiet.load_tensorflow()
+    try:
+        serve, argument = pickle.loads(content)
+    except Exception as error:  # a process that dies here would be replaced for ever
+        failure = _unsendable(error)
+
+        def _work_on(item: Any) -> Any:
+            raise failure
+
+        return
+    _work_on = serve(argument)
+
+
+def _work(item: Any) -> Any:
+    return _work_on(item)
 
 
 def _end_with_parent() -> None:

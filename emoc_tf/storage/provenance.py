@@ -14,7 +14,7 @@ import tensorflow as tf
 
 # Variables that change which operations run, or in how many parts.
 _VARIABLES = (
-    "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_XLA_FLAGS",
+    "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_XLA_FLAGS",
     "XLA_FLAGS", "TF_DETERMINISTIC_OPS", "ONEDNN_MAX_CPU_ISA",
 )  # fmt: skip
 
@@ -44,7 +44,7 @@ def environment() -> dict[str, Any]:
             "python": platform.python_version(),
             **{
                 name: metadata.version(name)
-                for name in ("emoc_tf", "tensorflow", "keras", "numpy", "scikit-learn")
+                for name in ("emoc_tf", "tensorflow", "keras", "numpy", "scipy", "scikit-learn")
             },
         },
         "commit": _commit(),
@@ -54,9 +54,31 @@ def environment() -> dict[str, Any]:
             str(tf.config.experimental.get_device_details(device).get("device_name", device.name))
             for device in tf.config.list_physical_devices("GPU")
         ],
+        "onednn": onednn(),
         "intra_op_threads": threads or len(os.sched_getaffinity(0)),
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
+
+
+def onednn() -> bool:
+    """Returns whether TensorFlow computes with oneDNN in this process, whatever variables say."""
+    # TensorFlow has no public way to ask; it decides once, by variable and processor.
+    return bool(importlib.import_module("tensorflow.python.util._pywrap_util_port").IsMklEnabled())
+
+
+def device() -> str:
+    """Returns in words what computes, for a line before long work."""
+    found = environment()
+    if found["gpus"]:
+        return f"computing on {', '.join(found['gpus'])}"
+    text = f"computing on the CPU, {found['intra_op_threads']} threads"
+    text += f", oneDNN {'on' if found['onednn'] else 'off'}"
+    if Path("/dev/nvidia0").exists():
+        text += (
+            "; TensorFlow cannot use the GPU that is here: TF_CPP_MIN_LOG_LEVEL=0 shows why, and "
+            "pip install 'emoc_tf[gpu]' brings its libraries"
+        )
+    return text
 
 
 def differences(found: dict[str, Any]) -> list[str]:

@@ -159,7 +159,7 @@ def test_workers_end_with_the_process_that_started_them(start, tmp_path):
          "--seeds=0,1", "--workers=2", "--update_iterations=100000000",
          f"--output_dir={tmp_path}"]
     )  # fmt: skip
-    for _ in range(3):  # how many runs there are, and step 0 of two
+    for _ in range(4):  # how many runs there are, what computes, and step 0 of two
         assert process.stdout.readline()
     workers = children(process.pid)
     assert len(workers) >= 2
@@ -209,7 +209,9 @@ def test_errors_are_one_sentence(tmp_path):
     ("settings", "message"),
     [
         ({"agents": ["random", "random"]}, "agents: expected distinct ones"),
-        ({"seeds": ["0", "x"]}, r"seeds: expected integers of at least 0, got \['0', 'x'\]"),
+        ({"seeds": ["0", "x"]}, "seeds: expected integers of at least 0, or ranges .*got 0,x"),
+        ({"seeds": ["5-3"]}, "seeds: expected integers of at least 0, or ranges .*got 5-3"),
+        ({"seeds": ["0-2", "1"]}, "seeds: expected distinct ones"),
         ({"seeds": ["1", "01"]}, r"seeds: expected distinct ones, at least one, got \[1, 1\]"),
         ({"preset": "best"}, r"preset: expected one of \['demo', 'paper'\], got 'best'"),
         ({"dataset": "no_such_set"}, "dataset: expected 'digits' or the name"),
@@ -228,6 +230,24 @@ def test_bad_flags_are_told_before_any_work(tmp_path, settings, message):
         with pytest.raises(ValueError, match="arguments: expected flags only"):
             compare_binary.main(["compare", "left over"])
     assert not (tmp_path / "out").exists()
+
+
+def test_one_spelling_of_ranges_and_of_none():
+    with flagsaver.as_parsed(output_dir="out", seeds="0-2,7", steps="none", classes="None"):
+        assert compare_binary.SEEDS() == [0, 1, 2, 7]
+        config = compare_binary.GRID().config
+        assert (config.max_steps, config.classes) == (None, None)
+    with flagsaver.as_parsed(output_dir="out", max_steps="3"):
+        assert compare_binary.GRID().config.max_steps == 3
+
+
+def test_binaries_can_be_imported_side_by_side():
+    names = ("explore", "compare", "vary", "report", "true_change", "train_agent")
+    code = ";".join(f"import emoc_tf.experiments.{name}" for name in names)
+    code += ";from absl import flags;print(len(list(flags.FLAGS)))"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_an_output_that_is_no_folder_is_refused_before_any_work(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 BUSY = """
 import sys
 from emoc_tf.experiments import binary
+binary.prepare()
 import tensorflow as tf
 
 @tf.function
@@ -34,6 +35,45 @@ def test_signals_are_heard_while_libraries_are_imported(start, tmp_path, seconds
     assert process.returncode == 130
     assert errors == "\ninterrupted: nothing had been begun\n"
     assert output == ""
+
+
+SCRIPT = """
+import sys, time
+import emoc_tf.experiments.comparison
+try:
+    print("busy", flush=True)
+    time.sleep(60)
+finally:
+    print("tidied up", flush=True)
+"""
+
+
+THREAD = """
+import threading
+
+def load():
+    import emoc_tf.experiments.comparison
+    print("loaded")
+
+thread = threading.Thread(target=load)
+thread.start()
+thread.join()
+"""
+
+
+def test_a_script_of_your_own_keeps_its_signals(start, tmp_path):
+    """Whatever it is called; in a thread too, where no handler can be set."""
+    script = tmp_path / "emoc-mine.py"
+    script.write_text(SCRIPT)
+    process = start([sys.executable, str(script)])
+    assert process.stdout.readline() == "busy\n"
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert output == "tidied up\n"
+    assert "KeyboardInterrupt" in errors
+    script.write_text(THREAD)
+    process = start([sys.executable, str(script)])
+    assert process.communicate(timeout=60)[0] == "loaded\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

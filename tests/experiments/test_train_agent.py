@@ -1,6 +1,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -52,6 +54,40 @@ def test_equal_seeds_train_equal_policies(trained, tmp_path):
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
     assert any(not np.array_equal(a, b) for a, b in zip(first, untrained, strict=True))
+
+
+def test_a_stopped_training_is_resumed_bit_for_bit(trained, tmp_path):
+    """Killed after the imitation, and again in the middle of an update."""
+    whole, _ = trained
+    command = [sys.executable, "-m", "emoc_tf.experiments.train_agent", *TRAINING]
+    folder = tmp_path / "out"
+    for wanted in ("imitation of", "update 1/2"):
+        process = subprocess.Popen(
+            [*command, f"--output_dir={folder}"], stdout=subprocess.PIPE, text=True
+        )
+        while wanted not in process.stdout.readline():
+            assert process.poll() is None
+        process.kill()
+        process.communicate()
+    other = run("train_agent", *TRAINING, "--discount=0.5", f"--output_dir={folder}")
+    assert other.returncode == 1
+    assert "unfinished training of other settings" in other.stderr
+    assert "discount=0.9 there, 0.5 here" in other.stderr
+    result = run("train_agent", *TRAINING, f"--output_dir={folder}")
+    assert result.returncode == 0, result.stderr
+    assert "update 1/2" not in result.stdout
+    assert {file.name for file in folder.iterdir()} == {file.name for file in whole.iterdir()}
+    first, second = (
+        [line.rpartition(",")[0] for line in (place / "training.csv").read_text().splitlines()]
+        for place in (whole, folder)
+    )
+    assert first == second
+    for one, two in zip(*(weights(place) for place in (whole, folder)), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def weights(folder):
+    return keras.models.load_model(folder / "policy.keras").get_weights()
 
 
 def test_a_trained_policy_enters_a_comparison(trained, tmp_path):

@@ -138,7 +138,9 @@ def test_generations_of_a_processor_have_different_names(tmp_path):
 
 
 # What a deciding module may use without being decided by it.
-WITHOUT_EFFECT = ("emoc_tf.storage", "emoc_tf.envs.rendering", "emoc_tf.records")
+WITHOUT_EFFECT = (
+    "emoc_tf.storage", "emoc_tf.envs.rendering", "emoc_tf.envs.fingerprint", "emoc_tf.records",
+)  # fmt: skip
 
 
 def test_the_source_that_counts_is_what_results_depend_on():

@@ -13,7 +13,8 @@ from rich.console import Console
 from emoc_tf.analysis.findings import gather
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.records import run_folder
-from emoc_tf.running import single_run
+from emoc_tf.records.run_folder import RunFolder
+from emoc_tf.running import attempts, single_run
 from emoc_tf.running.grid import run_grid
 from tests.running.attempts import assert_tidy, attempt
 from tests.running.soak import FLAGS, records
@@ -109,7 +110,7 @@ def test_a_full_disk_while_a_row_is_written(world, whole, tmp_path, monkeypatch)
 def test_a_run_that_diverges_stops_with_advice_and_enters_no_figure(world, tmp_path):
     config = world[0].replace(learning_rate=1e9)
     grid = single_run.Grid(config, tmp_path)
-    result = single_run.attempt_run(grid, ActiveExplorationEnv(config), lambda *_: None, ("min", 0))
+    result = attempts.attempt_run(grid, ActiveExplorationEnv(config), lambda *_: None, ("min", 0))
     assert result.error.startswith("pretraining: training diverged: ")
     assert "at learning_rate=1000000000.0; try learning_rate=1e+08, or images" in result.error
     config = world[0].replace(novel_classes=2)
@@ -123,10 +124,10 @@ def test_a_run_that_diverges_stops_with_advice_and_enters_no_figure(world, tmp_p
         return original(choice)
 
     env.exploration.advance = advance
-    result = single_run.attempt_run(grid, env, lambda *_: None, ("min", 0))
+    result = attempts.attempt_run(grid, env, lambda *_: None, ("min", 0))
     assert result.error.startswith("update step 2: training diverged: ")
     env.exploration.advance = original
-    assert single_run.attempt_run(grid, env, lambda *_: None, ("random", 0)).error is None
+    assert attempts.attempt_run(grid, env, lambda *_: None, ("random", 0)).error is None
     found = gather(tmp_path / "later")
     assert "1 of 2 runs are unfinished: left out" in found.notes
     failure = "min/0 failed: FloatingPointError: update step 2: training diverged"
@@ -135,7 +136,7 @@ def test_a_run_that_diverges_stops_with_advice_and_enters_no_figure(world, tmp_p
 
 
 def test_a_run_that_another_process_works_on_is_left_alone(world, tmp_path):
-    folder = single_run.Grid(world[0], tmp_path).folder(("1-vs-2", 3))
+    folder = RunFolder(tmp_path, "1-vs-2", 3, world[0])
     assert folder.lock.acquire()
     assert attempt(world, tmp_path).busy
     assert list(folder.path.iterdir()) == [folder.path / ".lock"]
@@ -145,7 +146,7 @@ def test_a_run_that_another_process_works_on_is_left_alone(world, tmp_path):
 
 def test_a_grid_waits_for_what_others_work_on_and_then_does_it(world, whole, tmp_path):
     grid = single_run.Grid(world[0], tmp_path)
-    folder = grid.folder(("1-vs-2", 3))
+    folder = RunFolder(tmp_path, "1-vs-2", 3, world[0])
     assert folder.lock.acquire()
     console = Console(record=True, width=300)
 

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -35,16 +36,10 @@ def test_dead_processes_are_replaced_and_the_others_go_on(tmp_path):
     }
 
 
-def test_processes_end_with_the_generator(tmp_path, monkeypatch):
-    started = []
-    original = workers._Worker
-
-    def spy(*arguments):
-        started.append(original(*arguments))
-        return started[-1]
-
-    monkeypatch.setattr(workers, "_Worker", spy)
+def test_processes_end_with_the_generator(tmp_path):
+    before = set(multiprocessing.active_children())
     results = workers.run(1, serve, str(tmp_path), ["fine 1", "fine 2"], None, lost)
     assert next(results) == ("fine 1", "fine 1 done")
+    (process,) = set(multiprocessing.active_children()) - before
     results.close()
-    assert [worker.process.is_alive() for worker in started] == [False]
+    assert not process.is_alive()

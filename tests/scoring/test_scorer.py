@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from emoc_tf.models import networks
+from emoc_tf.models import forward
 from emoc_tf.scoring import EMOCScorer, pairs, reference, scorer
 from tests.scoring import models
 
@@ -28,7 +28,7 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(pairs, "GRADIENT_BATCH", 4)
     monkeypatch.setattr(pairs, "REFERENCE_BATCH", 4)
     monkeypatch.setattr(pairs, "BLOCK", 8)
-    monkeypatch.setattr(networks, "FORWARD_BATCH", 3)
+    monkeypatch.setattr(forward, "FORWARD_BATCH", 3)
 
 
 @pytest.mark.parametrize(("output", "regularizer"), [("logits", True), ("softmax", False)])

@@ -1,0 +1,183 @@
+"""Flags of the binaries. Each is defined once, when the first binary asks for it.
+
+So a binary has the flags that it uses and no others, and several can be imported side by side.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+from emoc_tf import agents
+from emoc_tf.config import PRESETS, ExplorationConfig
+from emoc_tf.running.grid import check_distinct
+from emoc_tf.running.single_run import Grid
+
+# `--help` of a binary lists what is defined here for it among its own flags.
+flags.disclaim_key_flags()
+_HOLDERS: dict[str, flags.FlagHolder] = {}
+# `--steps` is what one types; the field's own name is taken too.
+_SHORT = {"max_steps": "steps"}
+_NONE = ("none", "null")
+
+
+def _once(define: Callable, name: str, *arguments: Any, **settings: Any) -> flags.FlagHolder:
+    if name in _HOLDERS:
+        flags.declare_key_flag(name)
+    else:
+        _HOLDERS[name] = define(name, *arguments, **settings)
+    return _HOLDERS[name]
+
+
+class _OrNone(flags.ArgumentParser):
+    """Reads `none` where a setting may be None, and otherwise what another parser reads."""
+
+    def __init__(self, parser: flags.ArgumentParser) -> None:
+        self._parser = parser
+        self.syntactic_help = f"{parser.syntactic_help}, or none"
+
+    def parse(self, argument: Any) -> Any:
+        if isinstance(argument, str) and argument.strip().lower() in _NONE:
+            return None
+        return self._parser.parse(argument)
+
+    def flag_type(self) -> str:
+        return f"{self._parser.flag_type()} or none"
+
+
+_PARSERS: dict[type, Callable[[], flags.ArgumentParser]] = {
+    int: flags.IntegerParser,
+    float: flags.FloatParser,
+    str: flags.ArgumentParser,
+}
+
+
+def data_dir() -> flags.FlagHolder:
+    """Defines `--data_dir`."""
+    return _setting(ExplorationConfig.__dataclass_fields__["data_dir"])
+
+
+def settings() -> Callable[[], ExplorationConfig]:
+    """Defines `--preset` and a flag for each setting; returns what makes the record of them.
+
+    Raises, when the record is made:
+        ValueError: The preset is unknown or a value is out of range.
+    """
+    names = ", ".join(PRESETS)
+    preset = _once(
+        flags.DEFINE_string, "preset", "demo",
+        f"Settings to start from, one of {names}; flags override them.",
+    )  # fmt: skip
+    fields = {field.name: field for field in dataclasses.fields(ExplorationConfig)}
+    holders = [(name, _setting(field)) for name, field in fields.items()]
+    holders += [(name, _setting(fields[name], short)) for name, short in _SHORT.items()]
+
+    def config() -> ExplorationConfig:
+        given = {
+            name: holder.value
+            for name, holder in holders
+            if not flags.FLAGS[holder.name].using_default_value
+        }
+        return ExplorationConfig.preset(preset.value, **given)
+
+    return config
+
+
+def _setting(field: dataclasses.Field, name: str | None = None) -> flags.FlagHolder:
+    kinds = getattr(field.type, "__args__", (field.type,))
+    parser = next(_PARSERS[kind]() for kind in kinds if kind in _PARSERS)
+    presets = {name: getattr(ExplorationConfig.preset(name), field.name) for name in PRESETS}
+    text = field.metadata["help"]
+    text = text[0].upper() + text[1:]
+    if set(presets.values()) != {None}:
+        values = ", ".join(f"{name}: {value}" for name, value in presets.items())
+        text += f" ({values})"
+
+    def define(name: str) -> flags.FlagHolder:
+        reader = _OrNone(parser) if type(None) in kinds else parser
+        return flags.DEFINE(reader, name, None, f"{text}.", serializer=flags.ArgumentSerializer())
+
+    return _once(define, name or field.name)
+
+
+def output_dir() -> flags.FlagHolder:
+    """Defines `--output_dir`, which has to be given."""
+    return _once(
+        flags.DEFINE_string, "output_dir", None, "Folder to write into.", required=True
+    )  # fmt: skip
+
+
+def seed() -> flags.FlagHolder:
+    """Defines `--seed`."""
+    return _once(flags.DEFINE_integer, "seed", 0, "Everything random descends from it.", 0)
+
+
+def seeds() -> Callable[[], list[int]]:
+    """Defines `--seeds`; returns what reads them.
+
+    Raises, when they are read:
+        ValueError: They are no different integers of at least 0.
+    """
+    holder = _once(
+        flags.DEFINE_list, "seeds", ["0", "1", "2"], "Initialisations, such as 0-8 or 0,3,5-7."
+    )
+    return lambda: _numbers(holder.value)
+
+
+def _numbers(texts: list[str]) -> list[int]:
+    found: list[int] = []
+    for text in texts:
+        part = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", text.strip())
+        first, last = (int(end or part[1]) for end in part.groups()) if part else (1, 0)
+        if first > last:
+            raise ValueError(
+                f"seeds: expected integers of at least 0, or ranges of them such as 0-8, got "
+                f"{','.join(texts)}"
+            )
+        found += range(first, last + 1)
+    check_distinct("seeds", found)
+    return found
+
+
+def agent() -> flags.FlagHolder:
+    """Defines `--agent`."""
+    names = ", ".join(agents.names())
+    return _once(
+        flags.DEFINE_string, "agent", "emoc", f"Query policy: {names}; variants as name:key=value."
+    )
+
+
+def grid() -> Callable[[], Grid]:
+    """Defines the settings, `--output_dir` and `--allow_mixed`; returns what makes the grid."""
+    config, folder = settings(), output_dir()
+    allow_mixed = _once(
+        flags.DEFINE_bool, "allow_mixed", False,
+        "Resume an unfinished run of another version, processor or thread count, whose results "
+        "differ in the last bits, and mark it as mixed.",
+    )  # fmt: skip
+    return lambda: Grid(config(), folder.value, allow_mixed.value)
+
+
+def policies() -> flags.FlagHolder:
+    """Defines `--agents`."""
+    return _once(
+        flags.DEFINE_list, "agents", agents.names(),
+        "Query policies; variants as name:key=value, such as emoc:output=softmax, get a folder "
+        "each.",
+    )  # fmt: skip
+
+
+def workers() -> flags.FlagHolder:
+    """Defines `--workers`."""
+    return _once(
+        flags.DEFINE_integer, "workers", 1,
+        "Runs side by side, in processes of their own if more than 1.", 1,
+    )  # fmt: skip
+
+
+def check_no_arguments(argv: list[str]) -> None:
+    """Raises `ValueError` if anything but flags was given."""
+    if argv[1:]:
+        raise ValueError(f"arguments: expected flags only, got {argv[1:]}")

@@ -1,0 +1,99 @@
+"""Attempts at runs: whatever goes wrong is recorded, and the others continue."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from rich.console import Console
+
+from emoc_tf.envs import ActiveExplorationEnv
+from emoc_tf.records.record_folder import RecordFolder
+from emoc_tf.records.run_record import run_path
+from emoc_tf.running.console import Display
+from emoc_tf.running.single_run import Grid, Run, Show, make_agent, run_episode
+
+
+@dataclass(frozen=True)
+class Result:
+    """How an attempt at a run ended.
+
+    Attributes:
+        error: In one sentence, if it failed.
+        busy: Whether another process works on it.
+    """
+
+    error: str | None = None
+    busy: bool = False
+
+    @classmethod
+    def lost(cls, run: Run, grid: Grid, cause: str) -> "Result":
+        """Returns, and records, that the process died that worked on a run."""
+        hint = ", perhaps for lack of memory" if cause == "SIGKILL" else ""
+        return _fail(grid, run, RuntimeError(f"its process died twice ({cause}{hint})"))
+
+
+def attempt_run(grid: Grid, env: ActiveExplorationEnv, show: Show, run: Run) -> Result:
+    """Works on one run to its end; errors are recorded in its folder.
+
+    Args:
+        grid: Settings and output folder.
+        env: An environment of these settings.
+        show: Called with the run and, of each step, the outcome, the seconds and the name of the
+            class queried.
+        run: Which.
+    """
+    try:
+        agent = make_agent(run)
+        folder = grid.folder(run, agent, env)
+        if not folder.lock.acquire():
+            return Result(busy=True)
+    except Exception as error:  # the others go on, whatever it is
+        return Result(_sentence(error))
+    try:
+        if not folder.finished:  # another process may have been here
+            run_episode(grid, env, run, agent, folder, show)
+        return Result()
+    except Exception as error:
+        return Result(_record_failure(folder, error))
+    finally:
+        env.exploration.on_query = None
+        try:
+            folder.close()
+        finally:
+            folder.lock.release()
+
+
+def _fail(grid: Grid, run: Run, error: Exception) -> Result:
+    """Records an error of a run, unless somebody works on it after all."""
+    folder = RecordFolder(run_path(grid.output_dir, *run))
+    try:
+        if folder.lock.acquire():
+            try:
+                return Result(_record_failure(folder, error))
+            finally:
+                folder.lock.release()
+    except OSError:
+        pass
+    return Result(_sentence(error))
+
+
+def _record_failure(folder: RecordFolder, error: Exception) -> str:
+    try:
+        folder.fail(error)
+    except OSError as second:  # such as a full disk
+        return f"{_sentence(error)} (not recorded: {second})"
+    return _sentence(error)
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def serve(grid: Grid) -> Callable[[Run], Result]:
+    """Returns what a worker process does with a run."""
+    try:
+        env = grid.make_environment()
+    except Exception as error:  # such as a data set that has vanished meanwhile
+        return partial(_fail, grid, error=error)
+    display = Display(Console(), grid.config, 0, False)
+    return partial(attempt_run, grid, env, display.show)
