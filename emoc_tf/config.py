@@ -194,9 +194,13 @@ def _ranges(classes: str) -> list[list[int]]:
 
 
 def _plain(value: Any) -> Any:
-    """Returns NumPy scalars and paths as the JSON values they stand for."""
+    """Returns NumPy numbers, arrays of one number without axes, and paths as JSON values."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, np.longdouble):  # its `item` is one again
+        return float(value)
     return value.item() if isinstance(value, np.generic) else value
 
 

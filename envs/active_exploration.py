@@ -2,7 +2,6 @@
 
 import functools
 import operator
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,13 +14,13 @@ from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
 from emoc_tf.envs.fingerprint import fingerprint
 from emoc_tf.envs.observation import observation_space, observe
+from emoc_tf.envs.options import ResetOptions
 from emoc_tf.envs.rendering import Frame, describe, draw
 from emoc_tf.envs.rewards import Reward, parse
 from emoc_tf.exploration.loop import Exploration
 from emoc_tf.exploration.oracle import Oracle
 from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.exploration.state import ExplorationState
-from emoc_tf.records.pretrained import PretrainedFile
 from emoc_tf.storage.checkpoint import Checkpoint
 
 
@@ -37,8 +36,9 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
     JSON values only: no path objects or NumPy numbers as keyword arguments.
 
     Args:
-        config: The settings, or a mapping of some fields to values; None takes those of `preset`.
-        preset: Name of the preset to start from, if no `config` is given.
+        config: All settings, which replace those of `preset`; or a mapping of some fields to
+            values, which changes the preset; None takes it as it is.
+        preset: Name of the preset to start from.
         data: Training and test part of one's own; see `Exploration`.
         model: A model of one's own; see `Exploration`.
         oracle: Who answers queries; see `Exploration`.
@@ -79,10 +79,9 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             "preset": preset, "render_mode": render_mode, "data": data, "oracle": oracle,
             "model_classes": model_classes, "reward": reward, **overrides,
         }  # fmt: skip
-        if config is None:
-            chosen = ExplorationConfig.preset(preset)
-        elif isinstance(config, Mapping):  # as a spec that was read from JSON gives it
-            chosen = ExplorationConfig().replace(**config)
+        if config is None or isinstance(config, Mapping):
+            config = dict(config or {})  # a spec that was read from JSON has all settings here
+            chosen = ExplorationConfig.preset(preset).replace(**_names(config))
         elif isinstance(config, ExplorationConfig):
             chosen = config
         else:
@@ -155,23 +154,15 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         Raises:
             ValueError: An unknown option, or a file that is broken, of another configuration or
                 seed, or made elsewhere.
+            FileNotFoundError: There is no such checkpoint.
         """
+        wanted = ResetOptions.of(options)
+        if wanted.checkpoint is not None:
+            return self.restore(wanted.checkpoint, exact=not wanted.allow_mixed)
         super().reset(seed=seed)
-        given = {"checkpoint": None, "pretrained": None, "allow_mixed": False}
-        unknown = sorted(set(options or {}) - set(given))
-        if unknown:
-            raise ValueError(f"options: expected only {list(given)}, got {unknown}")
-        checkpoint, pretrained, allow_mixed = (given | dict(options or {})).values()
-        if checkpoint is not None:
-            found = (
-                checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint.read(checkpoint)
-            )
-            return self.restore(found, exact=not allow_mixed)
         root = streams.draw_root(self.np_random)
         self._outcomes, self._queried_set = [], None
-        if isinstance(pretrained, str | os.PathLike):
-            pretrained = PretrainedFile(pretrained, allow_mixed)
-        self._outcomes = [self.exploration.reset(root, pretrained)]
+        self._outcomes = [self.exploration.reset(root, wanted.pretrained)]
         self._over = self.exploration.finished
         return observe(self.state, self.config), self._info()
 
@@ -214,7 +205,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             ValueError: The checkpoint belongs to other data, another configuration or model, or
                 its outcome is another one here.
         """
-        header, self._outcomes = checkpoint.header, []
+        header = checkpoint.header
         try:
             differing = self.config.differences(header["configuration"])
             if differing:
@@ -223,6 +214,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
                 )
             outcomes = [StepOutcome.from_dict(fields) for fields in header["outcomes"]]
             last, queried_set = outcomes[-1], header["queried_set"]
+            self._outcomes = []
             found = self.exploration.restore(checkpoint.arrays, last.chosen_set, last.queried_class)
             self.np_random.bit_generator.state = header["np_random"]
         except (KeyError, IndexError, TypeError, AttributeError) as error:
@@ -310,3 +302,11 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
     def _info(self) -> dict[str, Any]:
         fields = {name: value for name, value in vars(self.outcome).items() if value is not None}
         return {**fields, "action_mask": self.state.candidate_mask.astype(np.int8)}
+
+
+def _names(config: dict[Any, Any]) -> dict[str, Any]:
+    """Returns a mapping of settings; raises `ValueError` if a key is no name."""
+    odd = [key for key in config if not isinstance(key, str)]
+    if odd:
+        raise ValueError(f"config: expected names of settings, got {odd}")
+    return config

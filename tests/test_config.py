@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 
@@ -76,6 +77,41 @@ def test_numbers_of_numpy_and_paths_are_taken():
     )
     assert config == ExplorationConfig(known_classes=3, momentum=0.5, data_dir="folder")
     assert ExplorationConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    "kind", [np.int8, np.uint16, np.int64, np.array, lambda value: np.array(value, np.uint8)]
+)
+def test_whole_numbers_of_every_kind_are_taken(kind):
+    names = [f.name for f in dataclasses.fields(ExplorationConfig) if f.type in (int, int | None)]
+    plain = ExplorationConfig(**dict.fromkeys(names, 3))
+    found = ExplorationConfig(**{name: kind(3) for name in names})
+    assert found == plain
+    assert all(type(getattr(found, name)) is int for name in names)
+    assert (
+        found.replace(learning_rate=kind(1)).to_json() == plain.replace(learning_rate=1).to_json()
+    )
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble, np.array])
+def test_numbers_of_every_kind_are_taken(kind):
+    names = [field.name for field in dataclasses.fields(ExplorationConfig) if field.type is float]
+    found = ExplorationConfig(**{name: kind(0.25) for name in names})
+    assert found == ExplorationConfig(**dict.fromkeys(names, 0.25))
+    assert json.loads(found.to_json()) == found.to_dict()
+
+
+@pytest.mark.parametrize("name", ["known_classes", "max_steps", "learning_rate", "old_fraction"])
+@pytest.mark.parametrize("value", [True, False, np.True_, np.array(True)])
+def test_booleans_are_no_numbers(name, value):
+    with pytest.raises(ValueError, match=f"{name}: expected a value of type .*got (True|False)"):
+        ExplorationConfig(**{name: value})
+
+
+@pytest.mark.parametrize("value", [np.array([3]), np.float64(3), np.array(2.5), np.str_("3"), [3]])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(ValueError, match="known_classes: expected a value of type int, got"):
+        ExplorationConfig(known_classes=value)
 
 
 def test_classes_are_ranges_and_single_ids():

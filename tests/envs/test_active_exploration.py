@@ -1,4 +1,7 @@
+import copy
 import dataclasses
+import pickle
+import types
 
 import gymnasium as gym
 import numpy as np
@@ -26,6 +29,26 @@ def test_ids_fill_in_their_presets(env_id, cifar_dir):
     expected = "cifar100" if "CIFAR" in env_id else "digits"
     assert env.unwrapped.config.dataset == expected
     assert env.action_space.n == (1000 if "CIFAR" in env_id else 100)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_mapping_changes_the_preset_of_the_id(env_id, cifar_dir):
+    preset = "paper" if "CIFAR" in env_id else "demo"
+    for mapping in ({}, {"max_steps": 3}, types.MappingProxyType({"set_size": 2, "max_steps": 1})):
+        env = gym.make(env_id, config=mapping, data_dir=cifar_dir).unwrapped
+        expected = emoc_tf.ExplorationConfig.preset(preset, data_dir=cifar_dir, **mapping)
+        assert env.config == expected
+        assert pickle.loads(pickle.dumps(env)).config == expected
+    whole = emoc_tf.ExplorationConfig(**SHRUNK)
+    assert gym.make(env_id, config=whole).unwrapped.config == whole
+    assert gym.make(env_id, config=whole.to_dict()).unwrapped.config == whole
+
+
+def test_a_mapping_that_changes_later_does_not_reach_a_copy():
+    mapping = dict(SHRUNK)
+    env = ActiveExplorationEnv(mapping)
+    mapping["set_size"] = 1
+    assert copy.deepcopy(env).config == env.config == emoc_tf.ExplorationConfig(**SHRUNK)
 
 
 def make(**changes):
@@ -199,5 +222,30 @@ def test_bad_settings_get_one_sentence():
         make(reward=5)
     with pytest.raises(ValueError, match="preset: expected one of"):
         ActiveExplorationEnv(preset="x")
-    with pytest.raises(ValueError, match=r"options: expected only \['checkpoint', .*, got \['x'\]"):
-        make().reset(options={"x": 1})
+    with pytest.raises(ValueError, match=r"config: expected names of settings, got \[1\]"):
+        ActiveExplorationEnv({1: 2})
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"x": 1}, ValueError, r"options: expected only \['checkpoint', .*, got \['x'\]"),
+        ({1: 1, "x": 1}, ValueError, r"options: expected only \['checkpoint', .*, got \[1, 'x'\]"),
+        (["x"], ValueError, r"options: expected a mapping or None, got \['x'\]"),
+        ({"allow_mixed": "no"}, ValueError, "allow_mixed: expected True or False, got 'no'"),
+        ({"pretrained": 5}, ValueError, r"pretrained: expected a path or an object with get\("),
+        ({"checkpoint": 5}, ValueError, "checkpoint: expected what save returned or a path, got 5"),
+        ({"checkpoint": "no/such.npz"}, FileNotFoundError, "no/such.npz"),
+        ({"checkpoint": __file__}, ValueError, "expected a whole .npz file"),
+    ],
+)
+def test_a_reset_that_is_refused_changes_nothing(options, error, message):
+    env, other = make(), make()
+    for same in (env, other):
+        same.reset(seed=3)
+    before = env.state
+    with pytest.raises(error, match=message):
+        env.reset(seed=5, options=options)
+    assert env.state is before
+    assert env.np_random_seed == 3
+    assert data_equivalence(env.reset(), other.reset(), exact=True)

@@ -1,0 +1,63 @@
+"""The options of `reset`, checked before anything changes."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from emoc_tf.models.episode_model import SharedWeights
+from emoc_tf.records.pretrained import PretrainedFile
+from emoc_tf.storage.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class ResetOptions:
+    """What `reset` was asked for besides a seed.
+
+    Attributes:
+        checkpoint: What an episode is resumed from; None starts one.
+        pretrained: Where pretrained weights are taken from, or put into; None for nowhere.
+        allow_mixed: Whether what another version, processor or thread count made is taken.
+    """
+
+    checkpoint: Checkpoint | None = None
+    pretrained: SharedWeights | None = None
+    allow_mixed: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any] | None) -> Self:
+        """Returns the options as objects; a checkpoint's file is read.
+
+        Raises:
+            ValueError: An option is unknown or of the wrong type, or the file is broken.
+            FileNotFoundError: There is no such file.
+        """
+        if not isinstance(options, Mapping | None):
+            raise ValueError(f"options: expected a mapping or None, got {options!r}")
+        given = dict(options or {})
+        unknown = sorted(set(given) - set(cls.__dataclass_fields__), key=str)
+        if unknown:
+            raise ValueError(
+                f"options: expected only {list(cls.__dataclass_fields__)}, got {unknown}"
+            )
+        allow_mixed = given.get("allow_mixed", False)
+        if not isinstance(allow_mixed, bool):
+            raise ValueError(f"allow_mixed: expected True or False, got {allow_mixed!r}")
+        pretrained = given.get("pretrained")
+        if isinstance(pretrained, str | os.PathLike):
+            pretrained = PretrainedFile(pretrained, allow_mixed)
+        elif pretrained is not None and not all(
+            callable(getattr(pretrained, name, None)) for name in ("get", "put")
+        ):
+            raise ValueError(
+                f"pretrained: expected a path or an object with get(key) and put(key, arrays), got "
+                f"{pretrained!r}"
+            )
+        checkpoint = given.get("checkpoint")
+        if isinstance(checkpoint, str | os.PathLike):
+            checkpoint = Checkpoint.read(checkpoint)
+        elif not isinstance(checkpoint, Checkpoint | None):
+            raise ValueError(
+                f"checkpoint: expected what save returned or a path, got {checkpoint!r}"
+            )
+        return cls(checkpoint, pretrained, allow_mixed)
