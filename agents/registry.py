@@ -1,7 +1,6 @@
 """Policies by name."""
 
 import inspect
-import re
 from typing import Any
 
 from emoc_tf.agents.agent import Agent
@@ -15,17 +14,20 @@ from emoc_tf.agents.heuristics import (
 )
 from emoc_tf.agents.learned import LearnedAgent
 from emoc_tf.config import parse_value
+from emoc_tf.registries import Registry, check_new
 
-AGENTS: dict[str, type[Agent]] = {
-    "random": RandomAgent,
-    "min": MinAgent,
-    "min-literal": MinLiteralAgent,
-    "1-vs-2": MarginAgent,
-    "max": MaxAgent,
-    "emoc": EMOCAgent,
-    "emoc-expected": ExpectedEMOCAgent,
-    "learned": LearnedAgent,
-}
+AGENTS = Registry(
+    {
+        "random": RandomAgent,
+        "min": MinAgent,
+        "min-literal": MinLiteralAgent,
+        "1-vs-2": MarginAgent,
+        "max": MaxAgent,
+        "emoc": EMOCAgent,
+        "emoc-expected": ExpectedEMOCAgent,
+        "learned": LearnedAgent,
+    }
+)
 
 
 def names() -> list[str]:
@@ -36,14 +38,16 @@ def names() -> list[str]:
 def register(name: str, agent: type[Agent]) -> None:
     """Adds a policy under a new name.
 
+    Args:
+        name: A letter or digit, then letters, digits, `.`, `_` and `-`: names become folders, flags
+            and legends.
+        agent: A class that is made with `seed` and the settings of a variant.
+
     Raises:
-        ValueError: The name is taken, or is no letter or digit followed by letters, digits, `.`,
-            `_` and `-`: names become folders, flags and legends.
+        ValueError: The name is taken, no such name, or one that output folders use themselves, such
+            as `shared`; or `agent` is no class.
     """
-    if name in AGENTS or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-        raise ValueError(
-            f"name: expected a new name of letters, digits, '.', '_' and '-', got {name!r}"
-        )
+    check_new(name, agent, AGENTS, "agent")
     AGENTS[name] = agent
 
 

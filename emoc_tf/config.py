@@ -12,6 +12,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from emoc_tf import registries
+
 
 def _field(default: Any, text: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": text})
@@ -44,9 +46,12 @@ class ExplorationConfig:
     set_size: int = _field(5, "K, images per candidate set")
     sampler: str = _field(
         "single_class",
-        "how candidate sets are built: 'single_class' (the paper's), 'uniform' or 'cluster'",
+        "how candidate sets are built: 'single_class' (the paper's), 'uniform', 'cluster' or one "
+        "that was registered",
     )
-    network: str = _field("small_cnn", "'small_cnn' or 'cifar10_quick' (the paper's)")
+    network: str = _field(
+        "small_cnn", "'small_cnn', 'cifar10_quick' (the paper's) or one that was registered"
+    )
     pretrain_iterations: int = _field(300, "SGD iterations on the initial images")
     update_iterations: int = _field(100, "SGD iterations after each query")
     batch_size: int = _field(32, "images per mini-batch")
@@ -56,7 +61,8 @@ class ExplorationConfig:
     old_fraction: float = _field(0.8, "probability λ that a mini-batch image is an old one")
     reward: str = _field(
         "accuracy_gain",
-        "'accuracy_gain', 'discovery', 'area' or a sum, such as accuracy_gain+0.1*discovery",
+        "'accuracy_gain', 'discovery', 'area', one that was registered, or a sum, such as "
+        "accuracy_gain+0.1*discovery",
     )
     max_steps: int | None = _field(12, "update steps; fewer when the pool runs out first")
 
@@ -75,6 +81,9 @@ class ExplorationConfig:
         self._check("old_fraction", 0 <= self.old_fraction < 1, "a number in [0, 1)")
         self._check("max_steps", self.max_steps is None or self.max_steps > 0, "above 0, or none")
         self._check_classes()
+        registries.SAMPLERS.check("sampler", self.sampler)
+        registries.NETWORKS.check("network", self.network)
+        registries.reward_terms(self.reward)
         available = self.pool_per_class
         where = "pool_per_class, since sets hold images of one class"
         if self.sampler != "single_class":

@@ -16,10 +16,11 @@ from emoc_tf.envs.fingerprint import fingerprint
 from emoc_tf.envs.observation import observation_space, observe
 from emoc_tf.envs.options import ResetOptions
 from emoc_tf.envs.rendering import Frame, describe, draw
-from emoc_tf.envs.rewards import Reward, parse
+from emoc_tf.exploration.candidates import Sampler
 from emoc_tf.exploration.loop import Exploration
 from emoc_tf.exploration.oracle import Oracle
 from emoc_tf.exploration.outcome import StepOutcome
+from emoc_tf.exploration.rewards import Reward, parse
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.storage.checkpoint import Checkpoint
 
@@ -67,6 +68,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         oracle: Oracle | None = None,
         model_classes: Sequence[int] | None = None,
         reward: str | Reward | None = None,
+        sampler: str | Sampler | None = None,
         **overrides: Any,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -77,7 +79,8 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         self.render_mode = render_mode
         arguments = {
             "preset": preset, "render_mode": render_mode, "data": data, "oracle": oracle,
-            "model_classes": model_classes, "reward": reward, **overrides,
+            "model_classes": model_classes, "reward": reward, "sampler": sampler,
+            **overrides,
         }  # fmt: skip
         if config is None or isinstance(config, Mapping):
             config = dict(config or {})  # a spec that was read from JSON has all settings here
@@ -86,13 +89,17 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             chosen = config
         else:
             raise ValueError(f"config: expected an ExplorationConfig or None, got {config!r}")
-        if not (reward is None or isinstance(reward, str) or callable(reward)):
-            raise ValueError(f"reward: expected a name or a function, got {reward!r}")
-        if isinstance(reward, str):
-            overrides["reward"], reward = reward, None
+        own = {"reward": reward, "sampler": sampler}
+        for name, given in own.items():
+            if isinstance(given, str):
+                overrides[name], own[name] = given, None
+            elif given is not None and not callable(given):
+                raise ValueError(f"{name}: expected a name or a function, got {given!r}")
         self.config = chosen.replace(**overrides)
-        self._reward = parse(self.config.reward) if reward is None else reward
-        self.exploration = Exploration(self.config, data, model, oracle, model_classes)
+        self._reward = parse(self.config.reward) if own["reward"] is None else own["reward"]
+        self.exploration = Exploration(
+            self.config, data, model, oracle, model_classes, own["sampler"]
+        )
         # The model as it was given: the caller's own may be trained further.
         arguments["model"] = self.exploration.initial_model
         self._handed_in = (data, arguments["model"], model_classes, (oracle, reward))
@@ -257,6 +264,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             raise gym.error.ResetNeeded("step: expected a call of reset after the episode's end")
         action = self._check_action(action)
         queried_set = self.state.candidates[action]
+        queried_set = queried_set[queried_set >= 0]
         before, after = self.outcome, self.exploration.advance(action)
         self._outcomes.append(after)
         self._queried_set = queried_set

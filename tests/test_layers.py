@@ -53,7 +53,7 @@ def test_imports_point_downwards(library):
         ("agents/agent.py", "emoc_tf.experiments.comparison"),
         ("agents/heuristics.py", "emoc_tf.envs.observation"),
         ("envs/observation.py", "emoc_tf.agents.agent"),
-        ("envs/rewards.py", "emoc_tf.testing.agent_contract"),
+        ("emoc_tf/exploration/rewards.py", "emoc_tf.testing.agent_contract"),
         ("emoc_tf/data/images.py", "emoc_tf.exploration.loop"),
         ("emoc_tf/running/console.py", "emoc_tf.report.tables"),
     ],

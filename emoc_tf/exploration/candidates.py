@@ -1,13 +1,15 @@
-"""Candidate sets: M sets of K unlabelled images, each set drawn within one group of images.
+"""Candidate sets: M sets of K unlabelled images, built by a sampler.
 
-The samplers differ only in their groups: true classes (`single_class`, the paper's), k-means
-clusters of the network's features (`cluster`), or all images in one (`uniform`).
+The library's own samplers draw each set within one group of images, and differ only in the groups:
+true classes (`single_class`, the paper's), k-means clusters of the network's features (`cluster`),
+or all images in one (`uniform`). A sampler of your own is a function of `SamplerInputs`.
 """
 
 import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -15,83 +17,184 @@ from threadpoolctl import threadpool_limits
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
+from emoc_tf.data.images import read_only
+from emoc_tf.exploration.pool import Pool
+from emoc_tf.registries import SAMPLERS
 
 PADDING = -1
 
 
 @dataclass(frozen=True, eq=False)
-class GroupingInputs:
-    """What a sampler may look at.
+class SamplerInputs:
+    """What a sampler may look at; no true label can be reached from here. Arrays are read-only.
+
+    Axis letters: M candidate sets, K images a set, C outputs.
 
     Attributes:
-        unlabelled: (n,) indices into the pool.
-        true_labels: (n_pool,) class ids; only for building sets.
-        features: (n_pool, d), the inputs of the network's head.
+        waiting: (n,) int64 pool indices of the images that can be asked about, ascending; n > 0.
+        probabilities: (n_pool, C) float32, softmax of the model's output.
+        features: (n_pool, d) float32, the inputs of the model's head.
+        pool: `pool.images` as the model takes them, and `pool.labels`, −1 until asked.
         set_size: K.
-        rng: The generator of this step's grouping.
+        num_sets: M.
+        rng: The generator to draw from. It is keyed by the episode's root and the step.
+        seed: An integer in [0, 2^31 − 1) with the same keys, for what takes a seed.
     """
 
-    unlabelled: np.ndarray
-    true_labels: np.ndarray
-    features: np.ndarray
+    waiting: np.ndarray
+    probabilities: np.ndarray | None
+    features: np.ndarray | None
+    pool: Pool | None
     set_size: int
+    num_sets: int
     rng: np.random.Generator
+    seed: int
 
 
-def _by_class(inputs: GroupingInputs) -> np.ndarray:
-    return inputs.true_labels[inputs.unlabelled]
+Sampler = Callable[[SamplerInputs], tuple[np.ndarray, np.ndarray]]
 
 
-def _together(inputs: GroupingInputs) -> np.ndarray:
-    return np.zeros(len(inputs.unlabelled), np.int64)
+class SingleClass:
+    """The sampler whose sets hold images of one class.
+
+    It alone sees true labels: that is the privilege of a simulation, whose images are all labelled.
+
+    Args:
+        true_labels: (n_pool,) class ids.
+    """
+
+    def __init__(self, true_labels: np.ndarray) -> None:
+        self._true_labels = true_labels
+
+    def __call__(self, inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
+        """Returns sets and mask, see `sample`."""
+        return _within(self._true_labels[inputs.waiting], inputs)
 
 
-def _by_cluster(inputs: GroupingInputs) -> np.ndarray:
+def uniform(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
+    """Returns sets and mask, see `sample`: any images together."""
+    return _within(np.zeros(len(inputs.waiting), np.int64), inputs)
+
+
+def cluster(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
+    """Returns sets and mask, see `sample`: images whose features lie in one k-means cluster."""
     # On average 2K images a cluster, so that at least one cluster can form a set.
-    clusters = max(1, len(inputs.unlabelled) // (2 * inputs.set_size))
+    clusters = max(1, len(inputs.waiting) // (2 * inputs.set_size))
     if clusters == 1:
-        return _together(inputs)
-    features = inputs.features[inputs.unlabelled]
-    seed = int(inputs.rng.integers(2**31 - 1))
+        return uniform(inputs)
+    features = inputs.features[inputs.waiting]
     with threadpool_limits(1):  # several threads would give other bits from run to run
-        return KMeans(clusters, n_init=1, random_state=seed).fit_predict(features)
+        groups = KMeans(clusters, n_init=1, random_state=inputs.seed).fit_predict(features)
+    return _within(groups, inputs)
 
 
-SAMPLERS: dict[str, Callable[[GroupingInputs], np.ndarray]] = {
-    "single_class": _by_class,
-    "uniform": _together,
-    "cluster": _by_cluster,
-}
+def _within(groups: np.ndarray, inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
+    return sample(inputs.rng, inputs.waiting, groups, inputs.num_sets, inputs.set_size)
+
+
+def register_sampler(name: str, function: Sampler) -> None:
+    """Adds a way to build candidate sets, for `ExplorationConfig(sampler=name)`.
+
+    Args:
+        name: A new name of letters, digits, `.`, `_` and `-`.
+        function: Of `SamplerInputs`. It returns sets, rows of pool indices of waiting images: at
+            most M rows of at most K different ones, an array with −1 as padding or a list of rows
+            of different lengths; and mask, a boolean a row, which of them may be chosen.
+
+    Raises:
+        ValueError: The name is taken or no such name, or `function` is none.
+    """
+    SAMPLERS.register(name, function)
+
+
+def named(name: str, true_labels: np.ndarray) -> Sampler:
+    """Returns the sampler of a name; only `single_class` gets the true labels, (n_pool,)."""
+    sampler = SAMPLERS[name]
+    return SingleClass(true_labels) if sampler is SingleClass else sampler
 
 
 def draw(
+    sampler: Sampler,
     config: ExplorationConfig,
     root: int,
     step: int,
-    unlabelled: np.ndarray,
-    true_labels: np.ndarray,
-    features: np.ndarray,
+    waiting: np.ndarray,
+    *,
+    probabilities: np.ndarray | None = None,
+    features: np.ndarray | None = None,
+    pool: Pool | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the candidate sets of a step as the configuration says.
+    """Draws the candidate sets of a step.
 
     Args:
-        config: `sampler`, M and K.
+        sampler: How.
+        config: M and K.
         root: Of the episode.
         step: Whose sets they are.
-        unlabelled: (n,) indices into the pool.
-        true_labels: (n_pool,) class ids.
-        features: (n_pool, d).
+        waiting: (n,) int64 indices into the pool, ascending.
+        probabilities: See `SamplerInputs`; None for a sampler that does not look at it.
+        features: See `SamplerInputs`.
+        pool: See `SamplerInputs`.
 
     Returns:
-        Sets and mask; see `sample`.
+        sets (M, K) int64 pool indices; and mask (M,) bool, which sets are real. What is no image
+        is −1: the end of a set with fewer than K images, and sets that are not real.
+
+    Raises:
+        ValueError: The sampler returned something else.
     """
-    groups = np.empty(0, np.int64)
-    if len(unlabelled):
-        rng = streams.generator(root, step, "groups")
-        inputs = GroupingInputs(unlabelled, true_labels, features, config.set_size, rng)
-        groups = SAMPLERS[config.sampler](inputs)
+    shape = config.num_candidate_sets, config.set_size
+    if not len(waiting):
+        return np.full(shape, PADDING, np.int64), np.zeros(shape[0], bool)
+    seed = int(streams.generator(root, step, "groups").integers(2**31 - 1))
     rng = streams.generator(root, step, "candidates")
-    return sample(rng, unlabelled, groups, config.num_candidate_sets, config.set_size)
+    found = sampler(
+        SamplerInputs(
+            read_only(waiting), probabilities, features, pool, shape[1], shape[0], rng, seed
+        )
+    )
+    return _checked(found, waiting, shape)
+
+
+def _checked(
+    found: Any, waiting: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what a sampler found as sets (M, K) and mask (M,)."""
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        raise ValueError(f"sampler: expected it to return (sets, mask), got {found!r}")
+    if not np.iterable(found[0]):
+        raise ValueError(f"sampler: expected it to return (sets, mask), got sets {found[0]!r}")
+    rows, mask = [np.asarray(row) for row in found[0]], np.asarray(found[1])
+    if mask.shape != (len(rows),) or not np.isin(mask, (0, 1)).all():
+        raise ValueError(
+            f"sampler: expected a mask of {len(rows)} booleans, one a set, got {found[1]!r}"
+        )
+    if len(rows) > shape[0]:
+        raise ValueError(
+            f"sampler: expected at most {shape[0]} sets (num_candidate_sets), got {len(rows)}"
+        )
+    sets, real = np.full(shape, PADDING, np.int64), np.zeros(shape[0], bool)
+    for i in np.flatnonzero(mask):
+        row = rows[i]
+        if row.ndim != 1 or row.dtype.kind not in "iu":
+            raise ValueError(
+                f"sampler: expected sets of pool indices, got {row.dtype} of shape {row.shape} as "
+                f"set {i}"
+            )
+        row = row[row != PADDING].astype(np.int64)
+        if not 0 < len(row) <= shape[1] or len(np.unique(row)) < len(row):
+            raise ValueError(
+                f"sampler: expected sets of 1 to {shape[1]} different images (set_size), got "
+                f"{row.tolist()} as set {i}; mask the sets that are not to be chosen"
+            )
+        sets[i, : len(row)], real[i] = row, True
+    known = np.isin(sets[real], [PADDING, *waiting])
+    if not known.all():
+        raise ValueError(
+            f"sampler: expected images that wait (inputs.waiting), got "
+            f"{sets[real][~known].tolist()}"
+        )
+    return sets, real
 
 
 def sample(

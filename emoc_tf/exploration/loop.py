@@ -24,7 +24,7 @@ from emoc_tf.exploration.oracle import LabelOracle, Oracle, Query, ask
 from emoc_tf.exploration.outcome import StepOutcome, evaluate
 from emoc_tf.exploration.pool import UNLABELLED, Pool
 from emoc_tf.exploration.state import ExplorationState
-from emoc_tf.models import episode_model, networks, structure
+from emoc_tf.models import episode_model, structure
 from emoc_tf.models.episode_model import EpisodeModel, SharedWeights
 
 
@@ -44,6 +44,8 @@ class Exploration:
         oracle: Who answers queries; None: the labels of `data`.
         model_classes: Class id of each output of `model`, for a model that is trained already.
             None draws the known classes at random, as suits an untrained one.
+        sampler: A function that builds candidate sets, see `register_sampler`; None:
+            `config.sampler`.
 
     Attributes:
         config: As given.
@@ -71,12 +73,12 @@ class Exploration:
         model: keras.Model | None = None,
         oracle: Oracle | None = None,
         model_classes: Sequence[int] | None = None,
+        sampler: candidates.Sampler | None = None,
     ) -> None:
-        for name, choices in (("sampler", candidates.SAMPLERS), ("network", networks.NETWORKS)):
-            if getattr(config, name) not in choices:
-                raise ValueError(
-                    f"{name}: expected one of {sorted(choices)}, got {getattr(config, name)!r}"
-                )
+        if sampler is not None and not callable(sampler):
+            raise ValueError(
+                f"sampler: expected a function or None (names are config.sampler), got {sampler!r}"
+            )
         if oracle is not None and not callable(getattr(oracle, "label", None)):
             raise ValueError(
                 f"oracle: expected an object with label(indices, images), got {oracle!r}"
@@ -95,7 +97,7 @@ class Exploration:
             images = self._train.images
             self.initial_model = episode_model.copy_own(model, images, config.known_classes)
         self._model_classes = check_known_ids(model_classes, model is not None, config, eligible)
-        self._given_oracle = oracle
+        self._given_oracle, self._given_sampler = oracle, sampler
         self._running = False
         self.timings: dict[str, float] = {}
         self.query: Query | None = None
@@ -135,6 +137,9 @@ class Exploration:
         self._pool.label(initial, self._columns(self.episode.true_labels[initial]))
         given = self._given_oracle
         self._oracle = LabelOracle(self.episode.true_labels) if given is None else given
+        self._sampler = self._given_sampler
+        if self._sampler is None:
+            self._sampler = candidates.named(config.sampler, self.episode.true_labels)
 
     def _new_network(self, num_outputs: int | None) -> EpisodeModel:
         return EpisodeModel(
@@ -166,6 +171,7 @@ class Exploration:
                 f"got {choice!r}"
             )
         indices = self.state.candidates[choice]
+        indices = indices[indices >= 0]  # a set of your own sampler may have fewer than K images
         classes = self._ask(choice, indices)
         # What breaks off from here on leaves pool, model and state at odds.
         self._running = False
@@ -308,23 +314,20 @@ class Exploration:
         with self._timed("prediction_seconds"):
             features, logits = self._network.predict(self._pool.images)
             self._network.check_finite(self._step, features, logits)
-            probabilities = tf.nn.softmax(logits).numpy()
+            probabilities = read_only(tf.nn.softmax(logits).numpy())
+            features, pool = read_only(features), self._pool.snapshot()
         with self._timed("candidate_seconds"):
             sets, mask = candidates.draw(
-                self.config,
-                self._root,
-                self._step,
-                self._pool.unlabelled,
-                self.episode.true_labels,
-                features,
-            )
+                self._sampler, self.config, self._root, self._step, self._pool.unlabelled,
+                probabilities=probabilities, features=features, pool=pool,
+            )  # fmt: skip
         self.state = ExplorationState(
             model=self._network.model,
-            pool=self._pool.snapshot(),
+            pool=pool,
             candidates=read_only(sets),
             candidate_mask=read_only(mask),
-            probabilities=read_only(probabilities),
-            features=read_only(features),
+            probabilities=probabilities,
+            features=features,
             known_classes=tuple(self._known_classes),
             step=self._step,
         )

@@ -14,6 +14,10 @@ if keras.backend.backend() != "tensorflow":
         f"{keras.backend.backend()!r}; set KERAS_BACKEND=tensorflow"
     )
 
+from emoc_tf.models.networks import register_network
+
+__all__ = ["register_network"]
+
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 if _X86 and "TF_ENABLE_ONEDNN_OPTS" not in os.environ and not provenance.onednn():
     logging.getLogger("emoc_tf").warning(

@@ -5,6 +5,9 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from emoc_tf.models import structure
+from emoc_tf.registries import NETWORKS
+
 
 def _regularizer(weight_decay: float) -> keras.Regularizer | None:
     # Keras' L2(l) is l·‖θ‖², so ω = ½·weight_decay·‖θ‖² has l = weight_decay / 2.
@@ -18,9 +21,11 @@ def _penalty(weight_decay: float) -> dict[str, keras.Regularizer | None]:
     }
 
 
-def _cifar10_quick(
+def cifar10_quick(
     shape: tuple[int, ...], num_classes: int, weight_decay: float, seeds: list[int]
 ) -> keras.Model:
+    """The paper's network, CIFAR-10 quick; pixels less the mean image as they are."""
+
     def gaussian(stddev: float, layer: int) -> dict:
         initializer = keras.initializers.RandomNormal(0.0, stddev, seed=seeds[layer])
         return {"kernel_initializer": initializer, **_penalty(weight_decay)}
@@ -42,9 +47,11 @@ def _cifar10_quick(
     return keras.Model(image, x, name="cifar10_quick")
 
 
-def _small_cnn(
+def small_cnn(
     shape: tuple[int, ...], num_classes: int, weight_decay: float, seeds: list[int]
 ) -> keras.Model:
+    """A small network for small images; it divides pixels by 128 first."""
+
     def he(layer: int) -> dict:
         initializer = keras.initializers.HeNormal(seed=seeds[layer])
         return {"kernel_initializer": initializer, **_penalty(weight_decay)}
@@ -65,10 +72,20 @@ def _small_cnn(
     return keras.Model(image, x, name="small_cnn")
 
 
-NETWORKS: dict[str, Callable[..., keras.Model]] = {
-    "small_cnn": _small_cnn,
-    "cifar10_quick": _cifar10_quick,
-}
+def register_network(name: str, function: Callable[..., keras.Model]) -> None:
+    """Adds a network, for `ExplorationConfig(network=name)`.
+
+    Args:
+        name: A new name of letters, digits, `.`, `_` and `-`.
+        function: Of (image_shape, num_classes, weight_decay, seeds): (H, W, channels), the number
+            of linear outputs C, d of ω(θ) = ½·d·‖θ‖², and 8 integers for initializers, so that
+            equal seeds give equal weights. It returns a new functional or Sequential model that
+            takes pixels 0–255 less the mean image and ends in a linear `Dense(C)`.
+
+    Raises:
+        ValueError: The name is taken or no such name, or `function` is none.
+    """
+    NETWORKS.register(name, function)
 
 
 def build(
@@ -87,6 +104,15 @@ def build(
         num_classes: C, linear outputs.
         weight_decay: ω = ½·weight_decay·‖θ‖² over kernels and biases, as Keras regularizers.
         rng: Source of the initializers' seeds.
+
+    Raises:
+        ValueError: A network of your own builds a model that does not fit.
     """
     seeds = [int(seed) for seed in rng.integers(2**31 - 1, size=8)]
-    return NETWORKS[name](image_shape, num_classes, weight_decay, seeds)
+    model = NETWORKS[name](image_shape, num_classes, weight_decay, seeds)
+    try:
+        structure.check_model(model)
+        structure.check_shapes(model, image_shape, num_classes)
+    except ValueError as error:
+        raise ValueError(f"network: expected one that fits from {name!r}, got {error}") from None
+    return model

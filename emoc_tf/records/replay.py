@@ -11,6 +11,9 @@ from emoc_tf.exploration import candidates
 from emoc_tf.exploration.episode import Episode, draw_episode
 from emoc_tf.records.run_record import RunRecord
 
+# Samplers whose sets depend on no model.
+_BLIND = ("single_class", "uniform")
+
 
 def draw_again(run: RunRecord, data: tuple[ImageData, ImageData]) -> Episode:
     """Returns the episode of a run, the same for all runs of its seed.
@@ -51,23 +54,23 @@ def queried_sets(
         num_steps: How many of its first steps; if not given, all.
 
     Raises:
-        ValueError: The sets depend on a network's features (sampler `cluster`), or the episode is
-            not the run's.
+        ValueError: The sets may depend on a network's features (sampler `cluster`, or one of your
+            own), or the episode is not the run's.
     """
     config = ExplorationConfig().replace(**run.configuration)
-    if config.sampler == "cluster":
+    if config.sampler not in _BLIND:
         raise ValueError(
-            "sampler: expected one that looks at no features, got 'cluster', whose sets depend on "
-            "the network"
+            f"sampler: expected one that looks at no features, got {config.sampler!r}, whose sets "
+            f"may depend on the network"
         )
     _check_classes(run, episode)
     root = streams.root_of(run.seed)
     unlabelled = np.arange(episode.num_initial, len(episode.true_labels))
-    no_features = np.empty((len(episode.true_labels), 0))
+    sampler = candidates.named(config.sampler, episode.true_labels)
     sets = []
     choices = zip(run.steps["chosen_set"][1:], run.steps["queried_class"][1:], strict=True)
     for step, (choice, queried_class) in enumerate(itertools.islice(choices, num_steps)):
-        drawn, _ = candidates.draw(config, root, step, unlabelled, episode.true_labels, no_features)
+        drawn, _ = candidates.draw(sampler, config, root, step, unlabelled)
         indices = drawn[int(choice)]
         if np.bincount(episode.true_labels[indices]).argmax() != queried_class:
             raise ValueError(

@@ -22,10 +22,10 @@ _VARIABLES = (
 # but its pictures, and of the policies the library's own.
 _DECIDES = {
     "emoc_tf": (
-        "config.py", "streams.py", "uncertainty.py", "data", "models", "exploration", "scoring",
-        "running/single_run.py",
+        "config.py", "registries.py", "streams.py", "uncertainty.py", "data", "models",
+        "exploration", "scoring", "running/single_run.py",
     ),
-    "emoc_tf.envs": ("active_exploration.py", "observation.py", "options.py", "rewards.py"),
+    "emoc_tf.envs": ("active_exploration.py", "observation.py", "options.py"),
     "emoc_tf.agents": ("agent.py", "heuristics.py", "emoc.py", "learned.py"),
 }  # fmt: skip
 

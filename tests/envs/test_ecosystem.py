@@ -275,7 +275,7 @@ def test_names_fit_their_fields(count, name):
 
 
 def make_outcome():
-    from tests.envs.test_rewards import outcome
+    from tests.exploration.test_rewards import outcome
 
     return outcome(0.5, 1)
 

@@ -1,58 +1,86 @@
+import dataclasses
+
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 
-from emoc_tf.exploration.candidates import SAMPLERS, GroupingInputs, sample
+from emoc_tf import ExplorationConfig, streams
+from emoc_tf.exploration import candidates
+from emoc_tf.exploration.candidates import SamplerInputs, sample
+from emoc_tf.registries import SAMPLERS
+
+NAMES = ["cluster", "single_class", "uniform"]
+TRUTH = np.arange(60) % 3
 
 
-def inputs(sampler_rng=0, true_labels=None, set_size=3):
-    unlabelled = np.arange(10, 50)
+def inputs(seed=0, set_size=3, num_sets=50):
+    waiting = np.arange(10, 50)
     rng = np.random.default_rng(5)
-    centres = np.repeat(np.arange(4) * 10.0, 10)
     features = np.zeros((60, 2))
-    features[unlabelled, 0] = centres + 0.1 * rng.normal(size=40)
-    if true_labels is None:
-        true_labels = np.arange(60) % 3
-    return GroupingInputs(
-        unlabelled, true_labels, features, set_size, np.random.default_rng(sampler_rng)
-    )
+    features[waiting, 0] = np.repeat(np.arange(4) * 10.0, 10) + 0.1 * rng.normal(size=40)
+    generator = np.random.default_rng(seed)
+    return SamplerInputs(waiting, None, features, None, set_size, num_sets, generator, seed)
+
+
+def groups_of(name):
+    """The group of each image that a sampler of the library's own keeps apart, by index."""
+    groups = np.zeros(60, int)
+    if name == "single_class":
+        groups = TRUTH
+    if name == "cluster":
+        found = inputs()
+        groups[found.waiting] = KMeans(6, n_init=1, random_state=0).fit_predict(
+            found.features[found.waiting]
+        )
+    return groups
 
 
 def draw(groups, num_sets=50, set_size=3, seed=0):
     return sample(np.random.default_rng(seed), np.arange(10, 50), groups, num_sets, set_size)
 
 
-@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
-def test_sets_are_distinct_unlabelled_images_of_one_group(sampler):
-    groups = SAMPLERS[sampler](inputs())
-    sets, mask = draw(groups)
+@pytest.mark.parametrize("name", NAMES)
+def test_sets_are_distinct_waiting_images_of_one_group(name):
+    sets, mask = candidates.named(name, TRUTH)(inputs())
     assert sets.shape == (50, 3)
     assert sets.dtype == np.int64
     assert mask.all()
     assert sets.min() >= 10
     assert sets.max() < 50
-    group_of = dict(zip(range(10, 50), groups, strict=True))
+    groups = groups_of(name)
     for row in sets:
         assert len(set(row)) == 3
-        assert len({group_of[index] for index in row}) == 1
+        assert len(set(groups[row])) == 1
 
 
-def test_single_class_groups_by_true_label():
-    data = inputs()
-    np.testing.assert_array_equal(SAMPLERS["single_class"](data), data.unlabelled % 3)
-
-
-@pytest.mark.parametrize("sampler", ["uniform", "cluster"])
-def test_the_other_samplers_need_no_ground_truth(sampler):
-    hidden = np.full(60, np.nan)
-    np.testing.assert_array_equal(
-        SAMPLERS[sampler](inputs(true_labels=hidden)), SAMPLERS[sampler](inputs())
-    )
+def test_there_are_no_others():
+    assert sorted(SAMPLERS) == NAMES
 
 
 def test_clusters_follow_the_features():
-    groups = SAMPLERS["cluster"](inputs(set_size=5))  # 40 images in 40 // 10 clusters
-    assert [len(set(groups[start : start + 10])) for start in range(0, 40, 10)] == [1, 1, 1, 1]
-    assert len(set(groups)) == 4
+    sets, _ = candidates.cluster(inputs(set_size=5))  # 40 images in 40 // 10 clusters
+    assert (np.ptp((sets - 10) // 10, axis=1) == 0).all()
+    assert len(set((sets[:, 0] - 10) // 10)) == 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_streams_of_a_step_are_keyed_by_purpose(name):
+    """The sets of a seed are what they always were: other streams would be other runs."""
+    config = ExplorationConfig(num_candidate_sets=20, set_size=3)
+    found = inputs()
+    sets, _ = candidates.draw(
+        candidates.named(name, TRUTH), config, 7, 2, found.waiting, features=found.features
+    )
+    seed = int(streams.generator(7, 2, "groups").integers(2**31 - 1))
+    groups = {
+        "cluster": lambda: KMeans(6, n_init=1, random_state=seed).fit_predict(
+            found.features[found.waiting]
+        ),
+        "single_class": lambda: TRUTH[found.waiting],
+        "uniform": lambda: np.zeros(40),
+    }[name]()
+    expected, _ = sample(streams.generator(7, 2, "candidates"), found.waiting, groups, 20, 3)
+    np.testing.assert_array_equal(sets, expected)
 
 
 def test_classes_are_drawn_uniformly_whatever_their_size():
@@ -109,8 +137,85 @@ def test_repeats_stay_where_m_sets_exist():
     assert len({tuple(row) for row in sets}) < 5
 
 
-@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
-def test_equal_streams_give_equal_sets(sampler):
-    first, second = (draw(SAMPLERS[sampler](inputs(sampler_rng=3)), seed=4) for _ in range(2))
-    np.testing.assert_array_equal(first[0], second[0])
-    assert not np.array_equal(first[0], draw(SAMPLERS[sampler](inputs()), seed=5)[0])
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_streams_give_equal_sets(name):
+    first, second, other = (
+        candidates.named(name, TRUTH)(inputs(seed=seed))[0] for seed in (4, 4, 5)
+    )
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def returning(found, num_sets=4, set_size=3):
+    """What comes of a sampler that returns something, where images 2 to 9 wait."""
+    config = ExplorationConfig(num_candidate_sets=num_sets, set_size=set_size)
+    return candidates.draw(lambda inputs: found, config, 0, 0, np.arange(2, 10))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        (np.array([[4, 2, -1], [5, 6, 7]]), np.array([True, True])),
+        ([[4, 2], [5, 6, 7]], [True, True]),
+        ((np.array([4, 2], np.uint8), (5, 6, 7)), np.ones(2, np.int8)),
+        [[[-1, 4, 2], [5, 6, 7], [99, 99, 99], []], [True, True, False, 0]],
+    ],
+)
+def test_what_a_sampler_plainly_means_is_taken(found):
+    sets, mask = returning(found)
+    assert sets.dtype == np.int64
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(mask, [True, True, False, False])
+    np.testing.assert_array_equal(sets, [[4, 2, -1], [5, 6, 7], [-1, -1, -1], [-1, -1, -1]])
+
+
+def test_a_sampler_may_find_no_set():
+    for found in (([], []), (np.empty((0, 3), int), np.empty(0, bool)), ([[2]], [False])):
+        sets, mask = returning(found)
+        assert not mask.any()
+        assert (sets == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (None, r"expected it to return \(sets, mask\), got None"),
+        (np.zeros((4, 3), int), r"expected it to return \(sets, mask\)"),
+        ((None, None), r"expected it to return \(sets, mask\), got sets None"),
+        (([[2, 3]], [True, False]), "expected a mask of 1 booleans, one a set"),
+        (([[2, 3]], True), "expected a mask of 1 booleans"),
+        (([[2, 3]], [0.5]), "expected a mask of 1 booleans"),
+        (([[2]] * 5, [True] * 5), r"expected at most 4 sets \(num_candidate_sets\), got 5"),
+        (([[2, 3, 4, 5]], [True]), r"1 to 3 different images \(set_size\), got \[2, 3, 4, 5\]"),
+        (([[2, 2]], [True]), r"different images \(set_size\), got \[2, 2\] as set 0"),
+        (([[2], [-1, -1]], [True, True]), r"got \[\] as set 1; mask the sets"),
+        (([[2.0, 3.0]], [True]), r"expected sets of pool indices, got float64 of shape \(2,\)"),
+        (([[[2]]], [True]), r"expected sets of pool indices, got int64 of shape \(1, 1\)"),
+        (([2, 3], [True, True]), r"expected sets of pool indices, got int64 of shape \(\)"),
+        (([[2, 1]], [True]), r"expected images that wait \(inputs.waiting\), got \[1\]"),
+        (([[2, 10]], [True]), r"expected images that wait \(inputs.waiting\), got \[10\]"),
+        (([[2, -2]], [True]), r"expected images that wait \(inputs.waiting\), got \[-2\]"),
+    ],
+)
+def test_other_sets_are_refused_in_one_sentence(found, message):
+    with pytest.raises(ValueError, match=f"^sampler: .*{message}"):
+        returning(found)
+
+
+def test_where_nothing_waits_no_sampler_is_asked():
+    config = ExplorationConfig(num_candidate_sets=4, set_size=3)
+    sets, mask = candidates.draw(None, config, 0, 0, np.empty(0, np.int64))
+    assert sets.shape == (4, 3)
+    assert not mask.any()
+
+
+def test_a_sampler_can_change_nothing():
+    names = {field.name for field in dataclasses.fields(SamplerInputs)}
+    assert not {name for name in names if "true" in name or "test" in name}
+
+    def greedy(inputs):
+        with pytest.raises(ValueError, match="read-only"):
+            inputs.waiting[0] = 5
+        return [[2]], [True]
+
+    candidates.draw(greedy, ExplorationConfig(), 0, 0, np.arange(2, 10))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from emoc_tf.analysis.measures import normalised_area
-from emoc_tf.envs import rewards
+from emoc_tf.exploration import rewards
 from emoc_tf.exploration.outcome import StepOutcome
 from tests.envs.test_active_exploration import make
 

@@ -1,11 +1,11 @@
 """Rewards: functions of the outcomes before and after a step, and weighted sums of them."""
 
-import re
 from collections.abc import Callable
 
 import numpy as np
 
 from emoc_tf.exploration.outcome import StepOutcome
+from emoc_tf.registries import REWARDS, reward_terms
 
 Reward = Callable[[StepOutcome, StepOutcome], float]
 
@@ -29,34 +29,23 @@ def area(before: StepOutcome, after: StepOutcome) -> float:
     return (before.test_accuracy + after.test_accuracy) / 2
 
 
-REWARDS: dict[str, Reward] = {
-    "accuracy_gain": accuracy_gain,
-    "discovery": discovery,
-    "area": area,
-}
+def register_reward(name: str, function: Reward) -> None:
+    """Adds a reward, for `ExplorationConfig(reward=name)` and as a term of sums.
 
-_TERM = r"(?:([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*\*\s*)?([a-z_]+)"
-_SUM = re.compile(rf"\s*{_TERM}\s*(?:\+\s*{_TERM}\s*)*")
+    Args:
+        name: A new name of letters, digits, `.`, `_` and `-`.
+        function: Of the outcomes before and after a step; it returns a number.
+
+    Raises:
+        ValueError: The name is taken or no such name, or `function` is none.
+    """
+    REWARDS.register(name, function)
 
 
 def parse(text: str) -> Reward:
-    """Returns the reward that `text` names: a name in `REWARDS` or a weighted sum of some.
-
-    Args:
-        text: Terms `name` or `weight*name` with `+` between them, such as
-            `"accuracy_gain + 0.1*discovery"`.
-
-    Raises:
-        ValueError: A term is something else.
-    """
-    found = re.findall(_TERM, text) if _SUM.fullmatch(text) else []
-    weights = [float(weight or 1) for weight, _ in found]
-    if not found or not all(name in REWARDS for _, name in found) or not np.isfinite(weights).all():
-        raise ValueError(
-            f"reward: expected one of {sorted(REWARDS)} or a weighted sum of them such as "
-            f"'accuracy_gain+0.1*discovery', got {text!r}"
-        )
-    terms = [REWARDS[name] for _, name in found]
-    if weights == [1]:
+    """Returns the reward that `text` names; raises `ValueError` as `reward_terms` does."""
+    weights, names = zip(*reward_terms(text), strict=True)
+    terms = [REWARDS[name] for name in names]
+    if weights == (1,):
         return terms[0]
     return lambda before, after: float(np.dot(weights, [term(before, after) for term in terms]))
