@@ -9,6 +9,7 @@ environment class in `emoc_tf.envs`, the scores in `emoc_tf.scoring`, the loop w
 import gymnasium as gym
 
 from emoc_tf.config import PRESETS, ExplorationConfig
+from emoc_tf.data.figures import import_matplotlib
 from emoc_tf.data.images import ImageData
 from emoc_tf.data.named import load
 from emoc_tf.exploration.oracle import Oracle
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# Before any module of the library asks for it.
+import_matplotlib()
 
 _ENTRY_POINT = "emoc_tf.envs:ActiveExplorationEnv"
 gym.register("emoc_tf/Digits-v0", _ENTRY_POINT, kwargs={"preset": "demo"})

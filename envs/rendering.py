@@ -13,6 +13,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
 from emoc_tf.data import mosaic
+from emoc_tf.data.figures import literal
 from emoc_tf.exploration.loop import Exploration
 from emoc_tf.exploration.outcome import StepOutcome
 
@@ -222,9 +223,9 @@ def _chips(axes: Axes, frame: Frame) -> None:
 
 def _fitted(text: str, width: float, size: float) -> tuple[str, float]:
     """Returns the text, shortened if need be, and its font size, at most `size`, for a width."""
-    wanted = TextPath((0, 0), text, size=10).get_extents().width / 10
+    wanted = TextPath((0, 0), literal(text), size=10).get_extents().width / 10
     smallest = 6.5
     size = min(size, max(smallest, width / wanted)) if wanted else size
     if wanted * size > width:
         text = f"{text[: int(len(text) * width / (wanted * size)) - 1]}…"
-    return text, size
+    return literal(text), size

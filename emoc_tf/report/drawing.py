@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from emoc_tf.analysis.measures import ordered
+from emoc_tf.data.figures import literal
 from emoc_tf.storage import atomic
 
 # Okabe and Ito's colours (jfly.uni-koeln.de/color), apart for all kinds of colour vision; marker
@@ -40,11 +41,6 @@ def style(agent: str, agents: Sequence[str]) -> tuple[str, str, str]:
         return _STYLES[agent]
     i = [other for other in ordered(agents) if other not in _STYLES].index(agent)
     return _COLOURS[i % 4], _MARKERS[i % 5], _DASHES[i % 3]
-
-
-def name(agent: str) -> str:
-    """Returns a policy's name as matplotlib writes it out."""
-    return agent.replace("$", r"\$")
 
 
 def line(
@@ -77,7 +73,7 @@ def line(
         markeredgecolor="white",
         markeredgewidth=0.5,
         linewidth=1.6,
-        label=name(agent),
+        label=literal(agent),
     )
     if band is not None and np.isfinite(band[0]).any():
         axes.fill_between(labelled, *band, color=colour, alpha=0.13, lw=0)
@@ -119,7 +115,7 @@ def points(
         marker=marker,
         linestyle="",
         capsize=2.5,
-        label=name(agent),
+        label=literal(agent),
     )
 
 

@@ -12,6 +12,7 @@ from emoc_tf.analysis import measures
 from emoc_tf.analysis.findings import Findings
 from emoc_tf.analysis.measures import MEASURES
 from emoc_tf.analysis.statistics import PairedDifference, paired_differences
+from emoc_tf.data.figures import literal
 from emoc_tf.report import drawing, tables
 from emoc_tf.report.tables import COMPARED
 
@@ -36,10 +37,10 @@ def draw(setting: str, findings: dict[Any, Findings]) -> Figure:
                 [estimate.mean for _, estimate in estimates],
                 [estimate.standard_error for _, estimate in estimates],
             )
-        names = [drawing.name(str(value)) for value in findings]
+        names = [literal(value) for value in findings]
         axes.set_xticks(range(len(findings)), names)
         axes.set_xlim(-0.5, len(findings) - 0.5)
-        drawing.finish(axes, setting, MEASURES[measure].label)
+        drawing.finish(axes, literal(setting), MEASURES[measure].label)
     counts = [row.runs for found in findings.values() for row in found.summaries]
     title = f"mean and standard error of {drawing.initialisations(counts)}"
     drawing.legend(figure, axes, title)

@@ -7,13 +7,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emoc_tf.analysis.findings import Findings
+from emoc_tf.data.figures import literal
 from emoc_tf.data.images import ImageData
 from emoc_tf.data.mosaic import mosaic
 from emoc_tf.data.named import load
 from emoc_tf.exploration.episode import Episode
 from emoc_tf.records import replay
 from emoc_tf.records.run_record import RunRecord
-from emoc_tf.report import drawing
 
 Data = tuple[ImageData, ImageData] | None
 SHOWN = 4
@@ -121,10 +121,10 @@ def draw(policies: list[FirstSets]) -> Figure:
     for policy, axes_of in zip(rows, grid, strict=True):
         for axes, queried in zip(axes_of, policy.sets, strict=True):
             axes.imshow(queried.picture, interpolation="nearest")
-            text = drawing.name(f"{queried.step}: {queried.caption}")
+            text = literal(f"{queried.step}: {queried.caption}")
             colour = "#D55E00" if queried.new else "#000000"
             axes.set_xlabel(f"{text} (new)" if queried.new else text, color=colour)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        axes_of[0].set_ylabel(drawing.name(policy.agent), fontsize="large")
+        axes_of[0].set_ylabel(literal(policy.agent), fontsize="large")
     return figure

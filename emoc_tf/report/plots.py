@@ -12,6 +12,7 @@ from scipy import stats
 from emoc_tf.analysis import measures
 from emoc_tf.analysis.measures import CURVES, by_agent
 from emoc_tf.analysis.statistics import MIN_PAIRS, interval
+from emoc_tf.data.figures import literal
 from emoc_tf.records.run_record import RunRecord
 from emoc_tf.report import drawing
 
@@ -50,9 +51,7 @@ def differences(axes: Axes, runs: Sequence[RunRecord], baseline: str, column: st
             band = tuple(np.transpose([interval(step, 1999) for step in values.T]))
             labelled = groups[agent][0].steps["labelled"]
             drawing.line(axes, agent, list(groups), labelled, values.mean(axis=0), band)
-    drawing.finish(
-        axes, "labelled images", f"{CURVES[column]}: difference to {drawing.name(baseline)}"
-    )
+    drawing.finish(axes, "labelled images", f"{CURVES[column]}: difference to {literal(baseline)}")
 
 
 def penalty_matrix(axes: Axes, agents: Sequence[str], matrix: np.ndarray) -> None:
@@ -66,7 +65,7 @@ def penalty_matrix(axes: Axes, agents: Sequence[str], matrix: np.ndarray) -> Non
                 axes.fill_between([x, x + 1], y, y + 1, color="#D55E00", alpha=0.75 * value, lw=0)
             text = f"{value:.2f}" if np.isfinite(value) else "–" if x == row else "·"
             axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize="small")
-    names = [drawing.name(agent) for agent in agents]
+    names = [literal(agent) for agent in agents]
     axes.set_xticks(np.arange(count) + 0.5, names, rotation=30, ha="left")
     axes.set_yticks([*np.arange(count) + 0.5, count + 0.75], [*names, "mean of column"])
     axes.xaxis.tick_top()
@@ -108,11 +107,11 @@ def class_raster(axes: Axes, run: RunRecord, names: Sequence[str]) -> None:
     )
     known = run.configuration["known_classes"]
     axes.axhline(known - 0.5, color="#000000", linewidth=0.8)
-    axes.set_yticks(range(len(names)), names, fontsize="small")
+    axes.set_yticks(range(len(names)), map(literal, names), fontsize="small")
     axes.set(xlim=(-0.5, steps[-1] + 0.5), ylim=(len(names) - 0.5, -0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("update step")
-    axes.set_title(drawing.name(run.agent), fontsize="medium")
+    axes.set_title(literal(run.agent), fontsize="medium")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -131,7 +130,7 @@ def seconds(axes: Axes, runs: Sequence[RunRecord]) -> None:
             np.nanmedian(parts[agent]) if np.isfinite(parts[agent]).any() else 0 for agent in agents
         ]
         axes.barh(
-            [drawing.name(agent) for agent in agents],
+            [literal(agent) for agent in agents],
             widths,
             left=left,
             label=label,

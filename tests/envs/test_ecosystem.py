@@ -274,10 +274,22 @@ def test_names_fit_their_fields(count, name):
         assert field.y0 <= extent.y0 + 3 < extent.y1 - 3 <= field.y1, text.get_text()
 
 
-def make_outcome():
+@pytest.mark.parametrize("name", ["US$ 5_$", "$", "a$b$", r"\$x_{$", "$" * 50])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_names_are_written_out_whatever_they_are(name, labelled):
+    labels = [name, "b", name] if labelled else None
+    outcomes = [make_outcome(), make_outcome(2)]
+    frame = rendering.Frame(np.zeros((3, 2, 2, 1)), outcomes, ["a", "b", name], 2, 30, 5, labels)
+    assert rendering.draw(frame).shape == (rendering.HEIGHT, rendering.WIDTH, 3)
+    assert name in rendering.describe(frame)
+    frame = rendering.Frame(np.zeros((1, 2, 2, 1)), outcomes, [name] * 4, 2, 4, 5, [name])
+    assert rendering.draw(frame).shape == (rendering.HEIGHT, rendering.WIDTH, 3)
+
+
+def make_outcome(discovered=1):
     from tests.exploration.test_rewards import outcome
 
-    return outcome(0.5, 1)
+    return outcome(0.5, discovered)
 
 
 def test_render_without_a_mode_says_so():

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from emoc_tf.analysis import statistics
+from emoc_tf.analysis.findings import gather
 from emoc_tf.records.run_record import read_runs
-from emoc_tf.report import drawing, plots
+from emoc_tf.report import drawing, effects, first_sets, plots
 from tests.records.written import write
 
 
@@ -120,3 +121,38 @@ def test_themed_pictures_have_no_black_or_white_of_their_own(runs):
     assert "currentColor" in text
     assert "var(--page)" in text
     assert "#D55E00".lower() in text
+
+
+ODD = ["US$ 5_$", "$", r"\$x_{$", "a$b$"]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_names_of_classes_and_values_are_written_out(runs, tmp_path, text):
+    raster = plots.class_figure(runs[:2], [text, "two"])
+    drawing.save(raster, tmp_path / "classes")
+    picture = np.zeros((4, 6, 3), np.uint8)
+    queried = first_sets.QueriedSet(1, picture, text, True)
+    policies = [first_sets.FirstSets(f"emoc:output={text}", [queried], "")]
+    drawing.save(first_sets.draw(policies), tmp_path / "first")
+    findings = {text: gather(tmp_path, [])}
+    drawing.save(effects.draw(text, findings), tmp_path / "effects")
+    for name in ("classes", "first", "effects"):
+        assert (tmp_path / f"{name}.svg").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_names_of_policies_are_written_out(tmp_path, text):
+    for agent in ("random", f"emoc:output={text}"):
+        for seed in (0, 1):
+            write(tmp_path, agent, seed)
+    runs = read_runs(tmp_path)
+    agents, matrix = statistics.penalties(runs, "test_accuracy")
+    for draw in (
+        lambda axes: plots.curves(axes, runs, "test_accuracy"),
+        lambda axes: plots.seconds(axes, runs),
+        lambda axes: plots.differences(axes, runs, f"emoc:output={text}", "test_accuracy"),
+        lambda axes: plots.penalty_matrix(axes, agents, matrix),
+        lambda axes: plots.class_raster(axes, runs[0], ["a", "b"]),
+    ):
+        drawing.save(drawing.panel(draw), tmp_path / "panel")
+    drawing.save(plots.learning_curves(runs), tmp_path / "curves")
