@@ -1,7 +1,14 @@
 """Files that are either whole or not there: written aside, flushed to disk, then renamed."""
 
+import contextlib
+import fcntl
 import os
+import re
+import secrets
 from pathlib import Path
+
+# Files are written aside under a name of their own, so that threads and machines never share one.
+_ASIDE = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?")
 
 
 def write_bytes(path: Path, content: bytes, previous: Path | None = None) -> None:
@@ -14,16 +21,19 @@ def write_bytes(path: Path, content: bytes, previous: Path | None = None) -> Non
             the process leaves the old file there and none at `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        aside.unlink(missing_ok=True)
         with open(aside, "xb") as file:  # a file of its own, wherever a link may point
+            # Held until the file has its name, or the process ends: see `remove_asides`.
+            with contextlib.suppress(OSError):  # not every file system has locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            os.replace(path, previous)
-        os.replace(aside, path)
+            if previous is not None:
+                with contextlib.suppress(FileNotFoundError):  # there is none yet
+                    os.replace(path, previous)
+            os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
     _flush_names(path.parent)
@@ -44,6 +54,20 @@ def write_text(path: Path, content: str) -> None:
 
 
 def remove_asides(folder: Path) -> None:
-    """Removes what a killed process left half written; for a folder that nobody else writes to."""
-    for aside in folder.glob(".*.*.[0-9]*"):
-        aside.unlink(missing_ok=True)
+    """Removes what killed processes left half written, and nothing that is being written."""
+    for aside in folder.glob(".*"):
+        if not _ASIDE.fullmatch(aside.name):
+            continue
+        if aside.is_symlink() or not _is_held(aside):
+            aside.unlink(missing_ok=True)
+
+
+def _is_held(file: Path) -> bool:
+    try:
+        with open(file, "rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # gone meanwhile, or on a file system without locks
+        return False
+    return False

@@ -36,8 +36,12 @@ class FolderLock:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                owned = _is_owned(descriptor)
                 os.close(descriptor)
-                return False
+                if owned:
+                    return False
+                time.sleep(0.001)  # somebody is only asking, see `held_elsewhere`
+                continue
             if self._is_current(descriptor):
                 break
             os.close(descriptor)  # the owner before removed the file meanwhile
@@ -65,12 +69,17 @@ class FolderLock:
                 os.close(descriptor)
 
     def held_elsewhere(self) -> bool:
-        """Returns whether somebody else has the lock at this moment."""
+        """Returns whether somebody else has the lock at this moment; nothing is written."""
         if self._descriptor is not None:
             return False
-        taken = self.acquire()
-        self.release()
-        return not taken
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        try:
+            return _is_owned(descriptor)
+        finally:
+            os.close(descriptor)
 
     def owner(self) -> str:
         """Returns who has the lock and since when, as far as the file tells."""
@@ -93,3 +102,15 @@ class FolderLock:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def _is_owned(descriptor: int) -> bool:
+    """Returns whether another one has an open lock file's lock.
+
+    To ask is to share the lock for a moment, which keeps nobody out: owners have it alone.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

@@ -101,3 +101,51 @@ def test_waiting_takes_turns(tmp_path):
     for thread in threads:
         thread.join()
     assert most == 1
+
+
+def test_asking_writes_nothing(tmp_path):
+    folder = tmp_path / "run"
+    assert not FolderLock(folder).held_elsewhere()
+    assert not folder.exists()
+    folder.mkdir()
+    assert not FolderLock(folder).held_elsewhere()
+    assert not list(folder.iterdir())
+    left = folder / ".lock"
+    left.write_text("of a dead owner")
+    before = left.stat()
+    folder.chmod(0o555)
+    assert not FolderLock(folder).held_elsewhere()
+    folder.chmod(0o755)
+    assert left.read_text() == "of a dead owner"
+    after = left.stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_many_questions_keep_nobody_out(tmp_path):
+    stop, asked = threading.Event(), []
+
+    def ask():
+        while not stop.is_set():
+            asked.append(FolderLock(tmp_path).held_elsewhere())
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(300):
+            (tmp_path / ".lock").touch()  # left by a dead owner
+            lock = FolderLock(tmp_path)
+            assert lock.acquire()
+            lock.release()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert asked
+
+
+def test_a_question_sees_who_holds_the_lock_in_this_process(tmp_path):
+    with FolderLock(tmp_path) as lock:
+        assert FolderLock(tmp_path).held_elsewhere()
+        assert not lock.held_elsewhere()
+    assert not FolderLock(tmp_path).held_elsewhere()
