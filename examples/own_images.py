@@ -35,7 +35,7 @@ def main(**settings) -> float:
         **settings: Fields of `ExplorationConfig`.
     """
     digits = load_digits()
-    images = (digits.images[..., None] / 16).astype(np.float32)  # floats are fed as they are
+    images = (digits.images[..., None] / 16).astype(np.float32)  # a model of your own gets them so
     train_images, test_images, train_labels, test_labels = train_test_split(
         images, digits.target, test_size=0.3, random_state=0, stratify=digits.target
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
+from emoc_tf.data import pixels
 from emoc_tf.data.images import ImageData, read_only
 
 
@@ -20,10 +21,10 @@ class Episode:
         classes: Class ids, those known at the start first.
         num_known: How many are known at the start.
         raw_images: (n_pool, H, W, channels) as in the data set; initial images first.
-        images: The same as the model eats them, float32.
+        images: The same as the model takes them, float32.
         true_labels: (n_pool,) class ids.
         num_initial: How many images are labelled at the start.
-        test_images: All test images of the classes, as the model eats them.
+        test_images: All test images of the classes, as the model takes them.
         test_labels: Their class ids.
     """
 
@@ -135,8 +136,9 @@ def draw_episode(
     test: ImageData,
     root: int,
     known_ids: tuple[int, ...] | None = None,
+    as_they_are: bool = False,
 ) -> Episode:
-    """Draws classes and images, and brings uint8 images to pixels minus the initial mean image.
+    """Draws classes and images, and brings them to pixels 0–255 minus the initial mean image.
 
     Args:
         config: How many classes and images.
@@ -144,6 +146,10 @@ def draw_episode(
         test: Where the test images come from.
         root: The episode's root.
         known_ids: Class ids known at the start; None draws them.
+        as_they_are: Whether the model takes images as they are in the data, as float32.
+
+    Raises:
+        ValueError: There are too few classes, or the range of the pixels is not plain.
     """
     eligible = eligible_classes(config, train, test)
     wanted = config.known_classes + config.novel_classes
@@ -163,18 +169,25 @@ def draw_episode(
     first = np.concatenate(initial)
     # Mixed, so that a pool index tells nothing about the class.
     chosen = np.concatenate([first, rng.permutation(np.concatenate(waiting))])
-    mean = 0.0
-    if train.images.dtype == np.uint8:
+    raw_images, tested = train.images[chosen], np.isin(test.labels, classes)
+    raw_tested = test.images[tested]
+    if as_they_are:
+        images, test_images = (
+            part.astype(np.float32, copy=False) for part in (raw_images, raw_tested)
+        )
+    else:
         mean = train.images[first].mean(axis=0, dtype=np.float64)
-    raw_images = train.images[chosen]
-    tested = np.isin(test.labels, classes)
+        factor = pixels.factor_to_pixels(train.images, test.images)
+        images, test_images = (
+            pixels.centred(part, mean, factor) for part in (raw_images, raw_tested)
+        )
     return Episode(
         classes=tuple(int(class_id) for class_id in classes),
         num_known=config.known_classes,
         raw_images=read_only(raw_images),
-        images=read_only((raw_images - mean).astype(np.float32)),
+        images=read_only(images),
         true_labels=read_only(train.labels[chosen]),
         num_initial=len(first),
-        test_images=read_only((test.images[tested] - mean).astype(np.float32)),
+        test_images=read_only(test_images),
         test_labels=read_only(test.labels[tested]),
     )

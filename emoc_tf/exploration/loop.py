@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.config import ExplorationConfig
+from emoc_tf.data import pixels
 from emoc_tf.data.images import ImageData, read_only
 from emoc_tf.data.named import load
 from emoc_tf.exploration import candidates
@@ -31,8 +32,9 @@ from emoc_tf.models.episode_model import EpisodeModel, SharedWeights
 class Exploration:
     """Owns pool, model, learner, oracle and evaluation of one episode at a time.
 
-    Images of dtype uint8 are fed to the network as pixels 0–255 minus the mean image of the
-    initial labelled images; images of a floating dtype are fed as they are.
+    The named networks get pixels 0–255 minus the mean image of the initial labelled images, from
+    uint8 and from floats in any range that is plain (see `data.pixels.factor_to_pixels`). A model
+    of your own gets images as they are, as float32: it may rescale pixels itself.
 
     Args:
         config: The settings.
@@ -93,7 +95,9 @@ class Exploration:
         eligible = eligible_classes(config, self._train, self._test)
         self.class_names = self._train.class_names
         self.initial_model = None
-        if model is not None:
+        if model is None:
+            pixels.factor_to_pixels(self._train.images, self._test.images)  # raises at once
+        else:
             images = self._train.images
             self.initial_model = episode_model.copy_own(model, images, config.known_classes)
         self._model_classes = check_known_ids(model_classes, model is not None, config, eligible)
@@ -129,7 +133,12 @@ class Exploration:
         self._root, self._step, self.timings = root, 0, {}
         self._running, self.query = False, None
         self.episode = draw_episode(
-            config, self._train, self._test, root, known_ids=self._model_classes
+            config,
+            self._train,
+            self._test,
+            root,
+            known_ids=self._model_classes,
+            as_they_are=self.initial_model is not None,
         )
         self._known_classes = list(self.episode.classes[: config.known_classes])
         self._pool = Pool(self.episode.images)

@@ -11,7 +11,7 @@ class Pool:
     """Training images with the labels known so far, as columns of the model's output.
 
     Attributes:
-        images: (n_pool, H, W, channels) float32, as the model eats them.
+        images: (n_pool, H, W, channels) float32, as the model takes them.
         labels: (n_pool,) int64, column of the model's output, −1 until asked.
     """
 

@@ -21,7 +21,7 @@ class ExplorationState:
 
     Attributes:
         model: The current model; (n, H, W, channels) to (n, C) logits. Agents leave it as it is.
-        pool: `pool.images` (n_pool, H, W, channels) as the model eats them, and `pool.labels`,
+        pool: `pool.images` (n_pool, H, W, channels) as the model takes them, and `pool.labels`,
             the column of the model's output, −1 until asked.
         candidates: (M, K) int64 indices into `pool.images`, −1 as padding.
         candidate_mask: (M,) bool, which sets are real and may be chosen.

@@ -98,7 +98,7 @@ def build(
     """Builds a network with freshly drawn weights.
 
     Args:
-        name: A key of `NETWORKS`: `"cifar10_quick"` eats pixels 0–255 minus the mean image
+        name: A key of `NETWORKS`: `"cifar10_quick"` takes pixels 0–255 minus the mean image
             directly, `"small_cnn"` divides them by 128 first.
         image_shape: (H, W, channels).
         num_classes: C, linear outputs.

@@ -19,13 +19,6 @@ def float_data():
     )
 
 
-def test_float_images_are_fed_as_they_are(tiny):
-    exploration = Exploration(tiny, float_data())
-    exploration.reset(0)
-    images = exploration.state.pool.images
-    assert (images.min(), images.max()) == (0, 1)
-
-
 def own_model(units=2):
     return keras.Sequential(
         [
@@ -36,6 +29,41 @@ def own_model(units=2):
             keras.layers.Dense(units),
         ]
     )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("change", [lambda x: x, lambda x: x / 64 - 2], ids=["pixels", "other"])
+def test_a_model_of_your_own_gets_images_as_they_are(tiny, dtype, change):
+    data = tuple(
+        ImageData(change(part.images).astype(dtype), part.labels, part.class_names)
+        for part in load("digits")
+    )
+    exploration = Exploration(tiny.replace(pretrain_iterations=0), data, model=own_model())
+    exploration.reset(0)
+    pool, episode = exploration.state.pool, exploration.episode
+    assert pool.images.dtype == episode.test_images.dtype == np.float32
+    np.testing.assert_array_equal(pool.images, episode.raw_images.astype(np.float32))
+    rows = np.isin(data[1].labels, episode.classes)
+    np.testing.assert_array_equal(episode.test_images, data[1].images[rows].astype(np.float32))
+
+
+@pytest.mark.parametrize("rescaling", ["Rescaling", "Normalization"])
+def test_a_model_that_takes_pixels_computes_what_it_does_by_itself(tiny, rescaling):
+    images = load("digits")[0].images.astype(np.float32)
+    layer = keras.layers.Rescaling(1 / 127.5, -1.0)
+    if rescaling == "Normalization":
+        layer = keras.layers.Normalization()
+        layer.adapt(images)
+    dense = keras.layers.Dense
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), layer, keras.layers.Flatten(), dense(9, "relu"), dense(2)]
+    )
+    config = tiny.replace(pretrain_iterations=0)
+    exploration = Exploration(config, model=model, model_classes=[7, 2])
+    exploration.reset(0)
+    raw_images = exploration.episode.raw_images.astype(np.float32)
+    expected = keras.ops.softmax(model(raw_images)).numpy()
+    np.testing.assert_allclose(exploration.state.probabilities, expected, atol=1e-6)
 
 
 def test_own_data_model_and_oracle(tiny):

@@ -1,0 +1,78 @@
+"""The range of pixels: which one images are in, and what a network made for pixels gets."""
+
+import numpy as np
+
+# Of the whole range: half a grey level, which rounding may go beyond its ends.
+_ROUNDING = 1 / 510
+# Of the whole range: where not one image is brighter, another range is meant.
+_DARK = 1 / 32
+
+# Factor to the contrast of pixels 0–255 and the range it is for.
+_RANGES = {1.0: (0.0, 255.0), 255.0: (0.0, 1.0), 127.5: (-1.0, 1.0)}
+
+
+def factor_to_pixels(train: np.ndarray, test: np.ndarray) -> float:
+    """Returns the factor that gives images the contrast of pixels in 0–255.
+
+    Plainly meant are uint8 pixels; floats in [0, 255] that go beyond 127; floats in [0, 1]; and
+    floats in [−1, 1] that reach −1 or 1, as black or white pixels do. Images in [0, 1] minus their
+    mean image lie in (−1, 1) too, but reach neither: where a pixel is 1 its mean is above 0.
+
+    Args:
+        train: (n, H, W, channels) training images, uint8 or finite floats.
+        test: Test images; they have to lie in the same range, but need not fill it.
+
+    Raises:
+        ValueError: The range is not plain, or the parts differ in it.
+    """
+    factor = _factor(train)
+    if factor is None:
+        raise ValueError(
+            f"data: expected images in a plain range, since the named networks take pixels from 0 "
+            f"to 255: uint8, floats in [0, 255] that go beyond 127, floats in [0, 1], or floats in "
+            f"[-1, 1] that reach -1 or 1; got training images of {_values(train)}; give them "
+            f"before any other scaling, or with a model of your own, which gets images as they are"
+        )
+    low, high = _RANGES[factor]
+    slack = _ROUNDING * (high - low)
+    inside = low - slack <= test.min() and test.max() <= high + slack
+    other_unit = factor == 1 and 0 < test.max() <= 1
+    if not inside or other_unit or _factor(test) not in (None, factor):
+        raise ValueError(
+            f"data: expected training and test images of one range, got {_values(train)} and "
+            f"{_values(test)}; scale both alike"
+        )
+    return factor
+
+
+def centred(images: np.ndarray, mean: np.ndarray, factor: float) -> np.ndarray:
+    """Returns (images − mean) · factor as float32.
+
+    Args:
+        images: (n, H, W, channels), uint8 or floating.
+        mean: (H, W, channels) float64.
+        factor: See `factor_to_pixels`.
+    """
+    result = np.empty(images.shape, np.float32)
+    # In float64, some thousand numbers at a time: no array of that precision is made.
+    np.subtract(images, mean, out=result)
+    if factor != 1:
+        result *= np.float32(factor)
+    return result
+
+
+def _factor(images: np.ndarray) -> float | None:
+    """Returns the factor if the range of the images is plain."""
+    low, high = float(images.min()), float(images.max())
+    if images.dtype == np.uint8:
+        return None if (low, high) == (0, 1) else 1.0  # floats or a mask, made integers
+    if low < -_ROUNDING:
+        reaches = max(-low, high) > 1 - 1e-6
+        return 127.5 if reaches and max(-low, high) <= 1 + 2 * _ROUNDING else None
+    if high <= 1 + _ROUNDING:
+        return 255.0 if high >= _DARK or high == 0 else None
+    return 1.0 if 127 < high <= 255.5 else None
+
+
+def _values(images: np.ndarray) -> str:
+    return f"{images.dtype} in [{images.min():.4g}, {images.max():.4g}]"
