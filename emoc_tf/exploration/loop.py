@@ -21,7 +21,7 @@ from emoc_tf.exploration.episode import (
     draw_episode,
     eligible_classes,
 )
-from emoc_tf.exploration.oracle import LabelOracle, Oracle, Query, ask
+from emoc_tf.exploration.oracle import AnswerError, LabelOracle, Oracle, Query, ask
 from emoc_tf.exploration.outcome import StepOutcome, evaluate
 from emoc_tf.exploration.pool import UNLABELLED, Pool
 from emoc_tf.exploration.state import ExplorationState
@@ -57,8 +57,8 @@ class Exploration:
         state: What agents may see.
         timings: Seconds of the parts of the last `reset` or `advance`.
         query: The query that was begun and is not learnt yet; None between two steps.
-        on_query: Called after a set was chosen and again after it was answered, when `save` has
-            something new; None for nobody.
+        on_query: Called after a set was chosen, and again after it was answered or its answer
+            was refused (`query` is None then), when `save` has something new; None for nobody.
 
     Raises:
         ValueError: Settings, data and model do not fit each other.
@@ -165,7 +165,8 @@ class Exploration:
         Raises:
             RuntimeError: There is no episode, or its last step did not come to its end.
             ValueError: The set does not exist, is not the one that was answered, or the oracle's
-                answer is none; nothing has changed then.
+                answer is none; nothing has changed then, and `query` is None after such an answer.
+                What the oracle itself raises is passed on, with the set still in `query`.
             FloatingPointError: Training diverged.
         """
         if not self._running:
@@ -203,11 +204,15 @@ class Exploration:
             return self.query.classes
         self._set_query(Query(choice))
         raw_images = self.episode.raw_images[indices]
-        classes = ask(self._oracle, indices, raw_images, self.episode.classes)
+        try:
+            classes = ask(self._oracle, indices, raw_images, self.episode.classes)
+        except AnswerError:
+            self._set_query(None)
+            raise
         self._set_query(Query(choice, classes))
         return classes
 
-    def _set_query(self, query: Query) -> None:
+    def _set_query(self, query: Query | None) -> None:
         self.query = query
         if self.on_query is not None:
             self.on_query()

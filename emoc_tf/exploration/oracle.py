@@ -35,6 +35,10 @@ class Oracle(Protocol):
         ...
 
 
+class AnswerError(ValueError):
+    """An oracle's answer that is none."""
+
+
 class LabelOracle:
     """Answers from the data set's own labels.
 
@@ -56,16 +60,21 @@ def ask(
     """Asks the oracle and checks its answer.
 
     Raises:
-        ValueError: The answer is not (k,) integers among `classes`, the class ids of the episode.
+        AnswerError: The answer is not (k,) integers among `classes`, the class ids of the
+            episode. What the oracle itself raises is passed on.
     """
-    answer = np.asarray(oracle.label(indices, images))
+    given = oracle.label(indices, images)
+    try:
+        answer = np.asarray(given)
+    except ValueError:
+        answer = np.array(None)  # lists of several lengths
     if answer.shape != indices.shape or answer.dtype.kind not in "iu":
-        raise ValueError(
+        raise AnswerError(
             f"oracle: expected {indices.shape} integer class ids, got {answer.dtype} of shape "
             f"{answer.shape}"
         )
     if not np.isin(answer, classes).all():
-        raise ValueError(
+        raise AnswerError(
             f"oracle: expected class ids of the episode, {sorted(classes)}, got {answer.tolist()}"
         )
     return answer.astype(np.int64)

@@ -100,7 +100,7 @@ def run_episode(
     def save_choice() -> None:
         # What took no time is not worth a file; the answers of a data set never are.
         query = env.exploration.query
-        if query.classes is None and (selection_seconds or 0) > WORTH_SAVING:
+        if query is not None and query.classes is None and (selection_seconds or 0) > WORTH_SAVING:
             folder.save(env.save(), selection_seconds)
 
     env.exploration.on_query = save_choice

@@ -175,7 +175,8 @@ class Bookkeeping(RuleBasedStateMachine):
         with pytest.raises((KeyboardInterrupt, ValueError)):
             self.env.step(choice)
         assert self.env.state is before
-        self.books.query = choice
+        self.books.query = choice if how == "raise" else None
+        assert self.env.query == self.books.query
 
     @precondition(lambda self: not self.env.over and not self.books.answered)
     @rule(fraction=st.floats(0, 0.999), answered=st.booleans())

@@ -135,19 +135,68 @@ def test_a_trained_model_keeps_its_classes(tiny):
         assert outcome.known_accuracy > 0.9
 
 
-def test_a_wrong_answer_changes_nothing(tiny):
-    class Wrong:
-        def label(self, indices, images):
-            outside = set(range(10)) - set(exploration.episode.classes)
-            return np.full(len(indices), min(outside))
+def wrong_answers(episode):
+    outside = min(set(range(10)) - set(episode.classes))
+    return {
+        "another class": np.full(3, outside),
+        "too few": episode.classes[:2],
+        "none": None,
+        "floats": np.full(3, float(episode.classes[0])),
+        "names": ["one", "two", "three"],
+        "uneven": [[1], [2, 3], [4]],
+        "cannot tell": [episode.classes[0], -1, episode.classes[0]],
+    }
 
-    exploration = Exploration(tiny, oracle=Wrong())
+
+class Answering:
+    def label(self, indices, images):
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+def same_arrays(one, other):
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name])
+
+
+def test_a_wrong_answer_changes_nothing(tiny):
+    oracle, files = Answering(), []
+    exploration = Exploration(tiny, oracle=oracle)
     exploration.reset(0)
-    state = exploration.state
-    for _ in range(2):
-        with pytest.raises(ValueError, match="oracle: expected class ids of the episode"):
-            exploration.advance(0)
-    assert exploration.state is state
+    state, before = exploration.state, exploration.save()
+    exploration.on_query = lambda: files.append(exploration.save())
+    for choice, (_, oracle.answer) in enumerate(wrong_answers(exploration.episode).items()):
+        with pytest.raises(ValueError, match="oracle: expected "):
+            exploration.advance(choice)
+        assert exploration.state is state
+        assert exploration.query is None
+        same_arrays(exploration.save(), before)
+        same_arrays(files[-1], before)  # what was kept of the query is taken back
+    oracle.answer = np.full(3, exploration.episode.classes[0])
+    assert exploration.advance(5).step == 1
+
+
+def test_a_question_that_was_broken_off_is_kept_and_an_answer_is_never_thrown_away(tiny):
+    oracle = Answering()
+    exploration = Exploration(tiny, oracle=oracle)
+    exploration.reset(0)
+    for oracle.answer in (KeyboardInterrupt(), ConnectionError()):
+        with pytest.raises((KeyboardInterrupt, ConnectionError)):
+            exploration.advance(3)
+        assert exploration.query.choice == 3
+        assert int(exploration.save()["query"]) == 3
+    oracle.answer = np.full(3, exploration.episode.classes[0])
+    # Such as a full disk, once the answer has come.
+    exploration.on_query = lambda: exploration.query.classes is None or [][0]
+    with pytest.raises(IndexError):
+        exploration.advance(2)
+    exploration.on_query, oracle.answer = None, KeyboardInterrupt()
+    with pytest.raises(ValueError, match="choice: expected 2, the set that has been answered"):
+        exploration.advance(3)
+    assert exploration.query.choice == 2
+    assert exploration.advance(2).step == 1
 
 
 def bad_setups():
