@@ -1,6 +1,5 @@
 """One episode's images: which classes are known, which wait in the pool, what is tested on."""
 
-import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ class Episode:
         num_initial: How many images are labelled at the start.
         test_images: All test images of the classes, as the model takes them.
         test_labels: Their class ids.
+        digest: A hash of all images and labels as in the data set.
     """
 
     classes: tuple[int, ...]
@@ -36,14 +36,14 @@ class Episode:
     num_initial: int
     test_images: np.ndarray
     test_labels: np.ndarray
+    digest: str
 
-    @functools.cached_property
-    def digest(self) -> str:
-        """A hash of all images and labels."""
-        digest = hashlib.sha256()
-        for array in (self.raw_images, self.true_labels, self.test_images, self.test_labels):
-            digest.update(np.ascontiguousarray(array))
-        return digest.hexdigest()
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def eligible_classes(config: ExplorationConfig, train: ImageData, test: ImageData) -> np.ndarray:
@@ -169,8 +169,9 @@ def draw_episode(
     first = np.concatenate(initial)
     # Mixed, so that a pool index tells nothing about the class.
     chosen = np.concatenate([first, rng.permutation(np.concatenate(waiting))])
-    raw_images, tested = train.images[chosen], np.isin(test.labels, classes)
-    raw_tested = test.images[tested]
+    tested = np.isin(test.labels, classes)
+    raw_images, true_labels = train.images[chosen], train.labels[chosen]
+    raw_tested, test_labels = test.images[tested], test.labels[tested]
     if as_they_are:
         images, test_images = (
             part.astype(np.float32, copy=False) for part in (raw_images, raw_tested)
@@ -186,8 +187,9 @@ def draw_episode(
         num_known=config.known_classes,
         raw_images=read_only(raw_images),
         images=read_only(images),
-        true_labels=read_only(train.labels[chosen]),
+        true_labels=read_only(true_labels),
         num_initial=len(first),
         test_images=read_only(test_images),
-        test_labels=read_only(test.labels[tested]),
+        test_labels=read_only(test_labels),
+        digest=_digest(raw_images, true_labels, raw_tested, test_labels),
     )

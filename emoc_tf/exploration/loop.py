@@ -1,7 +1,6 @@
 """The active-exploration loop: query a candidate set, learn it, evaluate, draw new sets."""
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -13,7 +12,7 @@ from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import pixels
 from emoc_tf.data.images import ImageData, read_only
 from emoc_tf.data.named import load
-from emoc_tf.exploration import candidates
+from emoc_tf.exploration import candidates, saved
 from emoc_tf.exploration.episode import (
     Episode,
     check_data,
@@ -228,20 +227,8 @@ class Exploration:
                 "save: expected an episode between two steps, got none or one whose last step was "
                 "broken off"
             )
-        arrays = {
-            "root": np.array(self._root),
-            "step": np.array(self._step),
-            "images": np.array(self.episode.digest),
-            "known_classes": np.array(self._known_classes),
-            "labels": self._pool.labels.copy(),  # they go on changing
-            **self._network.get_arrays(),
-        }
-        if self.query is not None:
-            arrays["query"] = np.array(self.query.choice)
-            arrays["queried_images"] = self.state.candidates[self.query.choice]
-            if self.query.classes is not None:
-                arrays["answer"] = self.query.classes
-        return arrays
+        arrays = saved.to_arrays(self._root, self.episode, self.state, self.query)
+        return arrays | self._network.get_arrays()
 
     def restore(
         self, arrays: Mapping[str, np.ndarray], choice: int | None, queried_class: int | None
@@ -262,36 +249,15 @@ class Exploration:
                 or another `restore` is needed then.
         """
         self._begin(int(arrays["root"]))
-        if str(arrays["images"]) != self.episode.digest:
-            raise ValueError("checkpoint: expected one of the same images, got others")
-        first = self._known_classes
-        known = arrays["known_classes"].tolist()
-        if known[: len(first)] != first or not set(known) <= set(self.episode.classes):
-            raise ValueError(
-                f"checkpoint: expected classes of the episode, {self.episode.classes}, got {known}"
-            )
-        self._step, self._known_classes = int(arrays["step"]), known
+        self._known_classes = saved.known_classes(arrays, self.episode)
+        self._step = int(arrays["step"])
         answered = self._pool.unlabelled[arrays["labels"][self._pool.unlabelled] != UNLABELLED]
         self._pool.label(answered, arrays["labels"][answered])
-        self._network = self._new_network(len(known))
+        self._network = self._new_network(len(self._known_classes))
         self._network.set_arrays(arrays)
         outcome = self._finish_step(choice, queried_class)
-        if "query" in arrays:
-            self.query = Query(int(arrays["query"]), arrays.get("answer"))
-            self._keep_queried_set(arrays["queried_images"])
+        self.query, self.state = saved.take_up_query(arrays, self.state)
         return outcome
-
-    def _keep_queried_set(self, indices: np.ndarray) -> None:
-        """Puts the set that was asked about in its place, where another one was drawn.
-
-        On another machine the network's features, and with them the sets of the cluster sampler,
-        may differ; an answer belongs to the images that were shown.
-        """
-        sets, mask = self.state.candidates.copy(), self.state.candidate_mask.copy()
-        sets[self.query.choice], mask[self.query.choice] = indices, True
-        self.state = dataclasses.replace(
-            self.state, candidates=read_only(sets), candidate_mask=read_only(mask)
-        )
 
     @property
     def running(self) -> bool:
