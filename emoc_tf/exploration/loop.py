@@ -24,7 +24,7 @@ from emoc_tf.exploration.oracle import AnswerError, LabelOracle, Oracle, Query, 
 from emoc_tf.exploration.outcome import StepOutcome, evaluate
 from emoc_tf.exploration.pool import UNLABELLED, Pool
 from emoc_tf.exploration.state import ExplorationState
-from emoc_tf.models import episode_model, structure
+from emoc_tf.models import compiled, episode_model, structure
 from emoc_tf.models.episode_model import EpisodeModel, SharedWeights
 
 
@@ -41,7 +41,8 @@ class Exploration:
         model: A functional or Sequential float32 model that ends in a linear Dense layer with
             `config.known_classes` units, which becomes the growing head. Each episode starts
             from a copy of it as it is now, so it is never changed. None builds
-            `config.network`. ω is what its own regularisers say, not `config.weight_decay`.
+            `config.network`. ω is what its own regularisers say, not `config.weight_decay`. What it
+            was compiled with is not used: a warning says so if it differs from what is done here.
         oracle: Who answers queries; None: the labels of `data`.
         model_classes: Class id of each output of `model`, for a model that is trained already.
             None draws the known classes at random, as suits an untrained one.
@@ -97,8 +98,10 @@ class Exploration:
         if model is None:
             pixels.factor_to_pixels(self._train.images, self._test.images)  # raises at once
         else:
-            images = self._train.images
-            self.initial_model = episode_model.copy_own(model, images, config.known_classes)
+            self.initial_model = episode_model.copy_own(
+                compiled.uncompiled(model), self._train.images, config.known_classes
+            )
+            compiled.warn_of_other_training(model, config.learning_rate, config.momentum)
         self._model_classes = check_known_ids(model_classes, model is not None, config, eligible)
         self._given_oracle, self._given_sampler = oracle, sampler
         self._running = False

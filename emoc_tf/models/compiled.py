@@ -1,0 +1,65 @@
+"""What a model was compiled with, against what it is trained with here."""
+
+import warnings
+from typing import Any
+
+import keras
+
+_LOSSES = (
+    keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    keras.losses.CategoricalCrossentropy(from_logits=True),
+)
+
+
+def warn_of_other_training(model: keras.Model, learning_rate: float, momentum: float) -> None:
+    """Warns if a compiled model would be trained otherwise by its own `fit`.
+
+    Weights of classes are given to `fit`, not to `compile`, and cannot be seen here.
+
+    Args:
+        model: Compiled or not.
+        learning_rate: Of the SGD that it is trained by.
+        momentum: Of the same.
+    """
+    if not model.compiled:
+        return
+    ours = keras.optimizers.SGD(learning_rate, momentum)
+    loss = list(model.loss) if isinstance(model.loss, list | tuple) else [model.loss]
+    # Not from get_compile_config, which refuses losses that Keras cannot write down.
+    weights = getattr(getattr(model, "_compile_config", None), "config", {}).get("loss_weights")
+    others = []
+    if not _alike(model.optimizer, ours):
+        others.append(f"optimizer {type(model.optimizer).__name__}")
+    if len(loss) != 1 or not any(_alike(loss[0], each) for each in _LOSSES):
+        others.append(f"loss {', '.join(map(_name, loss))}")
+    if weights is not None:
+        others.append(f"loss_weights {weights}")
+    if others:
+        warnings.warn(
+            f"model: it was compiled with {' and '.join(others)}, which is not used: it is trained "
+            f"with SGD (learning_rate={learning_rate}, momentum={momentum}, of the configuration) "
+            f"on the plain cross-entropy of its logits",
+            stacklevel=3,
+        )
+
+
+def uncompiled(model: keras.Model) -> keras.Model:
+    """Returns a model with one input and one output on the same layers that is not compiled.
+
+    Keras compiles the clone of a compiled model too, and fails where the loss is a function of the
+    user's that it cannot read back.
+    """
+    if not model.compiled:
+        return model
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Returns whether two optimizers or losses differ in their names at most."""
+    if type(one) is not type(other):
+        return False
+    return {**one.get_config(), "name": ""} == {**other.get_config(), "name": ""}
+
+
+def _name(loss: Any) -> str:
+    return str(getattr(loss, "name", None) or getattr(loss, "__name__", None) or loss)
