@@ -102,7 +102,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         )
         # The model as it was given: the caller's own may be trained further.
         arguments["model"] = self.exploration.initial_model
-        self._handed_in = (data, arguments["model"], model_classes, (oracle, reward))
+        self._handed_in = (data, arguments["model"], model_classes, (oracle, *own.values()))
         gym.utils.EzPickle.__init__(self, config, **arguments)
         self.observation_space = observation_space(self.config)
         self.action_space = gym.spaces.Discrete(self.config.num_candidate_sets)

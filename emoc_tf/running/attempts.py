@@ -1,16 +1,21 @@
 """Attempts at runs: whatever goes wrong is recorded, and the others continue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from rich.console import Console
 
+from emoc_tf.agents import AGENTS
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.records.record_folder import RecordFolder
 from emoc_tf.records.run_record import run_path
+from emoc_tf.registries import NETWORKS, REWARDS, SAMPLERS
 from emoc_tf.running.console import Display
 from emoc_tf.running.single_run import Grid, Run, Show, make_agent, run_episode
+
+_REGISTRIES = {"agents": AGENTS, "samplers": SAMPLERS, "networks": NETWORKS, "rewards": REWARDS}
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Result:
     busy: bool = False
 
     @classmethod
-    def lost(cls, run: Run, grid: Grid, cause: str) -> "Result":
+    def lost(cls, run: Run, cause: str, grid: Grid) -> "Result":
         """Returns, and records, that the process died that worked on a run."""
         hint = ", perhaps for lack of memory" if cause == "SIGKILL" else ""
         return _fail(grid, run, RuntimeError(f"its process died twice ({cause}{hint})"))
@@ -89,8 +94,20 @@ def _sentence(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def serve(grid: Grid) -> Callable[[Run], Result]:
-    """Returns what a worker process does with a run."""
+def registered() -> dict[str, dict[str, Any]]:
+    """Returns what was registered in this process, by kind: worker processes need it too."""
+    return {kind: registry.registered() for kind, registry in _REGISTRIES.items()}
+
+
+def serve(grid: Grid, known: Mapping[str, Mapping[str, Any]]) -> Callable[[Run], Result]:
+    """Returns what a worker process does with a run.
+
+    Args:
+        grid: Settings and output folder.
+        known: What `registered` returned in the process that started this one.
+    """
+    for kind, things in known.items():
+        _REGISTRIES[kind].update(things)
     try:
         env = grid.make_environment()
     except Exception as error:  # such as a data set that has vanished meanwhile

@@ -8,7 +8,7 @@ from rich.console import Console
 from emoc_tf.records.record_folder import FAILURE
 from emoc_tf.records.run_record import check_output_dir, make_output_dir, run_path
 from emoc_tf.running import workers
-from emoc_tf.running.attempts import Result, attempt_run, serve
+from emoc_tf.running.attempts import Result, attempt_run, registered, serve
 from emoc_tf.running.console import Display, say
 from emoc_tf.running.others import OtherProcesses
 from emoc_tf.running.single_run import Grid, Run, make_agent
@@ -73,9 +73,9 @@ def run_grid(
             if num_workers == 1:
                 results = ((run, attempt(run)) for run in waiting)
             else:
-                results = workers.run(
-                    num_workers, serve, grid, waiting, display.restart, Result.lost
-                )
+                work = partial(serve, grid, registered())
+                lost = partial(Result.lost, grid=grid)
+                results = workers.run(num_workers, work, waiting, display.restart, lost)
             busy = []
             for run, result in results:
                 if result.busy:

@@ -23,11 +23,10 @@ _work_on: Callable[[Any], Any]
 
 def run(
     count: int,
-    serve: Callable[[Any], Callable[[Any], Any]],
-    argument: Any,
+    serve: Callable[[], Callable[[Any], Any]],
     items: Sequence[Any],
     died: Callable[[Any, str], None],
-    lost: Callable[[Any, Any, str], Any],
+    lost: Callable[[Any, str], Any],
 ) -> Iterator[tuple[Any, Any]]:
     """Works on items in processes; each process keeps its threads as a single one would have them.
 
@@ -36,12 +35,11 @@ def run(
 
     Args:
         count: How many processes at most.
-        serve: Called in each process with `argument`; returns the function that is called with each
-            item. A module's own function, since it is sent by name.
-        argument: Anything that can be pickled.
-        items: The same.
+        serve: Called in each process; returns the function that is called with each item. A
+            module's own function, or a partial one, since it is sent by name.
+        items: Anything that can be pickled.
         died: Called with the item and the cause when a process died and another takes its item.
-        lost: Called with an item that is given up, `argument` and the cause; returns the result.
+        lost: Called with an item that is given up and the cause; returns the result.
 
     Yields:
         Items with their results, in the order in which they end.
@@ -51,7 +49,7 @@ def run(
     """
     try:
         # As bytes: what they name is imported once TensorFlow has been loaded quietly.
-        content = pickle.dumps((serve, argument))
+        content = pickle.dumps(serve)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise _unsendable(error) from error
     pool = ProcessPool(count, context=_CONTEXT, initializer=_begin, initargs=(content,))
@@ -73,7 +71,7 @@ def run(
                         died(item, cause)
                         waiting[pool.schedule(_work, args=[item])] = item
                         continue
-                    result = lost(item, argument, cause)
+                    result = lost(item, cause)
                 yield item, result
     finally:
         pool.stop()
@@ -98,7 +96,7 @@ def _begin(content: bytes) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     quiet.load_tensorflow()
     try:
-        serve, argument = pickle.loads(content)
+        serve = pickle.loads(content)
     except Exception as error:  # a process that dies here would be replaced for ever
         failure = _unsendable(error)
 
@@ -106,7 +104,7 @@ def _begin(content: bytes) -> None:
             raise failure
 
         return
-    _work_on = serve(argument)
+    _work_on = serve()
 
 
 def _work(item: Any) -> Any:

@@ -246,9 +246,8 @@ def test_a_policy_that_vanishes_hinders_no_other(world, tmp_path):
         single_run.Grid(world[0], tmp_path), {("learned:path=nowhere.keras", 3): result.error}
     )
     assert "has more" not in told  # there is no folder to record it in
-    lost = attempts.Result.lost(
-        ("learned:path=nowhere.keras", 0), single_run.Grid(world[0], tmp_path), "?"
-    )
+    grid = single_run.Grid(world[0], tmp_path)
+    lost = attempts.Result.lost(("learned:path=nowhere.keras", 0), "?", grid)
     assert lost.error == "its process died twice (?)"
 
 

@@ -1,7 +1,12 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
+
+import pytest
 
 from emoc_tf.running import workers
 
@@ -19,7 +24,7 @@ def serve(folder):
     return work
 
 
-def lost(item, folder, cause):
+def lost(item, cause):
     return f"{item} lost: {cause}"
 
 
@@ -27,7 +32,9 @@ def test_dead_processes_are_replaced_and_the_others_go_on(tmp_path):
     items = ["fine 1", "once", "always", "fine 2"]
     deaths = []
     results = dict(
-        workers.run(2, serve, str(tmp_path), items, lambda *death: deaths.append(death), lost)
+        workers.run(
+            2, partial(serve, str(tmp_path)), items, lambda *death: deaths.append(death), lost
+        )
     )
     assert sorted(deaths) == [("always", "SIGKILL"), ("once", "SIGKILL")]
     assert results == {
@@ -38,8 +45,24 @@ def test_dead_processes_are_replaced_and_the_others_go_on(tmp_path):
 
 def test_processes_end_with_the_generator(tmp_path):
     before = set(multiprocessing.active_children())
-    results = workers.run(1, serve, str(tmp_path), ["fine 1", "fine 2"], None, lost)
+    results = workers.run(1, partial(serve, str(tmp_path)), ["fine 1", "fine 2"], None, lost)
     assert next(results) == ("fine 1", "fine 1 done")
     (process,) = set(multiprocessing.active_children()) - before
     results.close()
     assert not process.is_alive()
+
+
+def test_what_cannot_be_sent_is_told_and_not_tried_for_ever(tmp_path):
+    with pytest.raises(ValueError, match=r"num_workers: expected .* import by name, got"):
+        next(workers.run(1, lambda: print, ["item"], None, lost))
+    script = tmp_path / "script.py"  # without a guard the child does not find the function
+    script.write_text(
+        "import sys\nfrom emoc_tf.running import workers\n"
+        "exec('def serve(): return print', globals())\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n        print(list(workers.run(1, serve, [1], None, None)))\n"
+        "    except ValueError as error:\n        print('told:', error)\n"
+        "else:\n    del serve\n"
+    )
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert "told: num_workers: expected policies, environments" in result.stdout, result.stderr
