@@ -20,7 +20,7 @@ from emoc_tf.exploration.episode import (
     draw_episode,
     eligible_classes,
 )
-from emoc_tf.exploration.oracle import AnswerError, LabelOracle, Oracle, Query, ask
+from emoc_tf.exploration.oracle import AnswerError, LabelOracle, Oracle, Query, ask, check_oracle
 from emoc_tf.exploration.outcome import StepOutcome, evaluate
 from emoc_tf.exploration.pool import UNLABELLED, Pool
 from emoc_tf.exploration.state import ExplorationState
@@ -81,17 +81,13 @@ class Exploration:
             raise ValueError(
                 f"sampler: expected a function or None (names are config.sampler), got {sampler!r}"
             )
-        if oracle is not None and not callable(getattr(oracle, "label", None)):
-            raise ValueError(
-                f"oracle: expected an object with label(indices, images), got {oracle!r}"
-            )
+        check_oracle(oracle)
         if model is not None:
             structure.check_model(model)  # before any loading
         self.config = config
-        if data is None:
-            self._train, self._test = load(config.dataset, config.data_dir)
-        else:
-            self._train, self._test = check_data(data)
+        self._train, self._test = check_data(
+            load(config.dataset, config.data_dir) if data is None else data
+        )
         eligible = eligible_classes(config, self._train, self._test)
         self.class_names = self._train.class_names
         self.initial_model = None
@@ -157,12 +153,14 @@ class Exploration:
             self.config, self.initial_model, self._pool.images, self._root, num_outputs
         )
 
-    def advance(self, choice: int) -> StepOutcome:
+    def advance(self, choice: int, *, learn_set: bool = True) -> StepOutcome:
         """Labels one candidate set, learns it, evaluates, and draws the next candidate sets.
 
         Args:
             choice: Index of a set whose `state.candidate_mask` is True; after `restore`, that of
                 `query` if it has been answered, since an answer is never thrown away.
+            learn_set: Whether the set is learnt; if not, mini-batches hold images labelled before
+                only, for a control that draws the same ones where no image of the set was.
 
         Raises:
             RuntimeError: There is no episode, or its last step did not come to its end.
@@ -192,7 +190,8 @@ class Exploration:
             self._discover(classes)
             old = self._pool.labelled
             self._pool.label(indices, self._columns(classes))
-            self._network.update(self._step, self._pool.labels, old, indices)
+            novel = indices if learn_set else None
+            self._network.update(self._step, self._pool.labels, old, novel)
         return self._finish_step(choice, int(np.bincount(classes).argmax()))
 
     def _ask(self, choice: int, indices: np.ndarray) -> np.ndarray:

@@ -54,6 +54,12 @@ class LabelOracle:
         return self._labels[indices]
 
 
+def check_oracle(oracle: Oracle | None) -> None:
+    """Raises `ValueError` for what cannot be asked; None stands for the labels of the data."""
+    if oracle is not None and not callable(getattr(oracle, "label", None)):
+        raise ValueError(f"oracle: expected an object with label(indices, images), got {oracle!r}")
+
+
 def ask(
     oracle: Oracle, indices: np.ndarray, images: np.ndarray, classes: tuple[int, ...]
 ) -> np.ndarray:

@@ -107,7 +107,9 @@ class EpisodeModel:
             digest.update(array.tobytes())
         return digest.hexdigest()
 
-    def update(self, step: int, labels: np.ndarray, old: np.ndarray, novel: np.ndarray) -> None:
+    def update(
+        self, step: int, labels: np.ndarray, old: np.ndarray, novel: np.ndarray | None
+    ) -> None:
         """Learns the set of an update step, see `Learner.train`.
 
         Raises:

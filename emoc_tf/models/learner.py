@@ -77,7 +77,9 @@ class Learner:
             seed: (2,) int32; mini-batches are a function of it.
             labels: (n_pool,) columns of the model's output; read at `old` and `novel` only.
             old: Indices of the images labelled before, not empty.
-            novel: Indices of the set just labelled; None trains on `old` alone (pretraining).
+            novel: Indices of the set just labelled; None trains on `old` alone: in
+                pretraining, or as a control, which draws the same old images as with the set
+                wherever that draws an old one.
 
         Raises:
             FloatingPointError: The loss or a weight became NaN or infinite.

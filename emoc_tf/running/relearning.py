@@ -39,7 +39,7 @@ class Start:
         self, config: ExplorationConfig, data: tuple[ImageData, ImageData], seed: int
     ) -> None:
         self._oracle = GivenAnswer()
-        self._explorations: dict[tuple[int, bool], Exploration] = {}
+        self._explorations: dict[int, Exploration] = {}
         self._controls: dict[int, np.ndarray] = {}
         self._config, self._data = config, data
         exploration = Exploration(config, data)
@@ -77,16 +77,14 @@ class Start:
         self, choice: int, classes: np.ndarray, iterations: int, only_old: bool
     ) -> tuple[np.ndarray, float]:
         """Returns the logits of the pool after an update step, and its test accuracy."""
-        if (iterations, only_old) not in self._explorations:
+        if iterations not in self._explorations:
             config = self._config.replace(update_iterations=iterations)
-            if only_old:  # in float32 it is 1, which no uniform number reaches
-                config = config.replace(old_fraction=float(np.nextafter(1.0, 0.0)))
             exploration = Exploration(config, self._data, oracle=self._oracle)
-            self._explorations[iterations, only_old] = exploration
-        exploration = self._explorations[iterations, only_old]
+            self._explorations[iterations] = exploration
+        exploration = self._explorations[iterations]
         exploration.restore(self.arrays, None, None)
         self._oracle.answer = classes
-        outcome = exploration.advance(choice)
+        outcome = exploration.advance(choice, learn_set=not only_old)
         return _logits(exploration.state.model, self.state.reference), outcome.test_accuracy
 
     def step(self, choice: int, column: int) -> float:

@@ -7,7 +7,7 @@ import tensorflow as tf
 from emoc_tf.exploration import Exploration
 from emoc_tf.models.learner import Learner
 from emoc_tf.records.pretrained import PretrainedFile
-from tests.exploration.runs import assert_same_run, run
+from tests.exploration.runs import assert_same_run, run, weights
 
 
 @pytest.mark.parametrize("sampler", ["single_class", "uniform", "cluster"])
@@ -141,6 +141,28 @@ def test_training_gets_the_labelled_set_as_novel_and_all_before_as_old(tiny, mon
         else:
             assert novel is None
     assert exploration._network._learner._old_fraction == tiny.old_fraction
+
+
+def test_without_learning_the_set_the_same_old_images_are_learnt(tiny):
+    """As with λ = 1, in the same iterations; the set is labelled all the same."""
+    config = tiny.replace(old_fraction=0.999, update_iterations=2)  # draws no novel image
+    both = []
+    for learn_set in (True, False):
+        exploration = Exploration(config)
+        exploration.reset(7)
+        known = exploration.episode.true_labels[exploration.state.candidates][:, 0]
+        choice = int(np.flatnonzero(np.isin(known, exploration.state.known_classes))[0])
+        outcome = exploration.advance(choice, learn_set=learn_set)
+        both.append((outcome.labelled, weights(exploration)))
+    assert both[0][0] == both[1][0] == 13
+    for one, other in zip(both[0][1], both[1][1], strict=True):
+        np.testing.assert_array_equal(one, other)
+    learnt = run(Exploration(tiny), [choice])[2]
+    exploration = Exploration(tiny)
+    exploration.reset(7)
+    exploration.advance(choice, learn_set=False)
+    pairs = zip(learnt, weights(exploration), strict=True)
+    assert not all(np.array_equal(one, other) for one, other in pairs)
 
 
 def test_episodes_end_when_no_set_can_be_formed(tiny):
