@@ -46,8 +46,13 @@ def _digest(*arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def eligible_classes(config: ExplorationConfig, train: ImageData, test: ImageData) -> np.ndarray:
-    """Returns the class ids with enough images for the configuration, ascending.
+def eligible_classes(
+    config: ExplorationConfig, train: ImageData, test: ImageData
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the class ids with enough images to be known at the start, and to be novel.
+
+    Both ascend; those of the first are among the second, since novel classes need images for the
+    pool only.
 
     Raises:
         ValueError: Training and test part do not fit each other, or there are too few classes.
@@ -75,19 +80,24 @@ def eligible_classes(config: ExplorationConfig, train: ImageData, test: ImageDat
             f"known_classes + novel_classes: expected at most {len(train.class_names)}, the "
             f"classes of the data, got {wanted}"
         )
-    needed = config.initial_per_class + config.pool_per_class
     counts = np.bincount(train.labels, minlength=len(train.class_names))
-    tested = np.bincount(test.labels, minlength=len(train.class_names))
-    eligible = np.flatnonzero((counts >= needed) & (tested > 0))
+    tested = np.bincount(test.labels, minlength=len(train.class_names)) > 0
     if ids is not None:
-        eligible = np.intersect1d(eligible, sorted(ids))
-    if len(eligible) < wanted:
+        tested &= np.isin(np.arange(len(tested)), sorted(ids))
+    needed = config.initial_per_class + config.pool_per_class
+    large = np.flatnonzero(tested & (counts >= needed))
+    every = np.flatnonzero(tested & (counts >= config.pool_per_class))
+    if len(large) < config.known_classes or len(every) < wanted:
+        novel, found = "", f"{len(large)}"
+        if config.novel_classes:
+            novel = f" ({config.pool_per_class} for the {config.novel_classes} novel ones)"
+            found += f" ({len(every)} with {config.pool_per_class})"
         raise ValueError(
             f"initial_per_class + pool_per_class: expected {wanted} classes with {needed} training "
-            f"images and a test image each, got {len(eligible)} (the classes have {counts.min()} "
-            f"to {counts.max()} training images)"
+            f"images{novel} and a test image each, got {found}; the classes have {counts.min()} to "
+            f"{counts.max()} training images"
         )
-    return eligible
+    return large, every
 
 
 def check_data(data: tuple[ImageData, ImageData]) -> tuple[ImageData, ImageData]:
@@ -106,9 +116,15 @@ def check_known_ids(
     model_classes: Sequence[int] | None,
     has_model: bool,
     config: ExplorationConfig,
-    eligible: np.ndarray,
+    large: np.ndarray,
 ) -> tuple[int, ...] | None:
     """Returns the class ids of a handed-in model's outputs, or None if none are given.
+
+    Args:
+        model_classes: As given.
+        has_model: Whether there is such a model.
+        config: The settings.
+        large: Class ids with enough images to be known at the start.
 
     Raises:
         ValueError: There is no such model, or they are not `config.known_classes` different ids of
@@ -122,10 +138,9 @@ def check_known_ids(
             f"model_classes: expected {config.known_classes} different class ids, one for each "
             f"output of a model handed in, got {classes}"
         )
-    if not np.isin(classes, eligible).all():
+    if not np.isin(classes, large).all():
         raise ValueError(
-            f"model_classes: expected classes with enough images, {eligible.tolist()}, "
-            f"got {classes}"
+            f"model_classes: expected classes with enough images, {large.tolist()}, got {classes}"
         )
     return classes
 
@@ -151,18 +166,19 @@ def draw_episode(
     Raises:
         ValueError: There are too few classes, or the range of the pixels is not plain.
     """
-    eligible = eligible_classes(config, train, test)
+    large, every = eligible_classes(config, train, test)
     wanted = config.known_classes + config.novel_classes
     given = np.array(known_ids or (), np.int64)
-    drawn = streams.generator(root, 0, "classes").choice(
-        np.setdiff1d(eligible, given), wanted - len(given), replace=False
-    )
+    rng = streams.generator(root, 0, "classes")
+    if not len(given) and len(large) < len(every):  # some are too small to be known
+        given = rng.choice(large, config.known_classes, replace=False)
+    drawn = rng.choice(np.setdiff1d(every, given), wanted - len(given), replace=False)
     classes = np.concatenate([given, drawn])
     rng = streams.generator(root, 0, "images")
     initial, waiting = [], []
     for position, class_id in enumerate(classes):
         members = rng.permutation(np.flatnonzero(train.labels == class_id))
-        start = config.initial_per_class
+        start = min(config.initial_per_class, len(members) - config.pool_per_class)
         if position < config.known_classes:
             initial.append(members[:start])
         waiting.append(members[start : start + config.pool_per_class])

@@ -88,7 +88,7 @@ class Exploration:
         self._train, self._test = check_data(
             load(config.dataset, config.data_dir) if data is None else data
         )
-        eligible = eligible_classes(config, self._train, self._test)
+        large, _ = eligible_classes(config, self._train, self._test)
         self.class_names = self._train.class_names
         self.initial_model = None
         if model is None:
@@ -98,7 +98,7 @@ class Exploration:
                 compiled.uncompiled(model), self._train.images, config.known_classes
             )
             compiled.warn_of_other_training(model, config.learning_rate, config.momentum)
-        self._model_classes = check_known_ids(model_classes, model is not None, config, eligible)
+        self._model_classes = check_known_ids(model_classes, model is not None, config, large)
         self._given_oracle, self._given_sampler = oracle, sampler
         self._running = False
         self.timings: dict[str, float] = {}
