@@ -164,8 +164,11 @@ def draw_episode(
         as_they_are: Whether the model takes images as they are in the data, as float32.
 
     Raises:
-        ValueError: There are too few classes, or the range of the pixels is not plain.
+        ValueError: There are too few classes, the range of the pixels is not plain, or the images
+            were written over.
     """
+    train.check_unchanged()
+    test.check_unchanged()
     large, every = eligible_classes(config, train, test)
     wanted = config.known_classes + config.novel_classes
     given = np.array(known_ids or (), np.int64)

@@ -1,7 +1,10 @@
+import pickle
+
 import numpy as np
 import pytest
 
-from emoc_tf import ImageData, load
+from emoc_tf import ExplorationConfig, ImageData, load
+from emoc_tf.exploration import Exploration
 
 
 def test_digits_are_embedded_and_brought_to_pixels():
@@ -60,6 +63,62 @@ def test_arrays_are_read_only():
         train.images[0] = 0
 
 
+def made(count=100, dtype=np.uint8):
+    rng = np.random.default_rng(0)
+    images = rng.integers(1, 250, (count, 4, 4, 1)).astype(dtype)
+    return images, np.arange(count) % 4
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_images_are_a_view_and_labels_a_copy(dtype):
+    images, labels = made(dtype=dtype)
+    data = ImageData(images, labels, tuple("abcd"))
+    assert np.shares_memory(data.images, images)
+    labels[:] = 3
+    np.testing.assert_array_equal(data.labels, np.arange(100) % 4)
+    images[7] = 0  # still the caller's own
+    data.check_unchanged()
+
+
+WRITES = {
+    "scaled": lambda images: np.multiply(images, 0.5, out=images, casting="unsafe"),
+    "shifted": lambda images: np.add(images, 1, out=images, casting="unsafe"),
+    "shuffled": lambda images: np.random.default_rng(1).shuffle(images),
+    "used as a buffer": lambda images: images.fill(0),
+    "turned": lambda images: np.copyto(images, images[::-1].copy()),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("count", [20, 1000])
+def test_images_that_were_written_over_are_noticed(write, dtype, count):
+    images, labels = made(count, dtype)
+    data = ImageData(images, labels, ("a", "b", "c", "d"))
+    data.check_unchanged()
+    pickle.loads(pickle.dumps(data)).check_unchanged()
+    WRITES[write](images)
+    with pytest.raises(ValueError, match=r"images: expected those that ImageData was made of.*cop"):
+        data.check_unchanged()
+
+
+def test_no_episode_begins_with_images_that_were_written_over():
+    images, labels = made()
+    data = (ImageData(images, labels, tuple("abcd")), ImageData(*made(40), tuple("abcd")))
+    config = ExplorationConfig(
+        known_classes=2, novel_classes=1, initial_per_class=2, pool_per_class=3, set_size=2,
+        num_candidate_sets=2, pretrain_iterations=0, update_iterations=1,
+    )  # fmt: skip
+    exploration = Exploration(config, data)
+    exploration.reset(0)
+    before = exploration.state.pool.images.copy()
+    images //= 2
+    assert exploration.advance(0).step == 1  # an episode has images of its own
+    np.testing.assert_array_equal(exploration.state.pool.images, before)
+    with pytest.raises(ValueError, match="images: expected those that ImageData was made of"):
+        exploration.reset(1)
+
+
 IMAGES = np.zeros((3, 4, 4, 1), np.uint8)
 NAN = np.zeros((3, 4, 4, 1))
 NAN[1, 2, 2] = np.nan
@@ -80,6 +139,8 @@ NAN[1, 2, 2] = np.nan
         (IMAGES, [0.0, 1.0, 0.0], "labels: expected integer class ids, got dtype float64"),
         (IMAGES, [0, 1, 2], r"labels: expected class ids in \[0, 2\).*got values in \[0, 2\]"),
         (IMAGES, [0, 1, -1], r"labels: expected class ids in \[0, 2\).*got values in \[-1, 1\]"),
+        (IMAGES, [0, 1, -1], r"images without a label.*emoc_tf\.scoring"),
+        (IMAGES.astype(bool), [0, 1, 0], r"got bool; .*astype\(np.uint8\).*floats"),
     ],
 )
 def test_bad_arrays_get_one_sentence(images, labels, message):
