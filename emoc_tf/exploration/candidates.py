@@ -113,6 +113,14 @@ def named(name: str, true_labels: np.ndarray) -> Sampler:
     return SingleClass(true_labels) if sampler is SingleClass else sampler
 
 
+def check_given(sampler: Sampler | None) -> None:
+    """Raises `ValueError` unless a sampler that was handed in is a function, or None."""
+    if sampler is not None and not callable(sampler):
+        raise ValueError(
+            f"sampler: expected a function or None (names are config.sampler), got {sampler!r}"
+        )
+
+
 def draw(
     sampler: Sampler,
     config: ExplorationConfig,

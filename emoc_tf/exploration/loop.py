@@ -77,10 +77,7 @@ class Exploration:
         model_classes: Sequence[int] | None = None,
         sampler: candidates.Sampler | None = None,
     ) -> None:
-        if sampler is not None and not callable(sampler):
-            raise ValueError(
-                f"sampler: expected a function or None (names are config.sampler), got {sampler!r}"
-            )
+        candidates.check_given(sampler)
         check_oracle(oracle)
         if model is not None:
             structure.check_model(model)  # before any loading
