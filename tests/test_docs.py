@@ -1,9 +1,13 @@
 """What the pages promise: links lead somewhere, scripts run."""
 
+import dataclasses
 import re
 
+import keras
+import numpy as np
 import pytest
 
+from emoc_tf import ImageData
 from emoc_tf.envs import ActiveExplorationEnv
 from tests import ROOT
 from tests.envs.test_active_exploration import SHRUNK
@@ -37,10 +41,33 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(path.read_text(encoding="utf-8")), target
 
 
+def script_with(mark):
+    text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    (script,) = (s for s in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if mark in s)
+    return script
+
+
+def test_the_script_that_compares_your_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(256, size=(400, 6, 6, 1), dtype=np.uint8)
+    part = ImageData(pixels, np.arange(400) % 5, tuple("abcde"))
+    model = keras.Sequential(
+        [keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    script, _, last = script_with("environment=environment").partition("compare(grid")
+    assert last
+    exec(script, names := {"train": part, "test": part, "model": model})
+    few = {"pretrain_iterations": 2, "update_iterations": 2, "max_steps": 1, "learning_rate": 1e-5}
+    grid = dataclasses.replace(names["grid"], config=names["grid"].config.replace(**few))
+    findings, failed = names["compare"](grid, ["random"], [0], names["Console"]())
+    assert not failed
+    assert findings.finished[0].environment["environment"]
+
+
 def test_the_script_that_keeps_answers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    script = script_with("on_query")
     assert script.count("\n...\n") == 1
     env = ActiveExplorationEnv(**SHRUNK)
     env.reset(seed=0)
