@@ -12,6 +12,7 @@ import numpy as np
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
+from emoc_tf.envs import forks
 from emoc_tf.envs.fingerprint import fingerprint
 from emoc_tf.envs.observation import observation_space, observe
 from emoc_tf.envs.options import ResetOptions
@@ -31,10 +32,10 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
     An episode terminates when no candidate set can be formed and is truncated after
     `config.max_steps` steps. The observation describes each set in a few numbers (see
     `emoc_tf.envs.observation.observe`); agents that need the model and the pool take them from
-    `env.unwrapped.state`. `info` holds the fields of `StepOutcome` that are not None, and
-    `action_mask` (M,) int8. Choosing a masked set raises `gymnasium.error.InvalidAction` and
-    changes nothing. A pickle holds the arguments, not the episode. Gymnasium's `spec.to_json` takes
-    JSON values only: no path objects or NumPy numbers as keyword arguments.
+    `env.unwrapped.state`. `info` holds the fields of `StepOutcome` that are not None as JSON
+    values, and `action_mask`, (M,) int8. A masked set raises `gymnasium.error.InvalidAction`
+    and changes nothing. A pickle holds the arguments, not the episode. Gymnasium's `spec.to_json`
+    takes JSON values only: no path objects or NumPy numbers as keyword arguments.
 
     Args:
         config: All settings, which replace those of `preset`; or a mapping of some fields to
@@ -97,11 +98,13 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
                 raise ValueError(f"{name}: expected a name or a function, got {given!r}")
         self.config = chosen.replace(**overrides)
         self._reward = parse(self.config.reward) if own["reward"] is None else own["reward"]
-        self.exploration = Exploration(
-            self.config, data, model, oracle, model_classes, own["sampler"]
-        )
-        # The model as it was given: the caller's own may be trained further.
-        arguments["model"] = self.exploration.initial_model
+        arguments["model"] = model
+        if not forks.forked():  # there, `reset` tells what is wrong: a worker passes that on
+            self.exploration = Exploration(
+                self.config, data, model, oracle, model_classes, own["sampler"]
+            )
+            # The model as it was given: the caller's own may be trained further.
+            arguments["model"] = self.exploration.initial_model
         self._handed_in = (data, arguments["model"], model_classes, (oracle, *own.values()))
         gym.utils.EzPickle.__init__(self, config, **arguments)
         self.observation_space = observation_space(self.config)
@@ -162,7 +165,9 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             ValueError: An unknown option, or a file that is broken, of another configuration or
                 seed, or made elsewhere.
             FileNotFoundError: There is no such checkpoint.
+            RuntimeError: The process was forked from one in which TensorFlow had been at work.
         """
+        forks.check()
         wanted = ResetOptions.of(options)
         if wanted.checkpoint is not None:
             return self.restore(wanted.checkpoint, exact=not wanted.allow_mixed)
@@ -212,6 +217,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             ValueError: The checkpoint belongs to other data, another configuration or model, or
                 its outcome is another one here.
         """
+        forks.check()
         header = checkpoint.header
         try:
             differing = self.config.differences(header["configuration"])
@@ -259,6 +265,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             gymnasium.error.ResetNeeded: No episode is running.
             gymnasium.error.InvalidAction: The action is no integer, or no candidate set.
         """
+        forks.check()
         self._check_episode("step")
         if self._over:
             raise gym.error.ResetNeeded("step: expected a call of reset after the episode's end")
@@ -308,8 +315,9 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         return index
 
     def _info(self) -> dict[str, Any]:
-        fields = {name: value for name, value in vars(self.outcome).items() if value is not None}
-        return {**fields, "action_mask": self.state.candidate_mask.astype(np.int8)}
+        told = self.outcome.to_dict().items()
+        mask = self.state.candidate_mask.astype(np.int8)
+        return {**{name: value for name, value in told if value is not None}, "action_mask": mask}
 
 
 def _names(config: dict[Any, Any]) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""Forked processes; each case in a process of its own, with a limit of time."""
+
+import subprocess
+import sys
+
+import pytest
+
+START = """
+import multiprocessing, warnings
+warnings.simplefilter("ignore")
+import gymnasium as gym
+import keras
+import emoc_tf
+from tests.envs.test_active_exploration import SHRUNK, make
+NAME = "emoc_tf/Digits-v0"
+
+def model():
+    return keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
+
+def expect(call):
+    try:
+        call()
+    except Exception as error:
+        assert 'context": "spawn"' in str(error), repr(error)
+        print("refused")
+"""
+CASES = {
+    "an episode, then a vector": """
+make().reset(seed=0)
+envs = gym.make_vec(NAME, 2, "async", **SHRUNK)
+expect(lambda: envs.reset(seed=0))
+envs.close(terminate=True)
+""",
+    "a model of your own, then a vector": """
+own = model()
+own(keras.ops.zeros((1, 8, 8, 1)))
+envs = gym.make_vec(NAME, 2, "async", vector_kwargs={"context": "fork"}, model=own, **SHRUNK)
+expect(lambda: envs.reset(seed=0))
+envs.close(terminate=True)
+""",
+    "an environment that is taken along": """
+env = make()
+env.reset(seed=0)
+queue = multiprocessing.get_context("fork").Queue()
+def work():
+    for call in (lambda: env.step(0), lambda: env.reset(seed=1), lambda: env.restore(None)):
+        try:
+            call()
+        except RuntimeError as error:
+            queue.put(str(error))
+process = multiprocessing.get_context("fork").Process(target=work)
+process.start()
+texts = [queue.get(timeout=60) for _ in range(3)]
+process.join()
+assert all('context": "spawn"' in text for text in texts), texts
+print("refused")
+""",
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_forked_process_is_told_what_to_do(case):
+    result = subprocess.run(
+        [sys.executable, "-c", START + CASES[case]],
+        check=False, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert result.stdout == "refused\n", result.stderr[-2000:]
