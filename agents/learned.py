@@ -1,10 +1,12 @@
 """A query policy that was learnt by acting: one small network scores each set by its features."""
 
 import hashlib
+import json
 import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +19,19 @@ from emoc_tf.models import forward
 DEFAULT_PATH = Path(__file__).parent / "learned.keras"
 _LARGEST = 5.0
 _LARGEST_FILE = 2**24  # bytes; the network that comes with the package has 2**15
+_MOST_UNITS = 4096  # of a layer or an input
+# What a file may name; Keras would build, and run, whatever it names.
+_ALLOWED = {
+    "keras": {"DTypePolicy", "Functional", "Sequential"},
+    "keras.src.models.functional": {"Functional"},
+    "keras.layers": {"InputLayer", "Dense", "Reshape"},
+    "keras.initializers": {
+        "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "LecunNormal", "LecunUniform",
+        "Ones", "RandomNormal", "RandomUniform", "TruncatedNormal", "Zeros",
+    },
+    "keras.regularizers": {"L1", "L2", "L1L2"},
+    None: {"__keras_tensor__"},
+}  # fmt: skip
 
 
 def set_inputs(observation: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -61,7 +76,9 @@ def build_network(num_inputs: int, seed: int = 0) -> keras.Model:
 
 
 def load_network(path: str | Path) -> keras.Model:
-    """Returns a network that was saved as `.keras`; nothing in the file is executed.
+    """Returns a network that was saved as `.keras`.
+
+    Nothing in the file is executed: it may name `Dense` and `Reshape` layers and their parts only.
 
     Raises:
         ValueError: The file holds something else.
@@ -88,11 +105,30 @@ def load_network(path: str | Path) -> keras.Model:
 
 
 def _check_archive(path: str | Path) -> None:
-    """Raises `ValueError` for an archive that would unpack to more than a small network."""
+    """Raises `ValueError` for an archive of anything but a small network of layers allowed."""
     with zipfile.ZipFile(path) as archive:
         names, size = set(archive.namelist()), sum(e.file_size for e in archive.infolist())
-    if names != {"metadata.json", "config.json", "model.weights.h5"} or size > _LARGEST_FILE:
-        raise ValueError(f"an archive with {len(names)} files of {size} bytes")
+        if names != {"metadata.json", "config.json", "model.weights.h5"} or size > _LARGEST_FILE:
+            raise ValueError(f"an archive with {len(names)} files of {size} bytes")
+        _check_parts(json.loads(archive.read("config.json")))
+
+
+def _check_parts(config: Any) -> None:
+    """Raises `ValueError` if a configuration names what is not allowed, at any depth."""
+    if isinstance(config, dict):
+        if "class_name" in config:
+            module, name = config.get("module"), config["class_name"]
+            own = config.get("registered_name") not in (None, name)
+            if own or not isinstance(name, str) or name not in _ALLOWED.get(module, ()):
+                raise ValueError(f"it names {name!r} of {module!r}, which no learnt policy needs")
+        for key in ("units", "batch_shape", "target_shape"):
+            sizes = config.get(key)
+            for size in sizes if isinstance(sizes, list) else [sizes]:
+                if isinstance(size, int | float) and size > _MOST_UNITS:
+                    raise ValueError(f"{key} of {size} is more than {_MOST_UNITS}")
+    for part in config.values() if isinstance(config, dict) else config:
+        if isinstance(part, dict | list):
+            _check_parts(part)
 
 
 class LearnedAgent(Agent):

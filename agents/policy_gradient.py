@@ -17,7 +17,7 @@ CLIP = 0.2
 
 
 @dataclass(frozen=True, eq=False)
-class Episode:
+class Trajectory:
     """What was seen, done and gained in one episode of T steps.
 
     Attributes:
@@ -37,7 +37,7 @@ class Episode:
 
 def run_episode(
     env: gym.Env, choose: Callable[[Observation], int], seed: int, **options: str
-) -> Episode:
+) -> Trajectory:
     """Runs an episode and returns its record.
 
     Args:
@@ -55,10 +55,10 @@ def run_episode(
         observation, reward, terminated, truncated, info = env.step(choices[-1])
         rewards.append(reward)
         over = terminated or truncated
-    return Episode(np.stack(inputs), np.stack(masks), np.array(choices), np.array(rewards), info)
+    return Trajectory(np.stack(inputs), np.stack(masks), np.array(choices), np.array(rewards), info)
 
 
-def advantages(group: Sequence[Episode], discount: float = 1.0) -> list[np.ndarray]:
+def advantages(group: Sequence[Trajectory], discount: float = 1.0) -> list[np.ndarray]:
     """Returns the advantage of each step of episodes that began alike.
 
     The rewards to come, Σ_k γ^k r_{t+k}, less the mean of the other episodes' at the same step.
@@ -141,7 +141,7 @@ class PolicyLearner:
         policy = np.where(mask, np.exp(log_policy), 0)
         return int(self._rng.choice(len(policy), p=policy / policy.sum()))
 
-    def imitate(self, episodes: Sequence[Episode], passes: int = 300) -> float:
+    def imitate(self, episodes: Sequence[Trajectory], passes: int = 300) -> float:
         """Fits the policy to the choices of a teacher; returns the mean −log π(choice) at last.
 
         It ends early once that is half of a random policy's: one that is sure of all its choices
@@ -157,7 +157,7 @@ class PolicyLearner:
         return loss
 
     def reinforce(
-        self, groups: Sequence[Sequence[Episode]], discount: float = 1.0, passes: int = 4
+        self, groups: Sequence[Sequence[Trajectory]], discount: float = 1.0, passes: int = 4
     ) -> float:
         """Raises the probability of choices with an advantage; returns the last loss.
 
@@ -218,7 +218,7 @@ class PolicyLearner:
         self._optimizer.apply(tape.gradient(loss, variables), variables)
 
 
-def _together(episodes: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _together(episodes: Sequence[Trajectory]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (
         np.concatenate([episode.inputs for episode in episodes]),
         np.concatenate([episode.masks for episode in episodes]),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from emoc_tf import agents
-from emoc_tf.agents.policy_gradient import Episode, PolicyLearner, run_episode
+from emoc_tf.agents.policy_gradient import PolicyLearner, Trajectory, run_episode
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.records.record_folder import RecordFolder
@@ -180,7 +180,7 @@ class Training:
         learner: PolicyLearner,
         done: int,
         advance: Callable[[], None],
-    ) -> Iterator[tuple[list[Episode], float]]:
+    ) -> Iterator[tuple[list[Trajectory], float]]:
         """Yields, from update `done` on, the episodes that each was made of, and its loss.
 
         Each update has a seed of its own, and so has each episode of imitation.
@@ -189,7 +189,7 @@ class Training:
         count = schedule.imitation_episodes
         seeds = np.random.SeedSequence(schedule.seed).generate_state(count + schedule.updates)
 
-        def run(choose: Callable, seed: int, **options: str) -> Episode:
+        def run(choose: Callable, seed: int, **options: str) -> Trajectory:
             episode = run_episode(env, choose, seed, **options)
             advance()
             return episode
@@ -211,7 +211,7 @@ class Training:
                 yield group, learner.reinforce([group], schedule.discount)
 
 
-def _row(update: int, episodes: Sequence[Episode], loss: float) -> dict[str, Any]:
+def _row(update: int, episodes: Sequence[Trajectory], loss: float) -> dict[str, Any]:
     last = [episode.info for episode in episodes]
     return {
         "update": update,

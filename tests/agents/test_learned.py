@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import zipfile
 
 import keras
@@ -7,7 +8,7 @@ import pytest
 
 from emoc_tf import agents
 from emoc_tf.agents import learned
-from emoc_tf.agents.policy_gradient import Episode, PolicyLearner, advantages, run_episode
+from emoc_tf.agents.policy_gradient import PolicyLearner, Trajectory, advantages, run_episode
 from emoc_tf.envs import FEATURES, PROGRESS
 from tests import fakes
 from tests.envs.test_active_exploration import make
@@ -124,9 +125,74 @@ def test_files_that_hold_no_policy_are_refused(tmp_path):
         agent.act(make_observation(6), fakes.make_state())
 
 
+def with_config(path, change):
+    """Saves a learnt policy whose configuration is changed."""
+    learned.build_network(WIDTH).save(path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(files["config.json"])
+    change(config)
+    files["config.json"] = json.dumps(config)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+def layer_of(config, number=1):
+    return config["config"]["layers"][number]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: layer_of(c).update(module="subprocess", class_name="Popen"), "'Popen' of 'subp"),
+        (lambda c: layer_of(c).update(class_name="Lambda"), "it names 'Lambda' of 'keras.layers'"),
+        (lambda c: layer_of(c).update(class_name="TorchModuleWrapper"), "it names 'TorchModule"),
+        (lambda c: layer_of(c).update(registered_name="mine>Dense"), "it names 'Dense'"),
+        (lambda c: layer_of(c).update(class_name=["Dense"]), "it names"),
+        (
+            lambda c: layer_of(c)["config"].update(
+                activation={"module": "os", "class_name": "function", "config": "abort"}
+            ),
+            "it names 'function' of 'os'",
+        ),
+        (
+            lambda c: layer_of(c)["config"].update(
+                kernel_initializer={"module": "builtins", "class_name": "exec", "config": {}}
+            ),
+            "it names 'exec' of 'builtins'",
+        ),
+        (lambda c: c.update(module="antigravity"), "it names 'Functional' of 'antigravity'"),
+        (lambda c: layer_of(c)["config"].update(units=10**9), "units of 1000000000 is more than"),
+        (lambda c: layer_of(c, 0)["config"].update(batch_shape=[None, 1e9]), "batch_shape of"),
+    ],
+)
+def test_files_may_name_small_dense_networks_only(tmp_path, monkeypatch, change, message):
+    with_config(tmp_path / "odd.keras", change)
+    monkeypatch.setattr(
+        keras.models, "load_model", lambda *_, **__: pytest.fail("the file was deserialised")
+    )
+    with pytest.raises(ValueError, match=rf"path: expected a .keras file .*{message}"):
+        learned.load_network(tmp_path / "odd.keras")
+
+
+def test_other_dense_networks_may_be_policies(tmp_path):
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            keras.Input((WIDTH,)),
+            layers.Dense(5, "relu", kernel_regularizer="l2"),
+            layers.Dense(1),
+            layers.Reshape(()),
+        ]
+    )
+    network.save(tmp_path / "own.keras")
+    agents.make("learned", path=str(tmp_path / "own.keras"))
+
+
 def make_episode(rewards, seed=0, masked=()):
     observations = [make_observation(masked=masked, seed=seed + t) for t in range(len(rewards))]
-    return Episode(
+    return Trajectory(
         inputs=np.stack([learned.set_inputs(o) for o in observations]),
         masks=np.stack([o["action_mask"].astype(bool) for o in observations]),
         choices=np.arange(len(rewards)),
