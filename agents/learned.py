@@ -65,14 +65,18 @@ def build_network(num_inputs: int, seed: int = 0) -> keras.Model:
         num_inputs: Columns of `set_inputs`.
         seed: Of the initial weights.
     """
-    layers = keras.layers
-    inputs = keras.Input((num_inputs,), name="set_inputs")
+    layers, settings = keras.layers, {"dtype": "float32"}  # whatever Keras is set to
+    inputs = keras.Input((num_inputs,), name="set_inputs", dtype="float32")
     x = inputs
     for i in range(2):
         initializer = keras.initializers.GlorotUniform(seed=seed + i)
-        x = layers.Dense(32, "tanh", kernel_initializer=initializer, name=f"hidden{i + 1}")(x)
-    score = layers.Dense(1, kernel_initializer="zeros", name="score")(x)
-    return keras.Model(inputs, layers.Reshape((), name="flat")(score), name="set_scores")
+        x = layers.Dense(
+            32, "tanh", kernel_initializer=initializer, name=f"hidden{i + 1}", **settings
+        )(x)
+    score = layers.Dense(1, kernel_initializer="zeros", name="score", **settings)(x)
+    return keras.Model(
+        inputs, layers.Reshape((), name="flat", **settings)(score), name="set_scores"
+    )
 
 
 def load_network(path: str | Path) -> keras.Model:

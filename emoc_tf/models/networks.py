@@ -8,6 +8,10 @@ import numpy as np
 from emoc_tf.models import structure
 from emoc_tf.registries import NETWORKS
 
+# Whatever Keras is set to: networks are trained in float32, on images with channels last.
+_FLOAT32 = {"dtype": "float32"}
+_IMAGES = {"dtype": "float32", "data_format": "channels_last"}
+
 
 def _regularizer(weight_decay: float) -> keras.Regularizer | None:
     # Keras' L2(l) is l·‖θ‖², so ω = ½·weight_decay·‖θ‖² has l = weight_decay / 2.
@@ -31,19 +35,19 @@ def cifar10_quick(
         return {"kernel_initializer": initializer, **_penalty(weight_decay)}
 
     layers = keras.layers
-    image = keras.Input(shape, name="image")
-    x = layers.Conv2D(32, 5, padding="same", name="conv1", **gaussian(1e-4, 0))(image)
-    x = layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
-    x = layers.ReLU(name="relu1")(x)
-    x = layers.Conv2D(32, 5, padding="same", name="conv2", **gaussian(0.01, 1))(x)
-    x = layers.ReLU(name="relu2")(x)
-    x = layers.AveragePooling2D(3, 2, padding="same", name="pool2")(x)
-    x = layers.Conv2D(64, 5, padding="same", name="conv3", **gaussian(0.01, 2))(x)
-    x = layers.ReLU(name="relu3")(x)
-    x = layers.AveragePooling2D(3, 2, padding="same", name="pool3")(x)
-    x = layers.Flatten(name="flatten")(x)
-    x = layers.Dense(64, name="features", **gaussian(0.1, 3))(x)
-    x = layers.Dense(num_classes, name="head", **gaussian(0.1, 4))(x)
+    image = keras.Input(shape, name="image", dtype="float32")
+    x = layers.Conv2D(32, 5, padding="same", name="conv1", **gaussian(1e-4, 0), **_IMAGES)(image)
+    x = layers.MaxPooling2D(3, 2, padding="same", name="pool1", **_IMAGES)(x)
+    x = layers.ReLU(name="relu1", **_FLOAT32)(x)
+    x = layers.Conv2D(32, 5, padding="same", name="conv2", **gaussian(0.01, 1), **_IMAGES)(x)
+    x = layers.ReLU(name="relu2", **_FLOAT32)(x)
+    x = layers.AveragePooling2D(3, 2, padding="same", name="pool2", **_IMAGES)(x)
+    x = layers.Conv2D(64, 5, padding="same", name="conv3", **gaussian(0.01, 2), **_IMAGES)(x)
+    x = layers.ReLU(name="relu3", **_FLOAT32)(x)
+    x = layers.AveragePooling2D(3, 2, padding="same", name="pool3", **_IMAGES)(x)
+    x = layers.Flatten(name="flatten", **_IMAGES)(x)
+    x = layers.Dense(64, name="features", **gaussian(0.1, 3), **_FLOAT32)(x)
+    x = layers.Dense(num_classes, name="head", **gaussian(0.1, 4), **_FLOAT32)(x)
     return keras.Model(image, x, name="cifar10_quick")
 
 
@@ -57,18 +61,18 @@ def small_cnn(
         return {"kernel_initializer": initializer, **_penalty(weight_decay)}
 
     layers = keras.layers
-    image = keras.Input(shape, name="image")
-    x = layers.Rescaling(1 / 128, name="rescale")(image)
-    x = layers.Conv2D(16, 3, padding="same", name="conv1", **he(0))(x)
-    x = layers.ReLU(name="relu1")(x)
-    x = layers.MaxPooling2D(2, padding="same", name="pool1")(x)
-    x = layers.Conv2D(32, 3, padding="same", name="conv2", **he(1))(x)
-    x = layers.ReLU(name="relu2")(x)
-    x = layers.MaxPooling2D(2, padding="same", name="pool2")(x)
-    x = layers.Flatten(name="flatten")(x)
-    x = layers.Dense(32, name="features", **he(2))(x)
-    x = layers.ReLU(name="relu3")(x)
-    x = layers.Dense(num_classes, name="head", **he(3))(x)
+    image = keras.Input(shape, name="image", dtype="float32")
+    x = layers.Rescaling(1 / 128, name="rescale", **_FLOAT32)(image)
+    x = layers.Conv2D(16, 3, padding="same", name="conv1", **he(0), **_IMAGES)(x)
+    x = layers.ReLU(name="relu1", **_FLOAT32)(x)
+    x = layers.MaxPooling2D(2, padding="same", name="pool1", **_IMAGES)(x)
+    x = layers.Conv2D(32, 3, padding="same", name="conv2", **he(1), **_IMAGES)(x)
+    x = layers.ReLU(name="relu2", **_FLOAT32)(x)
+    x = layers.MaxPooling2D(2, padding="same", name="pool2", **_IMAGES)(x)
+    x = layers.Flatten(name="flatten", **_IMAGES)(x)
+    x = layers.Dense(32, name="features", **he(2), **_FLOAT32)(x)
+    x = layers.ReLU(name="relu3", **_FLOAT32)(x)
+    x = layers.Dense(num_classes, name="head", **he(3), **_FLOAT32)(x)
     return keras.Model(image, x, name="small_cnn")
 
 
