@@ -7,13 +7,23 @@ import numpy as np
 from emoc_tf.agents.agent import ScoringAgent
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.scoring import EMOCScorer
-from emoc_tf.scoring.checks import LABEL_MODES, check_confidence, check_output, check_regularizer
+from emoc_tf.scoring.checks import (
+    LABEL_MODES,
+    MEMORY_BUDGET,
+    check_confidence,
+    check_memory_budget,
+    check_output,
+    check_precision,
+    check_regularizer,
+    is_integer,
+)
 
 
 class EMOCAgent(ScoringAgent):
     """Chooses the greatest expected output change (Eq. 5), under the set's most likely label.
 
-    That is the sum of ‖J(x) g(x', ŷ)‖₁ over the set's x', averaged over reference images x.
+    That is the sum of ‖J(x) g(x', ŷ)‖₁ over the set's x', averaged over reference images x. With
+    one known class all images score alike, and the set is drawn at random.
 
     Args:
         seed: Breaks ties and draws the sub-sample of reference images.
@@ -25,6 +35,9 @@ class EMOCAgent(ScoringAgent):
         confidence: Probability that the set chosen is the one with the highest score, in (0, 1):
             sets are scored on few reference images first and dropped once they are clearly worse.
             None scores every set on all reference images.
+        precision: Of the product of gradients, see `EMOCScorer`: `"float32"`, `"bfloat16"` or
+            `"tf32"`.
+        memory_budget: Bytes that gradients may take, above 0.
 
     Raises:
         ValueError: An argument is out of range.
@@ -39,18 +52,22 @@ class EMOCAgent(ScoringAgent):
         regularizer: bool = True,
         references: int | None = None,
         confidence: float | None = 0.95,
+        precision: str = "float32",
+        memory_budget: int = MEMORY_BUDGET,
     ) -> None:
         super().__init__(seed)
-        check_confidence(confidence)
+        self._confidence = check_confidence(confidence)
         check_output(output)
-        check_regularizer(regularizer)
+        check_precision(precision)
         if labels not in LABEL_MODES:
             raise ValueError(f"labels: expected one of {list(LABEL_MODES)}, got {labels!r}")
-        if references is not None and (type(references) is not int or references < 1):
+        if references is not None and (not is_integer(references) or references < 1):
             raise ValueError(f"references: expected an integer above 0, got {references!r}")
-        self._labels, self._output, self._regularizer = labels, output, regularizer
-        self._references = references
-        self._confidence = confidence
+        self._labels, self._output = labels, output
+        self._regularizer = check_regularizer(regularizer)
+        self._references = None if references is None else int(references)
+        self._precision = precision
+        self._memory_budget = check_memory_budget(memory_budget)
         # A scorer is traced once per model; the model is another one only after a discovery.
         self._scorer: EMOCScorer | None = None
 
@@ -61,6 +78,8 @@ class EMOCAgent(ScoringAgent):
         # In random order: the first of equally good sets is chosen.
         rng = self.rng(state, "order of sets and reference images")
         possible = rng.permutation(np.flatnonzero(state.candidate_mask))
+        if _has_one_class(state):
+            return int(possible[0])
         selection = self._scorer_of(state).select_set(
             self._reference_images(state),
             state.pool.images,
@@ -72,7 +91,9 @@ class EMOCAgent(ScoringAgent):
         return int(possible[selection.index])
 
     def score(self, state: ExplorationState) -> np.ndarray:
-        """Returns Δf of each candidate set, (M,)."""
+        """Returns Δf of each candidate set, (M,); zeros with one known class."""
+        if _has_one_class(state):
+            return np.zeros(len(state.candidates))
         return self._scorer_of(state).set_scores(
             self._reference_images(state), state.pool.images, state.candidates, self._labels
         )
@@ -86,8 +107,15 @@ class EMOCAgent(ScoringAgent):
 
     def _scorer_of(self, state: ExplorationState) -> EMOCScorer:
         if self._scorer is None or self._scorer.model is not state.model:
-            self._scorer = EMOCScorer(state.model, self._output, self._regularizer)
+            self._scorer = EMOCScorer(
+                state.model, self._output, self._regularizer, self._precision, self._memory_budget
+            )
         return self._scorer
+
+
+def _has_one_class(state: ExplorationState) -> bool:
+    """Whether the model knows one class: p = 1 then, and no image's loss has a gradient."""
+    return state.model.output_shape[-1] == 1
 
 
 class ExpectedEMOCAgent(EMOCAgent):
@@ -101,6 +129,8 @@ class ExpectedEMOCAgent(EMOCAgent):
         regularizer: bool = True,
         references: int | None = 256,
         confidence: float | None = 0.95,
+        precision: str = "float32",
+        memory_budget: int = MEMORY_BUDGET,
     ) -> None:
         super().__init__(
             seed,
@@ -109,4 +139,6 @@ class ExpectedEMOCAgent(EMOCAgent):
             regularizer=regularizer,
             references=references,
             confidence=confidence,
+            precision=precision,
+            memory_budget=memory_budget,
         )

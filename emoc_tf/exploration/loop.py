@@ -24,7 +24,8 @@ from emoc_tf.exploration.oracle import AnswerError, LabelOracle, Oracle, Query, 
 from emoc_tf.exploration.outcome import StepOutcome, evaluate
 from emoc_tf.exploration.pool import UNLABELLED, Pool
 from emoc_tf.exploration.state import ExplorationState
-from emoc_tf.models import compiled, episode_model, structure
+from emoc_tf.models import compiled, episode_model
+from emoc_tf.models.checks import check_model
 from emoc_tf.models.episode_model import EpisodeModel, SharedWeights
 
 
@@ -80,7 +81,7 @@ class Exploration:
         candidates.check_given(sampler)
         check_oracle(oracle)
         if model is not None:
-            structure.check_model(model)  # before any loading
+            check_model(model, grows=config.novel_classes > 0)  # before any loading
         self.config = config
         self._train, self._test = check_data(
             load(config.dataset, config.data_dir) if data is None else data

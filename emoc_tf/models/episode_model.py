@@ -9,7 +9,7 @@ import numpy as np
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.models import forward, networks, structure
+from emoc_tf.models import checks, forward, graphs, networks, structure
 from emoc_tf.models.learner import Learner
 
 
@@ -49,6 +49,7 @@ class EpisodeModel:
     ) -> None:
         self._config, self._root = config, root
         model = _first_model(config, own, images.shape[1:], root)
+        checks.check_integers(images, "images", model)
         units = (num_outputs or config.known_classes) - config.known_classes
         if units:
             model = structure.grow_head(model, units, self._rng_of_units(0))
@@ -143,7 +144,7 @@ class EpisodeModel:
 
     def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns features (n, features), the inputs of the head, and logits (n, C)."""
-        return forward.in_batches(self._forward, images)
+        return forward.in_batches(self._forward, images, self.model.inputs[0].dtype)
 
     def check_finite(self, step: int, *outputs: np.ndarray) -> None:
         """Raises `FloatingPointError` unless all outputs are finite numbers."""
@@ -173,13 +174,15 @@ def copy_own(model: keras.Model, images: np.ndarray, num_classes: int) -> keras.
         num_classes: C, the outputs that it has to have.
 
     Raises:
-        ValueError: The model does not fit, or its copy computes something else.
+        ValueError: The model does not fit, is random in inference mode too, or its copy computes
+            something else.
     """
-    structure.check_model(model)
-    images = images[:1].astype(np.float32)
-    structure.check_shapes(model, images.shape[1:], num_classes)
-    copy = structure.copy(model)
-    if not np.allclose(copy(images), model(images), rtol=1e-3, atol=1e-5, equal_nan=True):
+    checks.check_shapes(model, images.shape[1:], num_classes)
+    images = images[:2].astype(np.float32)
+    forward.check_repeatable(model, images)
+    copy = graphs.unwrapped(structure.copy(model))
+    expected, found = model(images, training=False), copy(images, training=False)
+    if not np.allclose(found, expected, rtol=1e-3, atol=1e-5, equal_nan=True):
         raise ValueError(
             "model: expected layers that keras.models.clone_model and get_weights copy whole, "
             "got a copy with other outputs"

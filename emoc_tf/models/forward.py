@@ -1,5 +1,6 @@
 """Compiled forward passes, and images in batches through them."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -7,15 +8,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf.models.structure import feature_extractor, functional
+from emoc_tf.models.graphs import functional, last_operation
+from emoc_tf.models.structure import feature_extractor
 
 FORWARD_BATCH = 256
+ANY_SIZE = 24  # of axes that a model leaves open
 
 
 def compile_forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a compiled function of images (n, ...), n > 0, in inference mode; traced once."""
-    image = model.inputs[0]
     model = functional(model)
+    image = model.inputs[0]
     forward = tf.function(lambda images: model(images, training=False))
     return forward.get_concrete_function(tf.TensorSpec(image.shape, image.dtype))
 
@@ -25,7 +28,8 @@ def compile_features(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tenso
 
     It returns the features, which are the (n, d) inputs of the head, and the (n, C) logits.
     """
-    body, head, image = feature_extractor(model), model.layers[-1], model.inputs[0]
+    model = functional(model)
+    body, head, image = feature_extractor(model), last_operation(model), model.inputs[0]
 
     def forward(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features = body(images, training=False)
@@ -46,3 +50,54 @@ def in_batches(
         for start in range(0, len(images), FORWARD_BATCH)
     ]
     return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *outputs)
+
+
+def check_repeatable(model: keras.Model, images: np.ndarray | None = None) -> None:
+    """Checks that a model is a function of its images in inference mode.
+
+    Args:
+        model: One that `check_model` accepts.
+        images: (n, ...), n > 0, as it takes them; None for two of random numbers.
+
+    Raises:
+        ValueError: It refuses so many images, or returns other outputs when called again.
+    """
+    if images is None:
+        images = _random_images(model.inputs[0])
+    outputs = []
+    try:
+        for _ in range(2):  # what Python draws is drawn once a trace
+            forward = compile_forward(model)
+            outputs += [in_batches(forward, images, model.inputs[0].dtype) for _ in range(4)]
+    except Exception as error:
+        raise ValueError(
+            f"model: expected one that takes any number of images with training=False, got an "
+            f"error for {len(images)} of them: {_reason(error)}"
+        ) from error
+    first = outputs[0]
+    scale = np.abs(first[np.isfinite(first)]).max(initial=0)
+    if not all(
+        np.allclose(first, other, rtol=0, atol=1e-5 * scale, equal_nan=True) for other in outputs
+    ):
+        raise ValueError(
+            "model: expected the same outputs at each call with training=False, got others at a "
+            "second one; random layers of your own have to obey `training`, as Keras' do"
+        )
+
+
+def _random_images(image: keras.KerasTensor) -> np.ndarray:
+    """Returns two images that any model may take: numbers in [0, 1), integers 0 and 1."""
+    shape = [2, *(ANY_SIZE if size is None else size for size in image.shape[1:])]
+    numbers = np.random.default_rng(0).random(shape)
+    return numbers if "float" in image.dtype else np.round(numbers)
+
+
+def _reason(error: Exception) -> str:
+    """Returns the line of an error's message that tells why, without frames and colours."""
+    text = re.sub("\x1b\\[[0-9;]*m", "", str(error))
+    _, keras_says, after = text.rpartition("Exception encountered when calling")
+    if keras_says:
+        told = [line.strip() for line in after.splitlines()[1:] if line.strip()][:1]
+    else:  # frames are indented
+        told = [line for line in text.splitlines() if line and line.strip() == line][-1:]
+    return told[0] if told else type(error).__name__

@@ -1,114 +1,92 @@
-"""What is taken for a model, and its parts: checks, copies, the body, the head that grows."""
-
-from collections.abc import Callable
+"""What is made of a model: copies, its body, and one whose head has grown."""
 
 import keras
 import numpy as np
+
+from emoc_tf.models.checks import check_model
+from emoc_tf.models.graphs import (
+    Call,
+    flat_layers,
+    functional,
+    is_graph,
+    last_operation,
+    plain,
+    walk,
+)
 
 # Kernel of a new unit: its logit starts near 0, whatever the old logits are.
 NEW_UNIT_STDDEV = 1e-3
 
 
-def functional(model: keras.Model) -> keras.Model:
-    """Returns a functional model on the same layers that takes one tensor, not a list or dict."""
-    if isinstance(model, keras.Sequential) or isinstance(model.input, dict | list | tuple):
-        return keras.Model(model.inputs[0], model.outputs[0])
-    return model
-
-
-def check_model(model: keras.Model) -> keras.layers.Dense:
-    """Checks that a model can be scored and grown, and returns its head.
-
-    Raises:
-        ValueError: The model is not a built functional or Sequential one with one input and one
-            output, does not end in a linear Dense layer, is frozen, mixes precisions, or has a
-            regulariser of activities (ω is a function of the weights alone).
-    """
-    mend = "functional or Sequential, with one input, ending in keras.layers.Dense(C)"
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise ValueError(f"model: expected a built keras.Model ({mend}), got {model!r}")
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(
-            f"model: expected one input and one output, got {len(model.inputs)} and "
-            f"{len(model.outputs)}"
-        )
-    # Operations of keras.ops are no layers.
-    head = getattr(model, "operations", model.layers)[-1]
-    if not isinstance(head, keras.layers.Dense) or len(model.outputs[0].shape) != 2:
-        raise ValueError(
-            f"model: expected one that ends in a linear Dense layer with output (batch, C), got "
-            f"last layer {head.name!r} of type {type(head).__name__}"
-            + (" (drop the softmax: scores and loss take logits)" if _is_softmax(head) else "")
-        )
-    if head.activation is not keras.activations.linear:
-        raise ValueError(
-            f"model: expected one that ends in a linear Dense layer, got layer {head.name!r} with "
-            f"activation {keras.activations.serialize(head.activation)!r}; give it "
-            f"activation=None, since scores and loss take logits"
-        )
-    if not model.trainable_variables:
-        raise ValueError("model: expected trainable weights, got a model that is frozen as a whole")
-    for layer in flat_layers(model):
-        if getattr(layer, "activity_regularizer", None) is not None:
-            raise ValueError(
-                f"model: expected regularisers of weights only, got layer {layer.name!r} with an "
-                f"activity_regularizer"
-            )
-        if layer.variables and layer.dtype_policy.name != head.dtype_policy.name:
-            raise ValueError(
-                f"model: expected one precision, got layer {layer.name!r} in "
-                f"{layer.dtype_policy.name} and {head.name!r} in {head.dtype_policy.name}"
-            )
-    if head.dtype_policy.name not in ("float32", "float64"):
-        raise ValueError(
-            f"model: expected layers in float32 or float64, got {head.dtype_policy.name}"
-        )
-    return head
-
-
-def flat_layers(model: keras.Model) -> list[keras.Layer]:
-    """Returns the layers of a model, those of nested models in their place."""
-    nested = [
-        flat_layers(layer) if isinstance(layer, keras.Model) else [layer] for layer in model.layers
-    ]
-    return [layer for layers in nested for layer in layers]
-
-
-def check_shapes(model: keras.Model, image_shape: tuple[int, ...], num_classes: int) -> None:
-    """Checks that a float32 model eats images of a shape and has an output a known class.
-
-    Raises:
-        ValueError: It does not.
-    """
-    shape = model.input_shape[1:]
-    head = check_model(model)
-    if head.dtype_policy.name != "float32":
-        raise ValueError(f"model: expected layers in float32, got {head.dtype_policy.name}")
-    fits = len(shape) == len(image_shape) and all(
-        have in (None, want) for have, want in zip(shape, image_shape, strict=True)
-    )
-    if not fits:
-        raise ValueError(f"model: expected input shape {tuple(image_shape)}, got {shape}")
-    if model.output_shape[-1] != num_classes:
-        raise ValueError(
-            f"model: expected {num_classes} outputs, one for each of known_classes, got "
-            f"{model.output_shape[-1]}"
-        )
-
-
 def copy(model: keras.Model) -> keras.Model:
-    """Returns a model of its own with the same layers and weights."""
-    duplicate = keras.models.clone_model(model)
+    """Returns a model of its own with the same layers and weights.
+
+    Raises:
+        ValueError: A layer cannot be made again from its configuration.
+    """
+    try:
+        duplicate = keras.models.clone_model(model, clone_function=_clone_layer)
+    except (TypeError, ValueError):
+        if not model.compiled:
+            raise
+        # What it was compiled with cannot be made again, such as a loss that is a function.
+        duplicate = keras.models.clone_model(plain(model), clone_function=_clone_layer)
     take_weights(duplicate, model)
     return duplicate
+
+
+def _clone_layer(layer: keras.Operation) -> keras.Operation:
+    if is_graph(layer) and not all(map(_is_configurable, flat_layers(layer))):
+        return keras.models.clone_model(plain(layer), clone_function=_clone_layer)
+    return from_config(layer, config_of(layer))
+
+
+def _is_configurable(layer: keras.Layer) -> bool:
+    """Whether what Keras tells of a layer's configuration is all that `config_of` does."""
+    shear = isinstance(layer, keras.layers.RandomShear)
+    return not shear and vars(layer).get("activation", "") is not None
+
+
+def config_of(layer: keras.Operation) -> dict:
+    """Returns a layer's configuration, also where Keras' own cannot be had or read."""
+    if vars(layer).get("activation", "") is None:  # set to None by hand, which is linear
+        twin = object.__new__(type(layer))
+        vars(twin).update(vars(layer) | {"activation": keras.activations.linear})
+        layer = twin
+    config = layer.get_config()
+    if isinstance(layer, keras.layers.RandomShear):  # writes ±x as (−x, x), and refuses to read it
+        factors = {key: config[key] for key in ("x_factor", "y_factor")}
+        config |= {key: high for key, (low, high) in factors.items() if low < 0}
+    return config
+
+
+def from_config(layer: keras.Operation, config: dict) -> keras.Operation:
+    """Returns a layer of the same class, made from a configuration.
+
+    Raises:
+        ValueError: Its class cannot.
+    """
+    try:
+        return type(layer).from_config(config)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(
+            f"model: expected layers that can be made again from get_config, got {layer.name!r} of "
+            f"type {type(layer).__name__}, which cannot; put a keras.layers.Layer with get_config "
+            f"or operations of keras.ops in its place"
+        ) from error
 
 
 def take_weights(target: keras.Model, source: keras.Model) -> None:
     """Copies all weights between models of the same architecture."""
     target.set_weights(source.get_weights())
-    for layer in flat_layers(target):
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # it computes with what it made of its weights
+    for layer, other in zip(_normalizations(target), _normalizations(source), strict=True):
+        # It computes with what it once made of its weights.
+        layer.mean = keras.ops.cast(other.mean, layer.compute_dtype)
+        layer.variance = keras.ops.cast(other.variance, layer.compute_dtype)
+
+
+def _normalizations(model: keras.Model) -> list[keras.layers.Normalization]:
+    return [each for each in flat_layers(model) if isinstance(each, keras.layers.Normalization)]
 
 
 def seed_layers(model: keras.Model, rng: np.random.Generator) -> None:
@@ -117,26 +95,6 @@ def seed_layers(model: keras.Model, rng: np.random.Generator) -> None:
     for variable in model.variables:
         if id(variable) not in weights and "seed_generator_state" in variable.path:
             variable.assign(rng.integers(2**31, size=variable.shape))
-
-
-def _is_softmax(layer: keras.Layer) -> bool:
-    return isinstance(layer, keras.layers.Softmax) or (
-        isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.softmax
-    )
-
-
-def _replace_head(
-    model: keras.Model, call_head: Callable[[keras.KerasTensor], keras.KerasTensor]
-) -> keras.Model:
-    """Returns a model on the same body that calls `call_head` where the head was."""
-    head = model.layers[-1]
-
-    def call(layer, *args, **kwargs):
-        return call_head(*args) if layer is head else layer(*args, **kwargs)
-
-    return keras.models.clone_model(
-        functional(model), clone_function=lambda layer: layer, call_function=call
-    )
 
 
 def feature_extractor(model: keras.Model) -> keras.Model:
@@ -151,12 +109,15 @@ def grow_head(model: keras.Model, new_units: int, rng: np.random.Generator) -> k
     standard deviation 0.001 and zero bias. The body's layers are shared with `model`.
 
     Args:
-        model: One that `check_model` accepts.
+        model: One that `check_model` accepts as one that grows.
         new_units: How many outputs are added, after the old ones.
         rng: Source of the new kernels.
+
+    Raises:
+        ValueError: The model cannot grow.
     """
-    head = check_model(model)
-    config = {**head.get_config(), "units": head.units + new_units}
+    head = check_model(model, grows=True)
+    config = {**config_of(head), "units": head.units + new_units}
     grown_head = keras.layers.Dense.from_config(config)
     grown = _replace_head(model, grown_head)
     kernel = head.kernel.numpy()
@@ -167,3 +128,14 @@ def grow_head(model: keras.Model, new_units: int, rng: np.random.Generator) -> k
         weights.append(np.concatenate([bias, np.zeros(new_units, bias.dtype)]))
     grown_head.set_weights(weights)
     return grown
+
+
+def _replace_head(model: keras.Model, call_head: Call) -> keras.Model:
+    """Returns a model on the same body that calls `call_head` where the head was."""
+    model = functional(model)
+    head = last_operation(model)
+
+    def call(layer, *args, **kwargs):
+        return call_head(*args) if layer is head else layer(*args, **kwargs)
+
+    return walk(model, call)

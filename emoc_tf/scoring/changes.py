@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from emoc_tf.models.graphs import functional
 from emoc_tf.scoring.gradients.per_example import Factors, GradientFactors, Gradients, Pairs
 
 
@@ -33,7 +34,7 @@ class OutputChanges:
         self.num_classes = model.output_shape[-1]
         self._regularizer = regularizer and bool(model.losses)
         self._dtype = dtype
-        image = model.inputs[0]
+        image = functional(model).inputs[0]
         self._images = tf.TensorSpec(image.shape, image.dtype)
         self._gradient_functions: dict[int, Callable[..., Pairs]] = {}
         pairs = _open(self._gradient_function(1).structured_outputs)
@@ -86,7 +87,7 @@ class OutputChanges:
         return jacobian + self.factors.change_bytes(num_pairs)
 
     def tensor(self, images: np.ndarray) -> tf.Tensor:
-        """Returns images as the model eats them."""
+        """Returns images as the model takes them."""
         return tf.convert_to_tensor(images, dtype=self._images.dtype)
 
     def _gradients(self, images: tf.Tensor, labels: tf.Tensor) -> Pairs:

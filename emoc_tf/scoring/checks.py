@@ -7,8 +7,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from emoc_tf.models.checks import check_integers
+
 OUTPUTS = ("logits", "softmax")
 LABEL_MODES = ("set", "image", "expected")
+# What the product of explicit gradients is computed in; TensorFloat-32 exists on GPUs only.
+PRECISIONS = ("float32", "tf32", "bfloat16")
+MEMORY_BUDGET = 2 << 30
 
 
 def check_output(output: str) -> None:
@@ -17,18 +22,40 @@ def check_output(output: str) -> None:
         raise ValueError(f"output: expected one of {list(OUTPUTS)}, got {output!r}")
 
 
-def check_regularizer(regularizer: bool) -> None:
-    """Raises `ValueError` unless `regularizer` is a bool."""
-    if not isinstance(regularizer, bool):
+def check_regularizer(regularizer: bool) -> bool:
+    """Returns whether ω takes part; raises `ValueError` unless that is True or False."""
+    if not isinstance(regularizer, bool | np.bool_):
         raise ValueError(f"regularizer: expected True or False, got {regularizer!r}")
+    return bool(regularizer)
 
 
-def check_confidence(confidence: float | None) -> None:
-    """Raises `ValueError` unless `confidence` is None or a number in (0, 1)."""
+def check_precision(precision: str) -> None:
+    """Raises `ValueError` unless `precision` is one of `PRECISIONS`."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: expected one of {list(PRECISIONS)}, got {precision!r}")
+
+
+def check_memory_budget(memory_budget: int) -> int:
+    """Returns a number of bytes; raises `ValueError` unless it is an integer above 0."""
+    if not is_integer(memory_budget) or memory_budget < 1:
+        raise ValueError(
+            f"memory_budget: expected a number of bytes above 0, got {memory_budget!r}"
+        )
+    return int(memory_budget)
+
+
+def check_confidence(confidence: float | None) -> float | None:
+    """Returns None or a probability; raises `ValueError` unless it is a number in (0, 1)."""
     if confidence is None:
-        return
-    if type(confidence) is not float or not 0 < confidence < 1:
+        return None
+    if not isinstance(confidence, float | np.floating) or not 0 < confidence < 1:
         raise ValueError(f"confidence: expected None or a number in (0, 1), got {confidence!r}")
+    return float(confidence)
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is an integer of Python or NumPy, and no bool."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def check_label_mode(labels: str | np.ndarray, num_sets: int) -> None:
@@ -40,7 +67,7 @@ def check_label_mode(labels: str | np.ndarray, num_sets: int) -> None:
 
 
 def check_images(images: np.ndarray, name: str, model: keras.Model) -> np.ndarray:
-    """Returns images as an array (n, ...), n > 0, of the shape that a model eats.
+    """Returns images as an array (n, ...), n > 0, of the shape that a model takes.
 
     Args:
         images: What was given.
@@ -48,8 +75,8 @@ def check_images(images: np.ndarray, name: str, model: keras.Model) -> np.ndarra
         model: The model with one input, of any size where its shape says None.
 
     Raises:
-        ValueError: Another shape or dtype, no image, values that are not finite, or fractions
-            for a model that takes integers.
+        ValueError: Another shape or dtype, no image, values that are not finite, or, for a model
+            that takes integers, fractions or values out of their range.
     """
     images = np.asarray(images)
     have, shape = images.shape[1:], model.inputs[0].shape[1:]
@@ -69,9 +96,7 @@ def check_images(images: np.ndarray, name: str, model: keras.Model) -> np.ndarra
         raise ValueError(
             f"{name}: expected finite numbers, got {images[~finite][0]} in image {index}"
         )
-    if "int" in model.inputs[0].dtype and not (cut := images == np.floor(images)).all():
-        raise ValueError(f"{name}: expected integers for this model, got {images[~cut][0]}")
-    return images
+    return check_integers(images, name, model)
 
 
 @contextlib.contextmanager

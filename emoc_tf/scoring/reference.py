@@ -10,7 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf.models.structure import check_model, take_weights
+from emoc_tf.models.checks import check_model, check_outputs
+from emoc_tf.models.forward import check_repeatable
+from emoc_tf.models.graphs import inputs_of, plain
+from emoc_tf.models.structure import config_of, from_config, take_weights
 from emoc_tf.scoring.checks import (
     check_images,
     check_label_mode,
@@ -36,30 +39,31 @@ def _clone(model: keras.Model, dtype: str) -> keras.Model:
             return _clone(layer, dtype)
         if not isinstance(layer, keras.Layer):
             return layer  # an operation of keras.ops, without weights and dtype
-        return layer.__class__.from_config(_computing_in(dtype, layer.get_config()))
+        return from_config(layer, _computing_in(dtype, config_of(layer)))
 
-    # New inputs too, in nested models as well: Keras casts what a model is fed to the dtype of
-    # its input layers.
-    inputs = [
-        keras.Input(
-            batch_shape=tensor.shape, dtype=dtype if "float" in tensor.dtype else tensor.dtype
+    def new_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
+        # In nested models too: Keras casts what a model is fed to the dtype of its input layers.
+        return keras.Input(
+            tensor.shape[1:], dtype=dtype if "float" in tensor.dtype else tensor.dtype
         )
-        for tensor in model.inputs
-    ]
+
     return keras.models.clone_model(
-        model,
-        input_tensors=inputs if len(inputs) > 1 else inputs[0],
+        plain(model) if model.compiled else model,
+        input_tensors=keras.tree.map_structure(new_input, inputs_of(model)),
         clone_function=clone_layer,
     )
 
 
 def _computing_in(dtype: str, config: dict) -> dict:
     """Returns a layer's configuration, and of layers that it wraps, with another dtype."""
-    changed = {
-        key: _computing_in(dtype, value) if isinstance(value, dict) and key != "dtype" else value
-        for key, value in config.items()
-    }
-    return {**changed, "dtype": dtype} if "dtype" in config else changed
+
+    def changed(value: object) -> object:
+        if isinstance(value, list):
+            return [changed(each) for each in value]
+        return _computing_in(dtype, value) if isinstance(value, dict) else value
+
+    inner = {key: value if key == "dtype" else changed(value) for key, value in config.items()}
+    return {**inner, "dtype": dtype} if "dtype" in config else inner
 
 
 def outputs(model: keras.Model, images: np.ndarray, output: str = "logits") -> np.ndarray:
@@ -74,7 +78,9 @@ def _variables(model: keras.Model) -> list[tf.Variable]:
 
 
 def _flat(gradients: list[tf.Tensor]) -> tf.Tensor:
-    return tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], 0)
+    # Keras keeps adapters in float32, whatever the layer computes in.
+    widest = max((gradient.dtype for gradient in gradients), key=lambda dtype: dtype.size)
+    return tf.concat([tf.cast(tf.reshape(each, [-1]), widest) for each in gradients], 0)
 
 
 # Both are compiled once per model and called once per row or example: eager calls would compile
@@ -174,8 +180,10 @@ def _check(
     name: str = "candidates",
 ) -> tuple[np.ndarray, np.ndarray]:
     check_model(model)
+    check_outputs(model)
     check_output(output)
     check_regularizer(regularizer)
+    check_repeatable(model)
     return check_images(reference, "reference", model), check_images(images, name, model)
 
 
@@ -190,7 +198,7 @@ def scores(
     """Eq. 4: s(x',y') = (1/N) Σ_x ‖J(x) g(x',y')‖₁, in float64.
 
     Args:
-        model: Any functional or Sequential model ending in logits.
+        model: Any functional or Sequential model ending in logits, of at least two classes.
         reference: (N, ...) images x.
         candidates: (n, ...) images x'.
         labels: (n,) columns y'; None means each candidate's most likely one.

@@ -11,47 +11,53 @@ from rich.table import Table
 from scipy import sparse
 from scipy.special import softmax
 
-from emoc_tf.models.forward import compile_forward, in_batches
-from emoc_tf.models.structure import check_model
+from emoc_tf.models.checks import check_model, check_outputs
+from emoc_tf.models.forward import check_repeatable, compile_forward, in_batches
 from emoc_tf.scoring.changes import OutputChanges
 from emoc_tf.scoring.checks import (
+    MEMORY_BUDGET,
     check_confidence,
     check_images,
     check_label_mode,
     check_labels,
     check_logits,
+    check_memory_budget,
     check_output,
+    check_precision,
     check_regularizer,
     check_sets,
+    is_integer,
     refusals,
 )
 from emoc_tf.scoring.gradients.per_example import LayerPlan
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.selection import Selection, best_of, select
-
-# What the product of explicit gradients is computed in; TensorFloat-32 exists on GPUs only.
-PRECISIONS = ("float32", "tf32", "bfloat16")
-MEMORY_BUDGET = 2 << 30
+from emoc_tf.scoring.snapshot import Snapshot
 
 
 class EMOCScorer:
     """Scores candidates by their expected model output change.
 
     The score of x' under label y' is s(x',y') = (1/N) Σ_x ‖J(x) g(x',y')‖₁ (Eq. 4), with J the
-    Jacobian of the output f and g the gradient of cross-entropy plus ω. See `scoring.reference`
-    for the same functions written out literally.
+    Jacobian of the output f and g the gradient of cross-entropy plus ω. The loss is the plain
+    cross-entropy of the softmax, whatever the model was compiled with: no label smoothing, no
+    weights of classes. See `scoring.reference` for the same functions written out literally.
 
     Args:
         model: A functional or Sequential `keras.Model` with one input that ends in a linear Dense
-            layer with C units. It is scored in inference mode with the weights it has at each
-            call, and never changed. Which layers are trainable is read once.
+            layer with C units, one for each of at least two classes; the layer may lie in a nested
+            model. It is scored in inference mode, whatever its calls record for `training`, with
+            the weights it has at each call, and never changed. If anything else of it changes,
+            such as which layers are trainable, the scorer says so at its next call.
         output: What f is: `"logits"`, or `"softmax"` of the logits. The loss is the same.
         regularizer: Whether ∇ω, the gradient of the sum of `model.losses`, is part of g.
         precision: Of the product of explicit gradients, in which nearly all time goes:
             `"float32"` (float64 for a model in float64); `"bfloat16"`, about twice as fast where
             the processor has it, scores within 5e-3, most within 5e-4; `"tf32"`, TensorFloat-32 in
-            all products of gradients, on GPUs that have it.
+            all products of gradients, on GPUs that have it. TensorFlow knows one switch for the
+            whole process, which is set while scores are computed: on such a GPU, let no other
+            thread compute meanwhile.
         memory_budget: Bytes that gradients may take, whatever N, n and C are; other budgets sum
             in another order and give other last digits.
 
@@ -68,35 +74,36 @@ class EMOCScorer:
         memory_budget: int = MEMORY_BUDGET,
     ) -> None:
         check_output(output)
-        check_regularizer(regularizer)
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision: expected one of {list(PRECISIONS)}, got {precision!r}")
-        if type(memory_budget) is not int or memory_budget < 1:
-            raise ValueError(
-                f"memory_budget: expected a number of bytes above 0, got {memory_budget!r}"
-            )
+        regularizer = check_regularizer(regularizer)
+        check_precision(precision)
+        self._memory_budget = check_memory_budget(memory_budget)
         dtype = tf.as_dtype(check_model(model).compute_dtype)
+        check_outputs(model)
+        check_repeatable(model)
         self.model = model
         self._num_classes = model.output_shape[-1]
         self._precision = precision
-        self._memory_budget = memory_budget
         dtype = tf.bfloat16 if precision == "bfloat16" else dtype
         self._changes = OutputChanges(model, output, regularizer, dtype)
         self._predict = compile_forward(model)
+        self._snapshot = Snapshot(model)
 
     def plan(self) -> list[LayerPlan]:
-        """Prints and returns how each trainable layer's gradients are multiplied, and at what cost.
+        """Returns how each trainable layer's gradients are multiplied, and at what cost.
 
         For each layer the cheapest contraction is taken, see `contractions`.
         """
+        return list(self._changes.factors.plan)
+
+    def print_plan(self) -> None:
+        """Prints `plan` as a table."""
         table = Table("layer", "contraction", "positions", "parameters", "multiply-adds per pair")
         for column in table.columns[2:]:
             column.justify = "right"
-        for layer in self._changes.factors.plan:
+        for layer in self.plan():
             numbers = ["?" if value is None else f"{value:,}" for value in layer[2:]]
             table.add_row(*layer[:2], *numbers)
         rich.print(table)
-        return list(self._changes.factors.plan)
 
     def scores(
         self,
@@ -118,6 +125,7 @@ class EMOCScorer:
             ValueError: An input of the wrong shape, a label out of range, or an output that is
                 not finite.
         """
+        self._snapshot.check()
         reference = self._check_images(reference, "reference")
         candidates = self._check_images(candidates, "candidates")
         logits = self._logits(candidates, "candidates")
@@ -137,6 +145,7 @@ class EMOCScorer:
         Returns:
             (n,) float64 scores. It takes C times the work of `scores`.
         """
+        self._snapshot.check()
         reference = self._check_images(reference, "reference")
         candidates = self._check_images(candidates, "candidates")
         posterior = softmax(self._logits(candidates, "candidates").astype(np.float64), axis=1)
@@ -206,8 +215,8 @@ class EMOCScorer:
         Raises:
             ValueError: As for `set_scores`, or an argument is out of range.
         """
-        check_confidence(confidence)
-        if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        confidence = check_confidence(confidence)
+        if not is_integer(seed) or seed < 0:
             raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
         pairs, weights = self._pairs_of_sets(reference, images, sets, labels)
         if pairs is None:
@@ -230,6 +239,7 @@ class EMOCScorer:
         One image may be in several sets under different labels; each pair is there once. None
         stands for no pairs.
         """
+        self._snapshot.check()
         reference = self._check_images(reference, "reference")
         images = self._check_images(images, "images")
         sets = check_sets(sets, len(images))

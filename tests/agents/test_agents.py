@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from emoc_tf import agents
-from emoc_tf.agents import registry
+from emoc_tf.agents import emoc, registry
 from emoc_tf.scoring import EMOCScorer, reference
 from tests import fakes
 
@@ -161,6 +161,8 @@ def test_a_policy_of_ones_own_is_one_line(monkeypatch):
         ("emoc:regularizer=1", "regularizer: expected True or False, got 1"),
         ("emoc:confidence=1", r"confidence: expected None or a number in \(0, 1\), got 1"),
         ("emoc:references=0", "references: expected an integer above 0, got 0"),
+        ("emoc:precision=half", r"precision: expected one of .*'bfloat16'.*, got 'half'"),
+        ("emoc-expected:memory_budget=0", "memory_budget: expected a number of bytes above 0"),
     ],
 )
 def test_unknown_policies_and_settings(spec, message):
@@ -193,3 +195,44 @@ def test_policies_are_described_in_one_sentence():
         assert "\n" not in text
     assert agents.describe("emoc:output=softmax") == agents.describe("emoc")
     assert agents.describe("none such") == ""
+
+
+@pytest.mark.parametrize("name", ["emoc", "emoc-expected"])
+def test_precision_and_memory_reach_the_scorer(name, monkeypatch):
+    made = []
+
+    def spy(*arguments):
+        made.append(arguments[3:])
+        return EMOCScorer(*arguments)
+
+    monkeypatch.setattr(emoc, "EMOCScorer", spy)
+    state = fakes.make_state()
+    exact = agents.make(name).score(state)
+    scores = agents.make(f"{name}:precision=bfloat16:memory_budget=1000000").score(state)
+    assert made[-1] == ("bfloat16", 1_000_000)
+    assert 0 < np.abs(scores / exact - 1).max() < 5e-3
+
+
+def test_settings_may_be_numbers_of_numpy():
+    state = fakes.make_state()
+    plain = {"references": 7, "confidence": 0.9, "regularizer": False, "memory_budget": 1 << 20}
+    numpy = {
+        "references": np.int64(7),
+        "confidence": np.float64(0.9),
+        "regularizer": np.bool_(False),
+        "memory_budget": np.int32(1 << 20),
+    }
+    for name in ("emoc", "emoc-expected"):
+        one, other = agents.make(name, **plain), agents.make(name, **numpy)
+        np.testing.assert_array_equal(one.score(state), other.score(state))
+        assert one.act(OBSERVATION, state) == other.act(OBSERVATION, state)
+
+
+@pytest.mark.parametrize("name", ["emoc", "emoc:confidence=none", "emoc-expected"])
+def test_with_one_known_class_the_set_is_drawn(name):
+    """One output is the one known class here: all images score alike."""
+    state = fakes.make_state(classes=1, masked=(2,))
+    chosen = [act(name, state, seed) for seed in range(20)]
+    assert set(chosen) == {0, 1, 3, 4, 5}
+    assert chosen == [act(name, state, seed) for seed in range(20)]
+    np.testing.assert_array_equal(agents.make(name).score(state), np.zeros(6))

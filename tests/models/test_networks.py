@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from emoc_tf.models import networks, structure
+from emoc_tf.models import checks, networks, structure
 from tests.scoring import models
 
 
@@ -45,7 +45,7 @@ def test_growing_keeps_old_weights_bit_for_bit_and_old_logits(name):
     assert np.abs(grown[:, :classes] - logits).max() < 1e-5
     assert np.abs(grown[:, classes:]).max() < 0.1
     assert len({tuple(row) for row in np.round(grown[:, classes:].T, 9)}) == 4
-    structure.check_model(model)
+    checks.check_model(model, grows=True)
 
 
 def test_features_are_the_inputs_of_the_head():
@@ -95,9 +95,13 @@ def bad_models():
         ),
         "frozen": (
             keras.Model(image, layers.Dense(2, trainable=False)(image)),
-            "expected trainable weights, got a model that is frozen",
+            "expected trainable weights, got a model that is frozen.*; set model.trainable = True",
         ),
         "no model": (len, "expected a built keras.Model"),
+        "texts": (
+            keras.Model(text := keras.Input((1,), dtype="string"), layers.Identity()(text)),
+            "an input of numbers, got dtype string; .*TextVectorization",
+        ),
     }
 
 
@@ -105,7 +109,7 @@ def bad_models():
 def test_models_that_cannot_grow_are_refused(case):
     model, message = bad_models()[case]
     with pytest.raises(ValueError, match=f"model: .*{message}"):
-        structure.check_model(model)
+        checks.check_model(model)
 
 
 def test_copies_compute_the_same_with_weights_of_their_own():
@@ -119,3 +123,37 @@ def test_copies_compute_the_same_with_weights_of_their_own():
     np.testing.assert_array_equal(duplicate(x), model(x))
     duplicate.set_weights([w + 1 for w in duplicate.get_weights()])
     assert not np.allclose(duplicate(x), model(x))
+
+
+def test_copies_of_a_normalisation_compute_what_it_computes():
+    """Its weights may have changed since it made its constants of them."""
+    image = keras.Input((4,))
+    model = keras.Model(image, keras.layers.Dense(2)(keras.layers.Normalization()(image)))
+    models.randomised(model)
+    x = models.images(3, (4,))
+    np.testing.assert_array_equal(structure.copy(model)(x), model(x))
+
+
+def lora():
+    image = keras.Input((4,))
+    head = keras.layers.Dense(3, name="last")
+    model = keras.Model(image, head(image))
+    head.enable_lora(2)
+    return model
+
+
+def called_twice():
+    image = keras.Input((3,))
+    head = keras.layers.Dense(3, name="last")
+    return keras.Model(image, head(keras.layers.ReLU()(head(image))))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [(lora, "'last' with an adapter"), (called_twice, "'last' called 2 times")],
+)
+def test_heads_that_cannot_grow(build, message):
+    model = build()
+    checks.check_model(model)
+    with pytest.raises(ValueError, match=f"model: expected a head .*{message}"):
+        checks.check_model(model, grows=True)

@@ -108,14 +108,6 @@ def test_float64_models_agree_to_float64_digits():
     np.testing.assert_allclose(fast, reference.scores(model, images[:4], images[4:]), rtol=1e-11)
 
 
-def test_one_output_scores_only_the_regulariser():
-    """With one class p = 1 and the loss has no gradient."""
-    model = models.randomised(models.dense(classes=1))
-    images = models.images(4, model.input_shape[1:])
-    assert_close(batched(model).scores(images, images), reference.scores(model, images, images))
-    assert not batched(model, regularizer=False).scores(images, images).any()
-
-
 def test_later_weights_are_seen_and_the_model_is_left_alone():
     model = models.make("convolutional")
     images = models.images(6, model.input_shape[1:])
@@ -227,9 +219,30 @@ def test_bad_models_and_settings():
         EMOCScorer(models.make("dense"), output="probability")
     with pytest.raises(ValueError, match="regularizer: expected True or False, got 'no'"):
         EMOCScorer(models.make("dense"), regularizer="no")
+    with pytest.raises(ValueError, match="memory_budget: expected a number of bytes above 0"):
+        EMOCScorer(models.make("dense"), memory_budget=True)
     images = models.images(2, (4,))
     with pytest.raises(ValueError, match="activation 'softmax'"):
         reference.scores(softmax, images, images)
+
+
+def test_numbers_of_numpy_are_numbers():
+    model = models.make("dense")
+    images, sets = models.images(6, (5, 3, 1)), np.arange(6).reshape(3, 2)
+    plain = EMOCScorer(model, regularizer=False, memory_budget=1 << 20)
+    other = EMOCScorer(model, regularizer=np.bool_(False), memory_budget=np.int64(1 << 20))
+    np.testing.assert_array_equal(other.scores(images, images), plain.scores(images, images))
+    for confidence in (np.float64(0.9), np.float32(0.9)):
+        found = other.select_set(images, images, sets, confidence=confidence, seed=np.int32(3))
+        assert found == plain.select_set(images, images, sets, confidence=0.9, seed=3)
+    for regularizer in (np.bool_(True), np.bool_(False)):
+        np.testing.assert_array_equal(
+            reference.scores(model, images, images, regularizer=regularizer),
+            reference.scores(model, images, images, regularizer=bool(regularizer)),
+        )
+    for bad in (np.float64(1.5), np.bool_(True), np.nan):
+        with pytest.raises(ValueError, match=r"confidence: expected None or a number in \(0, 1\)"):
+            plain.select_set(images, images, sets, confidence=bad)
 
 
 def test_a_model_of_words_gets_words():

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from emoc_tf.models.structure import functional
+from emoc_tf.models.graphs import is_graph, is_linear, walk
 from emoc_tf.scoring.gradients.stages import (
     ConvStage,
     DenseStage,
@@ -130,11 +130,6 @@ class Probe(NamedTuple):
     uses: list[Use]
 
 
-def is_graph(layer: keras.Layer) -> bool:
-    """Whether a layer is a functional or Sequential model, whose inner calls can be seen."""
-    return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
-
-
 def inner_layers(model: keras.Model) -> list[keras.Layer]:
     """Returns all layers of a model and of the models in it, each once."""
     found: dict[int, keras.Layer] = {}
@@ -150,8 +145,7 @@ def known_stages(model: keras.Model) -> dict[int, list[Stage]]:
     A layer is known if its type is, if its stages have exactly its trainable weights, and if no
     other layer shares them.
 
-    Raises:
-        ValueError: A layer is called in training mode within the graph.
+    What a call records for `training` says nothing: a model is scored in inference mode.
     """
     trainable = {id(variable) for variable in model.trainable_variables}
     owners = Counter(
@@ -160,14 +154,9 @@ def known_stages(model: keras.Model) -> dict[int, list[Stage]]:
     ranks: dict[int, int] = {}
 
     def look(layer, *args, **kwargs):
-        if kwargs.get("training") is True:
-            raise ValueError(
-                f"model: expected layers that are called in inference mode, got {layer.name!r} "
-                f"called with training=True"
-            )
         if is_graph(layer):
             walk(layer, look)
-        plain = all(value is None or value is False for value in kwargs.values())
+        plain = all(kwargs[key] in (None, False) for key in kwargs if key != "training")
         simple = len(args) == 1 and hasattr(args[0], "shape") and plain
         rank = len(args[0].shape) if simple else 0
         # Calls of other forms, or of several ranks, hide the layer for good.
@@ -212,16 +201,9 @@ def probe(model: keras.Model, known: dict[int, list[Stage]]) -> Probe:
             taps.append((inputs, z))
             uses.append(Use(stage, stage.positions(z.shape)))
         activation = getattr(layer, "activation", None)
-        if activation in (None, keras.activations.linear):
+        if is_linear(activation):
             return z
         return layers.Activation(activation, dtype=layer.dtype_policy)(z)
 
     clone = walk(model, call)
     return Probe(keras.Model(clone.input, [clone.output, taps]), uses)
-
-
-def walk(model: keras.Model, call: Callable[..., object]) -> keras.Model:
-    """Calls `call(layer, ...)` for every call in a model's graph; the layers are the model's."""
-    if isinstance(model, keras.Sequential):
-        model = functional(model)
-    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)

@@ -6,15 +6,16 @@ where differentiating with respect to the weights would add the examples up.
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from emoc_tf.models.structure import check_model, functional
-from emoc_tf.scoring.gradients import contractions
-from emoc_tf.scoring.gradients.layers import Use, inner_layers, known_stages, probe
+from emoc_tf.models.checks import check_model
+from emoc_tf.models.graphs import functional
+from emoc_tf.scoring.gradients import contractions, generic
+from emoc_tf.scoring.gradients.layers import Use, known_stages, probe
 from emoc_tf.scoring.gradients.stages import Factors, Stage, size
 from emoc_tf.scoring.gradients.verification import verified
 
@@ -96,14 +97,8 @@ class GradientFactors:
         self._dtype = tf.as_dtype(head.compute_dtype)
         known = verified(self._model, known_stages(self._model))
         self._probe, uses = probe(self._model, known)
-        slow = [
-            layer
-            for layer in inner_layers(self._model)
-            if layer.trainable_variables and id(layer) not in known
-        ]
-        variables = {id(v): v for layer in slow for v in layer.trainable_variables}
-        trainable = {id(variable) for variable in model.trainable_variables}
-        self._generic = [v for v in variables.values() if id(v) in trainable]
+        slow = generic.unknown_layers(self._model, known)
+        self._generic = generic.variables_of(slow)
         self._layers = [
             self._choose(
                 stage, {i: use.positions for i, use in enumerate(uses) if use.stage is stage}
@@ -190,7 +185,7 @@ class GradientFactors:
             else:
                 factors.append(own)
         if self._generic:
-            explicit.append(self._generic_rows(images, seeds))
+            explicit.append(generic.rows(self._model, self._generic, images, seeds))
         if direction:
             added = self._explicit_directions(direction)
             explicit = [part + row for part, row in zip(explicit, added, strict=True)]
@@ -228,23 +223,6 @@ class GradientFactors:
             rows.append(dict(zip(uses, deltas, strict=True)))
         found = [contractions.merged_factors(each.stage, each.uses, taps, rows) for each in wanted]
         return logits, seeds, found
-
-    def _generic_rows(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-        variables = _values(self._generic)
-
-        def one_example(example):
-            image, example_seeds = example
-            with tf.GradientTape(persistent=True) as tape:
-                logits = self._model(image[None], training=False)
-            rows = [
-                tape.gradient(
-                    logits, variables, output_gradients=seed[None], unconnected_gradients="zero"
-                )
-                for seed in tf.unstack(example_seeds)
-            ]
-            return tf.stack([_flat(row) for row in rows])
-
-        return tf.map_fn(one_example, (images, seeds), fn_output_signature=seeds.dtype)
 
     def prepare(self, gradients: Gradients) -> Pairs:
         """Returns what `change` needs of pairs (x', y').
@@ -309,17 +287,9 @@ class GradientFactors:
             if each.plan.contraction == "explicit":
                 parts += contractions.direction_rows(each.stage, direction)
         if self._generic:
-            parts.append(_flat(direction[id(variable)] for variable in self._generic))
+            parts.append(generic.flat(direction[id(variable)] for variable in self._generic))
         return parts
 
 
 def _shape(each: _Layer) -> tuple[str, Stage, int]:
     return each.plan.contraction, each.stage, each.plan.positions
-
-
-def _values(variables: Iterable[keras.Variable]) -> list[tf.Variable]:
-    return [variable.value for variable in variables]
-
-
-def _flat(tensors: Iterable[tf.Tensor]) -> tf.Tensor:
-    return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)

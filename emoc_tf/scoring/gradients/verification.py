@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from emoc_tf.models.forward import ANY_SIZE
 from emoc_tf.scoring.gradients import contractions
 from emoc_tf.scoring.gradients.layers import probe
 from emoc_tf.scoring.gradients.stages import Stage
 
 TOLERANCE, ROUNDING = 1e-3, 1e-5
-ANY_SIZE = 24  # of axes that the model leaves open
 
 
 def verified(model: keras.Model, known: dict[int, list[Stage]]) -> dict[int, list[Stage]]:

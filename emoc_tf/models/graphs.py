@@ -1,0 +1,127 @@
+"""Graphs of Keras models: walked through, opened, unwrapped, always on the same layers."""
+
+from collections.abc import Callable
+
+import keras
+
+Call = Callable[..., object]
+
+
+def is_graph(layer: keras.Layer) -> bool:
+    """Whether a layer is a functional or Sequential model, whose inner calls can be seen."""
+    return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
+
+
+def inputs_of(model: keras.Model) -> object:
+    """Returns a model's inputs as it takes them: a tensor, or a structure of tensors."""
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
+def last_operation(model: keras.Model) -> keras.Operation:
+    """Returns what gives the output: a layer, or an operation of `keras.ops`, which is none."""
+    return model.outputs[0]._keras_history.operation
+
+
+def walk(model: keras.Model, call: Call) -> keras.Model:
+    """Calls `call(layer, ...)` for every call in a model's graph; the layers are the model's."""
+    return keras.models.clone_model(
+        plain(model), clone_function=lambda layer: layer, call_function=call
+    )
+
+
+def unwrapped(model: keras.Model) -> keras.Model:
+    """Returns a model for any number of images whose head is its own last layer.
+
+    Where the head lies in a nested model, that model's layers are called one by one; a linear
+    activation after the head is left out; a fixed number of images is opened. A model without all
+    this is returned as it is.
+    """
+    image, last = model.inputs[0], last_operation(model)
+    if image.shape[0] is None and not _is_wrapping(last):
+        return model
+    opened = keras.Input(image.shape[1:], dtype=image.dtype, name=image.name)
+    return unwrapped(keras.Model(opened, _call_on(functional_input(model), opened)))
+
+
+def functional(model: keras.Model) -> keras.Model:
+    """Returns an unwrapped functional model that takes one tensor, not a list or dict."""
+    return functional_input(unwrapped(model))
+
+
+def functional_input(model: keras.Model) -> keras.Model:
+    """Returns a functional model on the same graph that takes one tensor, not a list or dict."""
+    if isinstance(model, keras.Sequential) or isinstance(model.input, dict | list | tuple):
+        return keras.Model(model.inputs[0], model.outputs[0])
+    return model
+
+
+def calls_of_head(model: keras.Model) -> int:
+    """Returns how often the head is called in the graph."""
+    model, count = functional(model), 0
+    head = last_operation(model)
+
+    def call(layer, *args, **kwargs):
+        nonlocal count
+        count += layer is head
+        return layer(*args, **kwargs)
+
+    walk(model, call)
+    return count
+
+
+def flat_layers(model: keras.Model) -> list[keras.Layer]:
+    """Returns the layers of a model, those of nested models in their place."""
+    nested = [
+        flat_layers(layer) if isinstance(layer, keras.Model) else [layer] for layer in model.layers
+    ]
+    return [layer for layers in nested for layer in layers]
+
+
+def is_linear(activation: object) -> bool:
+    """Whether an activation returns what it gets; Keras takes None for that too."""
+    return activation is None or activation is keras.activations.linear
+
+
+def _is_wrapping(layer: keras.Operation) -> bool:
+    if is_graph(layer):
+        return len(layer.outputs) == 1
+    return type(layer) is keras.layers.Identity or (
+        type(layer) is keras.layers.Activation and is_linear(layer.activation)
+    )
+
+
+def _call_on(model: keras.Model, inputs: object) -> keras.KerasTensor:
+    """Calls the layers of a model on other inputs, those of a nested model at its end too.
+
+    Args:
+        model: The model.
+        inputs: Its inputs, as it is called: a tensor, or a list, tuple or dictionary of tensors.
+    """
+    model = plain(model)
+    last, output = last_operation(model), None
+    inputs = keras.tree.pack_sequence_as(model.input, keras.tree.flatten(inputs))
+
+    def call(layer, *args, **kwargs):
+        nonlocal output
+        if layer is not last or not _is_wrapping(layer):
+            output = layer(*args, **kwargs)
+        elif is_graph(layer):
+            output = _call_on(layer, args[0])
+        else:
+            output = args[0]
+        return output
+
+    keras.models.clone_model(
+        model, input_tensors=inputs, clone_function=lambda layer: layer, call_function=call
+    )
+    return output
+
+
+def plain(model: keras.Model) -> keras.Model:
+    """Returns the same functional graph, not compiled.
+
+    Cloning would compile anew, and cannot where the loss is a function of the user's.
+    """
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs[0], model.outputs[0])
+    return keras.Model(model.input, model.output) if model.compiled else model
