@@ -15,7 +15,7 @@ from emoc_tf.data.images import ImageData
 from emoc_tf.envs import forks
 from emoc_tf.envs.fingerprint import fingerprint
 from emoc_tf.envs.observation import observation_space, observe
-from emoc_tf.envs.options import ResetOptions
+from emoc_tf.envs.options import ResetOptions, configuration
 from emoc_tf.envs.rendering import Frame, describe, draw
 from emoc_tf.exploration.candidates import Sampler
 from emoc_tf.exploration.loop import Exploration
@@ -83,13 +83,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             "model_classes": model_classes, "reward": reward, "sampler": sampler,
             **overrides,
         }  # fmt: skip
-        if config is None or isinstance(config, Mapping):
-            config = dict(config or {})  # a spec that was read from JSON has all settings here
-            chosen = ExplorationConfig.preset(preset).replace(**_names(config))
-        elif isinstance(config, ExplorationConfig):
-            chosen = config
-        else:
-            raise ValueError(f"config: expected an ExplorationConfig or None, got {config!r}")
+        chosen = configuration(config, preset)
         own = {"reward": reward, "sampler": sampler}
         for name, given in own.items():
             if isinstance(given, str):
@@ -318,11 +312,3 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         told = self.outcome.to_dict().items()
         mask = self.state.candidate_mask.astype(np.int8)
         return {**{name: value for name, value in told if value is not None}, "action_mask": mask}
-
-
-def _names(config: dict[Any, Any]) -> dict[str, Any]:
-    """Returns a mapping of settings; raises `ValueError` if a key is no name."""
-    odd = [key for key in config if not isinstance(key, str)]
-    if odd:
-        raise ValueError(f"config: expected names of settings, got {odd}")
-    return config

@@ -1,10 +1,11 @@
-"""The options of `reset`, checked before anything changes."""
+"""What an environment and its `reset` are asked for, checked before anything changes."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from emoc_tf.config import ExplorationConfig
 from emoc_tf.models.episode_model import SharedWeights
 from emoc_tf.records.pretrained import PretrainedFile
 from emoc_tf.storage.checkpoint import Checkpoint
@@ -61,3 +62,27 @@ class ResetOptions:
                 f"checkpoint: expected what save returned or a path, got {checkpoint!r}"
             )
         return cls(checkpoint, pretrained, allow_mixed)
+
+
+def configuration(
+    config: ExplorationConfig | Mapping[str, Any] | None, preset: str
+) -> ExplorationConfig:
+    """Returns the settings: as they are, or those of a preset, changed as a mapping says.
+
+    Raises:
+        ValueError: It is something else, or a setting is unknown or out of range.
+    """
+    if isinstance(config, ExplorationConfig):
+        return config
+    if config is None or isinstance(config, Mapping):
+        # A spec that was read from JSON has all settings in its mapping.
+        return ExplorationConfig.preset(preset).replace(**_names(dict(config or {})))
+    raise ValueError(f"config: expected an ExplorationConfig or None, got {config!r}")
+
+
+def _names(config: dict[Any, Any]) -> dict[str, Any]:
+    """Returns a mapping of settings; raises `ValueError` if a key is no name."""
+    odd = [key for key in config if not isinstance(key, str)]
+    if odd:
+        raise ValueError(f"config: expected names of settings, got {odd}")
+    return config

@@ -117,8 +117,7 @@ class Exploration:
             FloatingPointError: Training diverged.
         """
         self._begin(root)
-        self._network = self._new_network(None)
-        pool = self._pool
+        self._network, pool = self._new_network(None), self._pool
         with self._timed("training_seconds"):
             self._network.pretrain(pool.images, pool.labels, pool.labelled, pretrained)
         return self._finish_step(None, None)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from emoc_tf.models import structure
+from emoc_tf.models import checks
 from emoc_tf.registries import NETWORKS
 
 # Whatever Keras is set to: networks are trained in float32, on images with channels last.
@@ -115,8 +115,8 @@ def build(
     seeds = [int(seed) for seed in rng.integers(2**31 - 1, size=8)]
     model = NETWORKS[name](image_shape, num_classes, weight_decay, seeds)
     try:
-        structure.check_model(model)
-        structure.check_shapes(model, image_shape, num_classes)
+        checks.check_model(model)
+        checks.check_shapes(model, image_shape, num_classes)
     except ValueError as error:
         raise ValueError(f"network: expected one that fits from {name!r}, got {error}") from None
     return model

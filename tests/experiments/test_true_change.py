@@ -221,7 +221,7 @@ def test_a_folder_that_another_process_works_on_is_refused(tmp_path):
     refused = pytest.raises(ValueError, match="output_dir: expected a free folder")
     with FolderLock(tmp_path), refused, RecordFolder(tmp_path).alone():
         pass
-    with true_change._only_process(tmp_path):
+    with RecordFolder(tmp_path).alone():
         pass
 
 
