@@ -1,17 +1,37 @@
 """Packaging: `envs/` and `agents/` are installed as `emoc_tf.envs` and `emoc_tf.agents`."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ROOT = Path(__file__).parent
+# The one place of the version; not imported, since nothing may be installed yet.
+(VERSION,) = re.findall(r'^__version__ = "(.*)"$', (ROOT / "emoc_tf/__init__.py").read_text(), re.M)
+
 setup(
     name="emoc_tf",
-    version="0.1.0",
+    version=VERSION,
     description="Active exploration with deep networks by expected model output change (EMOC), "
     "in TensorFlow/Keras behind a Gymnasium interface",
-    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    python_requires=">=3.11",
+    author="The emoc_tf authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    # TensorFlow has no wheels beyond.
+    python_requires=">=3.11,<3.14",
     # Top-level packages called `agents` and `envs` would overwrite other distributions' files.
     packages=[*find_packages(include=["emoc_tf*"]), "emoc_tf.envs", "emoc_tf.agents"],
     package_dir={"emoc_tf.envs": "envs", "emoc_tf.agents": "agents"},
@@ -26,15 +46,16 @@ setup(
         "tensorboard>=2.21",  # tf.summary.scalar needs it; tensorflow does not declare it
         "tensorflow-datasets>=4.9.10",
         "importlib_resources>=7.0",  # imported by tensorflow-datasets 4.9.10, not declared by it
-        "numpy>=2.4",
-        "scipy>=1.17",
-        "gymnasium>=1.4",
-        "absl-py>=2.5",
-        "scikit-learn>=1.9",
-        "threadpoolctl>=3.6",
-        "matplotlib>=3.11",
+        # The lowest releases that the tests passed with.
+        "numpy>=1.26",
+        "scipy>=1.15",
+        "gymnasium>=1.0",
+        "absl-py>=2.0",
+        "scikit-learn>=1.3",
+        "threadpoolctl>=3.1",
+        "matplotlib>=3.8",
         "pebble>=5.0",
-        "rich>=15.0",
+        "rich>=13.0",
         "jinja2>=3.1",
     ],
     extras_require={

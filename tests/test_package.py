@@ -1,3 +1,4 @@
+import email
 import importlib
 import pathlib
 import re
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+import emoc_tf
 from tests import fakes
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -26,6 +28,7 @@ def test_the_wheels_only_top_level_name_is_emoc_tf(tmp_path):
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
+    check_metadata(zipfile.ZipFile(wheel))
     assert {re.sub(r"-[\d.]+\.dist-info", "", name.split("/")[0]) for name in names} == {"emoc_tf"}
     for expected in ("py.typed", "agents/__init__.py", "envs/__init__.py", "scoring/scorer.py"):
         assert f"emoc_tf/{expected}" in names
@@ -35,6 +38,27 @@ def test_the_wheels_only_top_level_name_is_emoc_tf(tmp_path):
         for file in (ROOT / part).glob("*.py")
     }
     assert {f"emoc_tf/{name}" for name in sources} <= set(names)
+
+
+def check_metadata(wheel):
+    """What an installer and a person see: the version, who may use it, where it runs."""
+    (place,) = (name for name in wheel.namelist() if name.endswith("dist-info/METADATA"))
+    found = email.message_from_bytes(wheel.read(place))
+    assert found["Version"] == emoc_tf.__version__
+    assert "Apache-2.0" in (found["License"], found["License-Expression"])
+    assert any(name.endswith("/LICENSE") for name in wheel.namelist())
+    assert set(found["Requires-Python"].split(",")) == {">=3.11", "<3.14"}
+    classifiers = found.get_all("Classifier")
+    assert "Operating System :: POSIX :: Linux" in classifiers
+    minors = [c.rpartition("3.")[2] for c in classifiers if re.search(r":: 3\.\d+$", c)]
+    assert minors == ["11", "12", "13"]
+
+
+def test_there_is_one_version_and_a_list_of_changes():
+    assert "0.1.0" not in (ROOT / "setup.py").read_text()
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {emoc_tf.__version__}" in changes
+    assert changes.index("## Unreleased") < changes.index(f"## {emoc_tf.__version__}")
 
 
 def test_agents_and_envs_never_become_top_level_modules(tmp_path):

@@ -33,8 +33,12 @@ def _checksum(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    # Not by `allow_pickle=False`, which older releases of NumPy take for the name of an array.
+    objects = [name for name, array in arrays.items() if np.asarray(array).dtype.hasobject]
+    if objects:
+        raise ValueError(f"arrays: expected numbers or text, got objects in {objects}")
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays, **{_CHECKSUM: np.array(_checksum(arrays))})
+    np.savez(buffer, **arrays, **{_CHECKSUM: np.array(_checksum(arrays))})
     return buffer.getvalue()
 
 

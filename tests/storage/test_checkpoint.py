@@ -18,6 +18,14 @@ def test_arrays_round_trip(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["arrays.npz"]
 
 
+def test_objects_are_not_written(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"arrays: expected numbers or text, got objects in \['b'\]"
+    ):
+        checkpoint.write_arrays(tmp_path / "a.npz", {"a": np.zeros(1), "b": np.array([{}])})
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     atomic.write_text(path, "old")
