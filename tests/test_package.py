@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import emoc_tf
-from tests import fakes
+from tests.exploration import fakes
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -4,7 +4,7 @@ import pytest
 from emoc_tf import agents
 from emoc_tf.agents import emoc, registry
 from emoc_tf.scoring import EMOCScorer, reference
-from tests import fakes
+from tests.exploration import fakes
 
 OBSERVATION = {}
 

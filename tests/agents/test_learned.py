@@ -10,8 +10,8 @@ from emoc_tf import agents
 from emoc_tf.agents import learned
 from emoc_tf.agents.policy_gradient import PolicyLearner, Trajectory, advantages, run_episode
 from emoc_tf.envs import FEATURES, PROGRESS
-from tests import fakes
 from tests.envs.test_active_exploration import make
+from tests.exploration import fakes
 
 WIDTH = 2 * len(FEATURES) + len(PROGRESS)
 

@@ -6,7 +6,7 @@ import pytest
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import FEATURES, PROGRESS
 from emoc_tf.envs.observation import observation_space, observe
-from tests import fakes
+from tests.exploration import fakes
 
 CONFIG = ExplorationConfig(num_candidate_sets=6, set_size=3, max_steps=10)
 
