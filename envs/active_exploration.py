@@ -83,6 +83,8 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             "model_classes": model_classes, "reward": reward, "sampler": sampler,
             **overrides,
         }  # fmt: skip
+        if isinstance(config, Mapping):
+            config = dict(config)  # later changes of the caller's are not in a pickle
         chosen = configuration(config, preset)
         own = {"reward": reward, "sampler": sampler}
         for name, given in own.items():

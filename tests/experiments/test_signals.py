@@ -38,7 +38,8 @@ def test_signals_are_heard_while_libraries_are_imported(start, tmp_path, seconds
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
 import emoc_tf.experiments.comparison
 try:
     print("busy", flush=True)

@@ -197,7 +197,7 @@ def test_losses_added_in_a_call_are_refused():
 
 def test_an_operation_after_the_head_is_refused():
     image = keras.Input((4,))
-    with pytest.raises(ValueError, match=r"ends in a linear Dense layer .*'softmax'"):
+    with pytest.raises(ValueError, match=r"ends in a linear Dense layer .*'softmax"):
         EMOCScorer(keras.Model(image, keras.ops.softmax(layers.Dense(3)(image))))
 
 
