@@ -1,6 +1,7 @@
 """Policies by name."""
 
 import inspect
+import re
 from typing import Any
 
 from emoc_tf.agents.agent import Agent
@@ -15,6 +16,9 @@ from emoc_tf.agents.heuristics import (
 from emoc_tf.agents.learned import LearnedAgent
 from emoc_tf.config import parse_value
 from emoc_tf.registries import Registry, check_new
+
+# A value may hold colons itself, as `gs://` does.
+_SETTINGS = re.compile(r":(?=[A-Za-z_]\w*=)")
 
 AGENTS = Registry(
     {
@@ -45,7 +49,7 @@ def register(name: str, agent: type[Agent]) -> None:
 
     Raises:
         ValueError: The name is taken, no such name, or one that output folders use themselves, such
-            as `shared`; or `agent` is no class.
+            as `shared`; or `agent` cannot be called.
     """
     check_new(name, agent, AGENTS, "agent")
     AGENTS[name] = agent
@@ -63,7 +67,8 @@ def make(name: str, seed: int = 0, **settings: Any) -> Agent:
     Raises:
         ValueError: The policy or a setting is unknown, or a value is out of range.
     """
-    base, *variants = name.split(":")
+    base, separator, settings_of = name.partition(":")
+    variants = _SETTINGS.split(settings_of) if separator else []
     if base not in AGENTS:
         raise ValueError(f"agent: expected one of {names()}, got {base!r}")
     parsed = dict(_parse(variant) for variant in variants)

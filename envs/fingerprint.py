@@ -1,6 +1,8 @@
 """What an environment was made of besides its configuration, as a hash."""
 
+import functools
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +25,7 @@ def fingerprint(
 
     Args:
         data: Training and test part: images, labels and names count.
-        model: Its layers' types and all its weights count.
+        model: Its architecture and all its weights count, not the names of its layers.
         model_classes: Class id of each output.
         parts: Oracle, reward and other things with code, or None: their `fingerprint` counts where
             they have one, and else where their class or function is defined and what it is called.
@@ -37,7 +39,7 @@ def fingerprint(
             digest.update(np.ascontiguousarray(part.images[start : start + _CHUNK]).tobytes())
         digest.update(part.labels.tobytes())
     if model is not None:
-        digest.update(repr([type(layer).__name__ for layer in model.layers]).encode())
+        digest.update(json.dumps(_architecture(model), sort_keys=True, default=repr).encode())
         for weight in model.get_weights():
             digest.update(repr(weight.shape).encode() + weight.tobytes())
     names = [None if part is None else _name(part) for part in parts]
@@ -46,7 +48,31 @@ def fingerprint(
     return digest.hexdigest()[:16]
 
 
+def _architecture(model: keras.Model) -> Any:
+    """Returns a model's configuration with its names numbered as they come.
+
+    Keras counts names on in a process, so that the same model has other names a second time.
+    """
+    config = model.get_config()
+    names: dict[str, str] = {}
+
+    def renamed(part: Any) -> Any:
+        if isinstance(part, dict):
+            if "class_name" in part and isinstance(part.get("config"), dict):
+                name = part["config"].get("name")
+                names.setdefault(name, f"{part['class_name']} {len(names)}")
+            return {key: renamed(value) for key, value in part.items() if key != "build_config"}
+        if isinstance(part, list | tuple):
+            return [renamed(value) for value in part]
+        return names.get(part, part) if isinstance(part, str) else part
+
+    config.pop("name", None)
+    return renamed(renamed(config))
+
+
 def _name(part: Callable | Any) -> str:
+    if isinstance(part, functools.partial):
+        return repr((_name(part.func), part.args, sorted(part.keywords.items())))
     own = getattr(part, "fingerprint", None)
     if own is not None:
         return str(own)

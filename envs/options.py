@@ -77,7 +77,9 @@ def configuration(
     if config is None or isinstance(config, Mapping):
         # A spec that was read from JSON has all settings in its mapping.
         return ExplorationConfig.preset(preset).replace(**_names(dict(config or {})))
-    raise ValueError(f"config: expected an ExplorationConfig or None, got {config!r}")
+    raise ValueError(
+        f"config: expected an ExplorationConfig, a mapping of settings or None, got {config!r}"
+    )
 
 
 def _names(config: dict[Any, Any]) -> dict[str, Any]:

@@ -10,9 +10,17 @@ from emoc_tf.running import quiet
 
 def _is_binary() -> bool:
     """Whether this process is `python -m emoc_tf.experiments.NAME`, not someone else's program."""
-    arguments = sys.orig_argv
-    module = arguments[arguments.index("-m") + 1 :][:1] if "-m" in arguments else []
-    return any(name.startswith(f"{__name__}.") for name in module)
+    arguments = iter(sys.orig_argv[1:])
+    for argument in arguments:
+        if not argument.startswith("-") or argument == "-":
+            return False  # a script
+        flags = argument[1:]
+        letter = next((c for c in flags if c in "cmWX"), None)  # those that take a value
+        if letter is not None:
+            value = flags[flags.index(letter) + 1 :] or next(arguments, "")
+            if letter in "cm":
+                return letter == "m" and value.startswith(f"{__name__}.")
+    return False
 
 
 def _run(name: str) -> None:

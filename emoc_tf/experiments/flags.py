@@ -21,6 +21,7 @@ _HOLDERS: dict[str, flags.FlagHolder] = {}
 # `--steps` is what one types; the field's own name is taken too.
 _SHORT = {"max_steps": "steps"}
 _NONE = ("none", "null")
+_MOST_SEEDS = 100_000
 
 
 def _once(define: Callable, name: str, *arguments: Any, **settings: Any) -> flags.FlagHolder:
@@ -36,7 +37,7 @@ class _OrNone(flags.ArgumentParser):
 
     def __init__(self, parser: flags.ArgumentParser) -> None:
         self._parser = parser
-        self.syntactic_help = f"{parser.syntactic_help}, or none"
+        self.syntactic_help = ", or ".join(filter(None, [parser.syntactic_help, "none"]))
 
     def parse(self, argument: Any) -> Any:
         if isinstance(argument, str) and argument.strip().lower() in _NONE:
@@ -131,7 +132,7 @@ def _numbers(texts: list[str]) -> list[int]:
     for text in texts:
         part = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", text.strip())
         first, last = (int(end or part[1]) for end in part.groups()) if part else (1, 0)
-        if first > last:
+        if first > last or last - first >= _MOST_SEEDS:
             raise ValueError(
                 f"seeds: expected integers of at least 0, or ranges of them such as 0-8, got "
                 f"{','.join(texts)}"

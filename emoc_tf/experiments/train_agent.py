@@ -21,6 +21,7 @@ from emoc_tf.experiments.binary import run_binary
 from emoc_tf.records.run_record import make_output_dir
 from emoc_tf.running.console import say
 from emoc_tf.running.training import POLICY, Schedule, Training
+from emoc_tf.storage import provenance
 
 TEACHER = flags.DEFINE_string("teacher", "1-vs-2", "Query policy that is imitated first.")
 IMITATION_EPISODES = flags.DEFINE_integer(
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> None:
             f"{row['seconds']:.0f} s",
         )
 
+    say(console, provenance.device())
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("episodes", total=schedule.total_episodes)
         training.run(learner, lambda count: progress.advance(task, count), show)

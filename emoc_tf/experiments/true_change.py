@@ -39,7 +39,7 @@ from emoc_tf.running.relearning import Start
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.storage import atomic, csv_files
 from emoc_tf.storage.csv_files import read_numbers
-from emoc_tf.storage.provenance import differences, environment
+from emoc_tf.storage.provenance import device, differences, environment
 
 SETS = flags.DEFINE_integer(
     "sets", 20, "Candidate sets of each initialisation.", correlations.MIN_SETS
@@ -193,6 +193,7 @@ def main(argv: list[str]) -> None:
         rows = rows_there(folder, header, told)
         left = _left(rows, seeds, iterations, SETS.value)
         if left:
+            say(console, device())
             _begin(folder, header, told, rows)
             _work(config, left, iterations, rows, folder, console)
         found = correlations.read(folder.path / CHANGES, len(COLUMNS))

@@ -13,6 +13,7 @@ from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.records.pretrained import PretrainedFile
 from emoc_tf.records.run_folder import RunFolder
+from emoc_tf.running import patience
 from emoc_tf.storage.atomic import remove_asides
 from emoc_tf.storage.locks import FolderLock
 from emoc_tf.storage.provenance import differences
@@ -172,7 +173,8 @@ def _reset(grid: Grid, env: ActiveExplorationEnv, seed: int) -> tuple[dict, dict
     if path.exists():
         observation, _ = env.reset(seed=seed, options=options)
     else:
-        with FolderLock(path.parent):  # one process pretrains, the others wait for its weights
+        # One process pretrains, the others wait for its weights.
+        with patience.held(FolderLock(path.parent), path.parent):
             remove_asides(path.parent)
             observation, _ = env.reset(seed=seed, options=options)
     return observation, pretrained.made_in

@@ -16,6 +16,7 @@ from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.records.record_folder import RecordFolder
 from emoc_tf.records.sinks import Board, Table
+from emoc_tf.storage import atomic
 from emoc_tf.storage.checkpoint import Checkpoint
 from emoc_tf.storage.csv_files import read_numbers
 from emoc_tf.storage.provenance import differences, environment
@@ -139,6 +140,8 @@ class Training:
                 self.folder.write(row | {"step": update})
                 self._save(learner, rows)
                 show(row)
+            # To disk before the checkpoints go.
+            self._table().begin(rows)
             self.folder.finish()
 
     def _resume(self, learner: PolicyLearner) -> list[dict[str, Any]]:
@@ -156,12 +159,15 @@ class Training:
                 ) from error
         path = self.folder.path
         shown = {name: name for name in COLUMNS[1:]}
-        sinks = [Board(path / "tensorboard", shown), Table(path / TRAINING, COLUMNS, digits=6)]
+        sinks = [Board(path / "tensorboard", shown), self._table()]
         self.folder.begin(sinks, [row | {"step": row["update"]} for row in rows])
         if not rows:
             self._save_policy(learner)
             self._save(learner, rows)
         return rows
+
+    def _table(self) -> Table:
+        return Table(self.folder.path / TRAINING, COLUMNS, digits=6)
 
     def _save(self, learner: PolicyLearner, rows: Sequence[dict[str, Any]]) -> None:
         arrays, choices = learner.save()
@@ -170,9 +176,9 @@ class Training:
     def _save_policy(self, learner: PolicyLearner) -> None:
         """Writes the network aside and puts it in place whole."""
         path = self.folder.path / POLICY
-        with tempfile.TemporaryDirectory(dir=self.folder.path, prefix=".policy.") as aside:
+        with tempfile.TemporaryDirectory() as aside:
             learner.network.save(Path(aside) / POLICY)
-            os.replace(Path(aside) / POLICY, path)
+            atomic.write_bytes(path, (Path(aside) / POLICY).read_bytes())
 
     def _train(
         self,

@@ -17,8 +17,9 @@ from emoc_tf.running import quiet
 # TensorFlow does not survive a fork.
 _CONTEXT = multiprocessing.get_context("spawn")
 
-# What a worker process does with an item.
-_work_on: Callable[[Any], Any]
+# What a worker process was sent, and what it does with an item.
+_content: bytes
+_work_on: Callable[[Any], Any] | None = None
 
 
 def run(
@@ -52,7 +53,7 @@ def run(
         content = pickle.dumps(serve)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise _unsendable(error) from error
-    pool = ProcessPool(count, context=_CONTEXT, initializer=_begin, initargs=(content,))
+    pool = _pool(count, content)
     try:
         waiting = {pool.schedule(_work, args=[item]): item for item in items}
         given_up = set()
@@ -91,23 +92,26 @@ def _cause(exit_code: int | None) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
+def _pool(count: int, content: bytes) -> ProcessPool:
+    return ProcessPool(count, context=_CONTEXT, initializer=_begin, initargs=(content,))
+
+
 def _begin(content: bytes) -> None:
-    global _work_on
+    global _content
+    _content = content
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    quiet.load_tensorflow()
-    try:
-        serve = pickle.loads(content)
-    except Exception as error:  # a process that dies here would be replaced for ever
-        failure = _unsendable(error)
-
-        def _work_on(item: Any) -> Any:
-            raise failure
-
-        return
-    _work_on = serve()
 
 
 def _work(item: Any) -> Any:
+    # All that may fail, or take the process's life, belongs to an item.
+    global _work_on
+    if _work_on is None:
+        quiet.load_tensorflow()
+        try:
+            serve = pickle.loads(_content)
+        except Exception as error:
+            raise _unsendable(error) from error
+        _work_on = serve()
     return _work_on(item)
 
 

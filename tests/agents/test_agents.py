@@ -236,3 +236,9 @@ def test_with_one_known_class_the_set_is_drawn(name):
     assert set(chosen) == {0, 1, 3, 4, 5}
     assert chosen == [act(name, state, seed) for seed in range(20)]
     np.testing.assert_array_equal(agents.make(name).score(state), np.zeros(6))
+
+
+@pytest.mark.parametrize("path", ["/nowhere/a:b.keras", "gs://nowhere/policy.keras"])
+def test_values_of_settings_may_hold_colons(path):
+    with pytest.raises((ValueError, FileNotFoundError), match=path):
+        agents.make(f"learned:path={path}")

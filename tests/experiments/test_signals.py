@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from emoc_tf import experiments
+
 BUSY = """
 import sys
 from emoc_tf.experiments import binary
@@ -88,3 +90,20 @@ def test_signals_end_a_process_within_two_seconds_even_in_one_long_operation(sta
     assert time.monotonic() - begun < 2
     assert process.returncode == 128 + number
     assert errors == "\ninterrupted: this is how to go on\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("-m emoc_tf.experiments.report x", True),
+        ("-um emoc_tf.experiments.report", True),
+        ("-W ignore -X dev -memoc_tf.experiments.report", True),
+        ("-m pytest -m emoc_tf.experiments.report", False),
+        ("emoc-mine.py -m emoc_tf.experiments.report", False),
+        ("-c pass -m emoc_tf.experiments.report", False),
+        ("", False),
+    ],
+)
+def test_a_binary_is_told_from_other_programs(monkeypatch, arguments, expected):
+    monkeypatch.setattr(sys, "orig_argv", ["python", *arguments.split()])
+    assert experiments._is_binary() == expected

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 from rich.console import Console
@@ -13,9 +14,10 @@ from rich.console import Console
 from emoc_tf import ExplorationConfig, ImageData
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.records.run_folder import RunFolder
-from emoc_tf.running import others
+from emoc_tf.running import others, patience
 from emoc_tf.running.grid import run_grid
 from emoc_tf.running.single_run import Grid
+from emoc_tf.storage.locks import FolderLock
 
 CONFIG = ExplorationConfig(
     known_classes=2, novel_classes=1, initial_per_class=4, pool_per_class=6, num_candidate_sets=4,
@@ -104,13 +106,37 @@ def test_a_process_that_writes_nothing_is_not_waited_for_without_end(tmp_path, m
     assert holder.lock.acquire()
     said = []
     waiting = others.OtherProcesses({("random", 0): folder}, lambda *line: said.append(line))
-    monkeypatch.setattr(others, "PATIENCE", 0.3)
-    monkeypatch.setattr(others, "_PAUSE", 0.1)
+    monkeypatch.setattr(patience, "LIMIT", 0.3)
+    monkeypatch.setattr(patience, "PAUSE", 0.1)
     begun = time.monotonic()
     free, stuck = waiting.wait_for_one([("random", 0)])
     assert 0.2 < time.monotonic() - begun < 5
     assert free == []
-    assert "has written nothing into" in stuck["random", 0]
+    assert "has written nothing into it" in stuck["random", 0]
     assert len(said) == 1
     holder.lock.release()
     assert waiting.wait_for_one([("random", 0)]) == ([("random", 0)], {})
+
+
+def test_pretraining_elsewhere_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(patience, "LIMIT", 0.3)
+    console = Console(record=True, width=200)
+    with FolderLock(tmp_path / "shared" / "0"):
+        failures = run_grid(Grid(CONFIG, tmp_path), ["random"], [0], console)
+    assert "has written nothing into it for" in failures["random", 0]
+    assert not run_grid(Grid(CONFIG, tmp_path), ["random"], [0], console)
+
+
+def test_fingerprints_tell_models_apart_and_not_their_names():
+    layers = keras.layers
+
+    def fingerprint(scale=1 / 255, activation="relu"):
+        model = keras.Sequential([
+            keras.Input((6, 6, 1)), layers.Rescaling(scale), layers.Flatten(),
+            layers.Dense(4, activation, kernel_initializer="ones"),
+            layers.Dense(2, kernel_initializer="ones"),
+        ])  # fmt: skip
+        return ActiveExplorationEnv(CONFIG, data=images(), model=model).fingerprint
+
+    assert fingerprint() == fingerprint()  # layers are named dense_1, dense_2, ... in turn
+    assert len({fingerprint(), fingerprint(1 / 16), fingerprint(activation="tanh")}) == 3

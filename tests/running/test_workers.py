@@ -66,3 +66,20 @@ def test_what_cannot_be_sent_is_told_and_not_tried_for_ever(tmp_path):
     )
     result = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert "told: num_workers: expected policies, environments" in result.stdout, result.stderr
+
+
+def serve_that_dies(folder):
+    """Dies before any item is begun, once."""
+    marker = Path(folder) / "dead"
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return str.upper
+
+
+def test_a_process_that_dies_before_its_first_item_is_replaced_too(tmp_path):
+    deaths = []
+    work = partial(serve_that_dies, str(tmp_path))
+    results = workers.run(1, work, ["a", "b"], lambda *death: deaths.append(death), lost)
+    assert dict(results) == {"a": "A", "b": "B"}
+    assert deaths == [("a", "SIGKILL")]
