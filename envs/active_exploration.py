@@ -12,7 +12,6 @@ import numpy as np
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
-from emoc_tf.envs import forks
 from emoc_tf.envs.fingerprint import fingerprint
 from emoc_tf.envs.observation import observation_space, observe
 from emoc_tf.envs.options import ResetOptions, configuration
@@ -23,6 +22,7 @@ from emoc_tf.exploration.oracle import Oracle
 from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.exploration.rewards import Reward, parse
 from emoc_tf.exploration.state import ExplorationState
+from emoc_tf.models import forks
 from emoc_tf.storage.checkpoint import Checkpoint
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
 from emoc_tf import streams
@@ -76,6 +76,11 @@ def uniform(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
     return _within(np.zeros(len(inputs.waiting), np.int64), inputs)
 
 
+# Waiting images above which clusters are found from mini-batches: thousands of clusters among a
+# hundred thousand images take minutes otherwise, at each step.
+MANY = 20_000
+
+
 def cluster(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
     """Returns sets and mask, see `sample`: images whose features lie in one k-means cluster."""
     # On average 2K images a cluster, so that at least one cluster can form a set.
@@ -83,8 +88,9 @@ def cluster(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
     if clusters == 1:
         return uniform(inputs)
     features = inputs.features[inputs.waiting]
+    kind = KMeans if len(features) <= MANY else MiniBatchKMeans
     with threadpool_limits(1):  # several threads would give other bits from run to run
-        groups = KMeans(clusters, n_init=1, random_state=inputs.seed).fit_predict(features)
+        groups = kind(clusters, n_init=1, random_state=inputs.seed).fit_predict(features)
     return _within(groups, inputs)
 
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from emoc_tf.models import forks
 from emoc_tf.models.graphs import (
     calls_of_head,
     flat_layers,
@@ -27,6 +28,7 @@ def check_model(model: keras.Model, grows: bool = False) -> keras.layers.Dense:
             and one output, does not end in a linear Dense layer, is frozen, mixes precisions, or
             has a regulariser of activities (ω is a function of the weights alone).
     """
+    forks.check()
     _check_kind(model)
     head = _check_head(model)
     if not model.trainable_variables:

@@ -9,7 +9,7 @@ import numpy as np
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.models import checks, forward, graphs, networks, structure
+from emoc_tf.models import checks, forks, forward, graphs, networks, structure
 from emoc_tf.models.learner import Learner
 
 
@@ -47,6 +47,7 @@ class EpisodeModel:
         root: int,
         num_outputs: int | None = None,
     ) -> None:
+        forks.check()
         self._config, self._root = config, root
         model = _first_model(config, own, images.shape[1:], root)
         checks.check_integers(images, "images", model)
@@ -116,6 +117,7 @@ class EpisodeModel:
         Raises:
             FloatingPointError: Training diverged.
         """
+        forks.check()
         self._fit(step, self._config.update_iterations, labels, old, novel)
 
     def _fit(

@@ -2,6 +2,7 @@
 
 import keras
 
+from emoc_tf.models import forks
 from emoc_tf.scoring.gradients.layers import inner_layers
 
 
@@ -18,6 +19,7 @@ class Snapshot:
 
     def check(self) -> None:
         """Raises `ValueError` if the model has changed in more than the values of its weights."""
+        forks.check()
         for (what, before), (_, now) in zip(self._parts, _parts(self._model), strict=True):
             same = len(before) == len(now) and all(
                 one is other or (isinstance(one, str) and one == other)

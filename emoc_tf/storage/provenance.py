@@ -25,7 +25,7 @@ _DECIDES = {
         "config.py", "registries.py", "streams.py", "uncertainty.py", "data", "models",
         "exploration", "scoring", "running/single_run.py",
     ),
-    "emoc_tf.envs": ("active_exploration.py", "observation.py", "options.py", "forks.py"),
+    "emoc_tf.envs": ("active_exploration.py", "observation.py", "options.py"),
     "emoc_tf.agents": ("agent.py", "heuristics.py", "emoc.py", "learned.py"),
 }  # fmt: skip
 

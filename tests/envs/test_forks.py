@@ -38,6 +38,34 @@ envs = gym.make_vec(NAME, 2, "async", vector_kwargs={"context": "fork"}, model=o
 expect(lambda: envs.reset(seed=0))
 envs.close(terminate=True)
 """,
+    "scores and a loop without Gymnasium": """
+import numpy as np
+from emoc_tf import ExplorationConfig
+from emoc_tf.exploration import Exploration
+from emoc_tf.scoring import EMOCScorer, reference
+own, images = model(), np.ones((2, 8, 8, 1))
+scorer = EMOCScorer(own)
+scorer.scores(images, images)
+loop = Exploration(make().config)
+loop.reset(0)
+queue = multiprocessing.get_context("fork").Queue()
+def work():
+    for call in (
+        lambda: scorer.scores(images, images), lambda: EMOCScorer(own),
+        lambda: reference.scores(own, images, images), lambda: loop.advance(0),
+        lambda: loop.reset(1),
+    ):
+        try:
+            call()
+        except RuntimeError as error:
+            queue.put(str(error))
+process = multiprocessing.get_context("fork").Process(target=work)
+process.start()
+texts = [queue.get(timeout=60) for _ in range(5)]
+process.join()
+assert all('context("spawn")' in text for text in texts), texts
+print("refused")
+""",
     "an environment that is taken along": """
 env = make()
 env.reset(seed=0)

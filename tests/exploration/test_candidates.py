@@ -5,7 +5,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from emoc_tf import ExplorationConfig, streams
-from emoc_tf.exploration import candidates
+from emoc_tf.exploration import Exploration, candidates
 from emoc_tf.exploration.candidates import SamplerInputs, sample
 from emoc_tf.registries import SAMPLERS
 
@@ -219,3 +219,19 @@ def test_a_sampler_can_change_nothing():
         return [[2]], [True]
 
     candidates.draw(greedy, ExplorationConfig(), 0, 0, np.arange(2, 10))
+
+
+def test_many_images_are_clustered_from_mini_batches(monkeypatch):
+    """The same kind of sets, and equal ones for equal seeds."""
+    config = ExplorationConfig(
+        known_classes=2, novel_classes=1, sampler="cluster", num_candidate_sets=6, set_size=3,
+        initial_per_class=4, pool_per_class=20, pretrain_iterations=2, update_iterations=2,
+    )  # fmt: skip
+    monkeypatch.setattr(candidates, "MANY", 10)
+    first, second = Exploration(config), Exploration(config)
+    for exploration in (first, second):
+        exploration.reset(3)
+    np.testing.assert_array_equal(first.state.candidates, second.state.candidates)
+    assert first.state.candidate_mask.any()
+    real = first.state.candidates[first.state.candidate_mask]
+    assert all(len(set(row)) == 3 for row in real.tolist())
