@@ -20,7 +20,7 @@ _GRACE = 1.0
 def run_binary(main: Callable[[list[str]], None], interrupted: str = _RESUME) -> None:
     """Runs an absl main function.
 
-    Errors that a user can mend end it with one sentence and exit status 1. SIGTERM and Ctrl-C end
+    Errors that a user can fix end it with one sentence and exit status 1. SIGTERM and Ctrl-C end
     it within two seconds, wherever it is, with exit status 128 + signal: all files are written
     atomically, so that there is nothing to wait for.
 

@@ -50,10 +50,10 @@ def check_model(model: keras.Model, grows: bool = False) -> keras.layers.Dense:
 
 def _check_kind(model: keras.Model) -> None:
     """Checks that the graph of a model can be seen, from one input to one output."""
-    mend = "functional or Sequential, with one input, ending in keras.layers.Dense(C)"
+    wanted = "functional or Sequential, with one input, ending in keras.layers.Dense(C)"
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(
-            f"model: expected a built keras.Model ({mend}), got {model!r}{_way_to_a_graph(model)}"
+            f"model: expected a built keras.Model ({wanted}), got {model!r}{_way_to_a_graph(model)}"
         )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(

@@ -43,13 +43,13 @@ class PretrainedFile:
             ValueError: The file is broken, belongs to another configuration, data, model or seed,
                 or was made elsewhere.
         """
-        mend = "delete it and it is made again"
+        remedy = "delete it and it is made again"
         if not self._path.exists():
             return None
         try:
             arrays = checkpoint.read_arrays(self._path)
         except ValueError as error:
-            raise ValueError(f"{error}; {mend}") from error
+            raise ValueError(f"{error}; {remedy}") from error
         if str(arrays.pop("fingerprint", "")) != key:
             raise ValueError(
                 f"{self._path}: expected pretrained weights of this configuration and seed, got "
@@ -60,7 +60,7 @@ class PretrainedFile:
         if elsewhere and not self._allow_mixed:
             raise ValueError(
                 f"{self._path}: expected pretrained weights that were made here, got others "
-                f"({'; '.join(elsewhere)}); {mend}, or allow mixed runs"
+                f"({'; '.join(elsewhere)}); {remedy}, or allow mixed runs"
             )
         self.made_in = made_in if elsewhere else None
         return arrays

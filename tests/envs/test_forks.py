@@ -23,6 +23,21 @@ def expect(call):
     except Exception as error:
         assert 'context": "spawn"' in str(error), repr(error)
         print("refused")
+
+def refused_in_a_child(*calls):
+    queue = multiprocessing.get_context("fork").Queue()
+    def work():
+        for call in calls:
+            try:
+                call()
+            except RuntimeError as error:
+                queue.put(str(error))
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    texts = [queue.get(timeout=60) for _ in calls]
+    process.join()
+    assert all('context": "spawn"' in text for text in texts), texts
+    print("refused")
 """
 CASES = {
     "an episode, then a vector": """
@@ -48,40 +63,16 @@ scorer = EMOCScorer(own)
 scorer.scores(images, images)
 loop = Exploration(make().config)
 loop.reset(0)
-queue = multiprocessing.get_context("fork").Queue()
-def work():
-    for call in (
-        lambda: scorer.scores(images, images), lambda: EMOCScorer(own),
-        lambda: reference.scores(own, images, images), lambda: loop.advance(0),
-        lambda: loop.reset(1),
-    ):
-        try:
-            call()
-        except RuntimeError as error:
-            queue.put(str(error))
-process = multiprocessing.get_context("fork").Process(target=work)
-process.start()
-texts = [queue.get(timeout=60) for _ in range(5)]
-process.join()
-assert all('context("spawn")' in text for text in texts), texts
-print("refused")
+refused_in_a_child(
+    lambda: scorer.scores(images, images), lambda: EMOCScorer(own),
+    lambda: reference.scores(own, images, images), lambda: loop.advance(0),
+    lambda: loop.reset(1),
+)
 """,
     "an environment that is taken along": """
 env = make()
 env.reset(seed=0)
-queue = multiprocessing.get_context("fork").Queue()
-def work():
-    for call in (lambda: env.step(0), lambda: env.reset(seed=1), lambda: env.restore(None)):
-        try:
-            call()
-        except RuntimeError as error:
-            queue.put(str(error))
-process = multiprocessing.get_context("fork").Process(target=work)
-process.start()
-texts = [queue.get(timeout=60) for _ in range(3)]
-process.join()
-assert all('context": "spawn"' in text for text in texts), texts
-print("refused")
+refused_in_a_child(lambda: env.step(0), lambda: env.reset(seed=1), lambda: env.restore(None))
 """,
 }
 
