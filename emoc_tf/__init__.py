@@ -12,19 +12,25 @@ from emoc_tf.config import PRESETS, ExplorationConfig
 from emoc_tf.data.figures import import_matplotlib
 from emoc_tf.data.images import ImageData
 from emoc_tf.data.named import load
+from emoc_tf.exploration.answers import REJECT, SKIP, Answer
 from emoc_tf.exploration.oracle import Oracle
 from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.exploration.pool import Pool
 from emoc_tf.exploration.state import ExplorationState
+from emoc_tf.exploration.task import Task
 
 __all__ = [
     "PRESETS",
+    "REJECT",
+    "SKIP",
+    "Answer",
     "ExplorationConfig",
     "ExplorationState",
     "ImageData",
     "Oracle",
     "Pool",
     "StepOutcome",
+    "Task",
     "load",
 ]
 

@@ -41,7 +41,9 @@ class ExplorationConfig:
     known_classes: int = _field(4, "classes the model knows at the start")
     novel_classes: int = _field(6, "classes that wait in the pool to be discovered")
     initial_per_class: int = _field(10, "labelled images of each known class at the start")
-    pool_per_class: int = _field(60, "unlabelled images of each known and novel class")
+    pool_per_class: int | None = _field(
+        60, "unlabelled images of each known and novel class; none: all there are"
+    )
     num_candidate_sets: int = _field(100, "M, candidate sets per step")
     set_size: int = _field(5, "K, images per candidate set")
     sampler: str = _field(
@@ -65,31 +67,40 @@ class ExplorationConfig:
         "accuracy_gain+0.1*discovery",
     )
     max_steps: int | None = _field(12, "update steps; fewer when the pool runs out first")
+    audit: int = _field(
+        0, "images drawn uniformly to be audited: never learnt, they tell the accuracy on the pool"
+    )
+    stop_when: str | None = _field(
+        None,
+        "rules that end an episode: audit=SHARE (audit accuracy reached), right=SETS (in a row "
+        "whose answers the model had right), no_new=SETS (in a row without a new class), several "
+        "with commas",
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             self._check_type(field)
         positive = (
-            "known_classes", "initial_per_class", "pool_per_class", "num_candidate_sets",
-            "set_size", "update_iterations", "batch_size", "learning_rate",
+            "known_classes", "initial_per_class", "num_candidate_sets", "set_size",
+            "update_iterations", "batch_size", "learning_rate",
         )  # fmt: skip
         for name in positive:
             self._check(name, getattr(self, name) > 0, "a number above 0")
-        for name in ("novel_classes", "pretrain_iterations", "weight_decay"):
+        for name in ("novel_classes", "pretrain_iterations", "weight_decay", "audit"):
             self._check(name, getattr(self, name) >= 0, "a number of at least 0")
         self._check("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
         self._check("old_fraction", 0 <= self.old_fraction < 1, "a number in [0, 1)")
-        self._check("max_steps", self.max_steps is None or self.max_steps > 0, "above 0, or none")
+        for name in ("max_steps", "pool_per_class"):
+            value = getattr(self, name)
+            self._check(name, value is None or value > 0, "above 0, or none")
+        if self.stop_when is not None:
+            stop_rules(self.stop_when)
         self._check_classes()
         registries.SAMPLERS.check("sampler", self.sampler)
         registries.NETWORKS.check("network", self.network)
         registries.reward_terms(self.reward)
-        available = self.pool_per_class
-        where = "pool_per_class, since sets hold images of one class"
-        if self.sampler != "single_class":
-            available *= self.known_classes + self.novel_classes
-            where = "the number of pool images"
-        self._check("set_size", self.set_size <= available, f"at most {available} ({where})")
+        if self.pool_per_class is not None:
+            self._check_set_size(self.pool_per_class)
 
     def _check_type(self, field: dataclasses.Field) -> None:
         value = _plain(getattr(self, field.name))
@@ -109,6 +120,13 @@ class ExplorationConfig:
     def _check(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
             raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
+
+    def _check_set_size(self, available: int) -> None:
+        where = "pool_per_class, since sets hold images of one class; none takes all images"
+        if self.sampler != "single_class":
+            available *= self.known_classes + self.novel_classes
+            where = "the number of pool images"
+        self._check("set_size", self.set_size <= available, f"at most {available} ({where})")
 
     def _check_classes(self) -> None:
         if self.classes is None:
@@ -130,12 +148,15 @@ class ExplorationConfig:
         return frozenset(c for part in parts for c in range(part[0], part[-1] + 1))
 
     @property
-    def num_steps(self) -> int:
+    def num_steps(self) -> int | None:
         """How many update steps an episode has: `max_steps`, or less if the pool runs out first.
 
         With `single_class` every class gives ⌊pool_per_class / K⌋ sets; the other samplers go on
-        while K images are left at all.
+        while K images are left at all. Fewer where classes have fewer images than asked for. None
+        if only the data tell.
         """
+        if self.pool_per_class is None:
+            return self.max_steps
         classes = self.known_classes + self.novel_classes
         if self.sampler == "single_class":
             possible = classes * (self.pool_per_class // self.set_size)
@@ -160,11 +181,15 @@ class ExplorationConfig:
         return {name: value for name, value in self.to_dict().items() if name != "data_dir"}
 
     def differences(self, record: Mapping[str, Any]) -> list[str]:
-        """Returns in words where another record has other settings; empty if nowhere."""
+        """Returns in words where another record has other settings; empty if nowhere.
+
+        A record from before a setting was there has its default.
+        """
+        there = {field.name: field.default for field in dataclasses.fields(self)} | dict(record)
         return [
-            f"{name}={record.get(name)!r} there, {value!r} here"
+            f"{name}={there[name]!r} there, {value!r} here"
             for name, value in self.record().items()
-            if record.get(name) != value
+            if there[name] != value
         ]
 
     def to_json(self) -> str:
@@ -195,6 +220,34 @@ def parse_value(text: str) -> Any:
         return json.loads(names.get(text, text))
     except json.JSONDecodeError:
         return text
+
+
+_RULE = re.compile(r"\s*(audit|right|no_new)\s*>?=\s*(\d+(?:\.\d*)?|\.\d+)\s*")
+
+
+def stop_rules(text: str) -> list[tuple[str, float]]:
+    """Returns the rules that a text names, any of which ends an episode.
+
+    Args:
+        text: Terms with commas between them: `audit=0.9` (audit accuracy reached), `right=3` (sets
+            in a row whose answers the model had all right), `no_new=5` (sets in a row without a
+            new class).
+
+    Raises:
+        ValueError: A term is something else, or its number is out of range.
+    """
+    rules = []
+    for term in text.split(","):
+        found = _RULE.fullmatch(term)
+        name, value = (found[1], float(found[2])) if found else ("", 0.0)
+        in_range = 0 < value <= 1 if name == "audit" else value >= 1 and value == int(value)
+        if not found or not in_range:
+            raise ValueError(
+                f"stop_when: expected audit=SHARE, right=SETS or no_new=SETS, several with commas, "
+                f"such as 'audit=0.9,no_new=5', got {text!r}"
+            )
+        rules.append((name, value))
+    return rules
 
 
 def _ranges(classes: str) -> list[list[int]]:

@@ -39,8 +39,19 @@ def observation_space(config: ExplorationConfig) -> gym.spaces.Dict:
     )
 
 
-def observe(state: ExplorationState, config: ExplorationConfig) -> dict[str, np.ndarray]:
+def observe(
+    state: ExplorationState,
+    config: ExplorationConfig,
+    num_steps: int | None = None,
+    num_classes: int | None = None,
+) -> dict[str, np.ndarray]:
     """Describes a state in a fixed shape.
+
+    Args:
+        state: The state.
+        config: The settings.
+        num_steps: Update steps of the episode, at most; None: `config.num_steps`.
+        num_classes: Classes there are; None: the known and novel ones of the settings.
 
     Axis letters: M candidate sets, C outputs. All numbers are finite and in [0, 1]; those of a
     masked set are 0.
@@ -71,10 +82,12 @@ def observe(state: ExplorationState, config: ExplorationConfig) -> dict[str, np.
         uncertainty.set_means(_labelled_share(state), sets),
         uncertainty.set_means(_distance(state), sets),
     ]
+    steps = num_steps or config.num_steps or 1
+    classes = num_classes or config.known_classes + config.novel_classes
     progress = [
-        state.step / config.num_steps,
+        state.step / steps,
         (state.pool.labels >= 0).mean(),
-        len(state.known_classes) / (config.known_classes + config.novel_classes),
+        len(state.known_classes) / classes,
     ]
     return {
         "set_features": np.clip(np.stack(columns, axis=1), 0, 1).astype(np.float32),

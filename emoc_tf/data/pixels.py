@@ -11,7 +11,7 @@ _DARK = 1 / 32
 _RANGES = {1.0: (0.0, 255.0), 255.0: (0.0, 1.0), 127.5: (-1.0, 1.0)}
 
 
-def factor_to_pixels(train: np.ndarray, test: np.ndarray) -> float:
+def factor_to_pixels(train: np.ndarray, test: np.ndarray | None) -> float:
     """Returns the factor that gives images the contrast of pixels in 0–255.
 
     Plainly meant are uint8 pixels; floats in [0, 255] that go beyond 127; floats in [0, 1]; and
@@ -20,7 +20,8 @@ def factor_to_pixels(train: np.ndarray, test: np.ndarray) -> float:
 
     Args:
         train: (n, H, W, channels) training images, uint8 or finite floats.
-        test: Test images; they have to lie in the same range, but need not fill it.
+        test: Test images, if there are any; they have to lie in the same range, but need not fill
+            it.
 
     Raises:
         ValueError: The range is not plain, or the parts differ in it.
@@ -33,6 +34,8 @@ def factor_to_pixels(train: np.ndarray, test: np.ndarray) -> float:
             f"[-1, 1] that reach -1 or 1; got training images of {_values(train)}; give them "
             f"before any other scaling, or with a model of your own, which gets images as they are"
         )
+    if test is None:
+        return factor
     low, high = _RANGES[factor]
     slack = _ROUNDING * (high - low)
     inside = low - slack <= test.min() and test.max() <= high + slack

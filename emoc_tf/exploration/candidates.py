@@ -7,7 +7,7 @@ or all images in one (`uniform`). A sampler of your own is a function of `Sample
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,14 +61,19 @@ class SingleClass:
 
     Args:
         true_labels: (n_pool,) class ids.
+        unlabelled: (n_pool,) bool, which images wait at the start. A class with fewer than K of
+            them gives one set, of what it has. None: all.
     """
 
-    def __init__(self, true_labels: np.ndarray) -> None:
+    def __init__(self, true_labels: np.ndarray, unlabelled: np.ndarray | None = None) -> None:
         self._true_labels = true_labels
+        waiting = true_labels if unlabelled is None else true_labels[unlabelled]
+        self._sizes = np.bincount(waiting)
 
     def __call__(self, inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
         """Returns sets and mask, see `sample`."""
-        return _within(self._true_labels[inputs.waiting], inputs)
+        small = np.flatnonzero(self._sizes < inputs.set_size)
+        return _within(self._true_labels[inputs.waiting], inputs, small)
 
 
 def uniform(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
@@ -94,8 +99,10 @@ def cluster(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
     return _within(groups, inputs)
 
 
-def _within(groups: np.ndarray, inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
-    return sample(inputs.rng, inputs.waiting, groups, inputs.num_sets, inputs.set_size)
+def _within(
+    groups: np.ndarray, inputs: SamplerInputs, small: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    return sample(inputs.rng, inputs.waiting, groups, inputs.num_sets, inputs.set_size, small)
 
 
 def register_sampler(name: str, function: Sampler) -> None:
@@ -113,10 +120,17 @@ def register_sampler(name: str, function: Sampler) -> None:
     SAMPLERS.register(name, function)
 
 
-def named(name: str, true_labels: np.ndarray) -> Sampler:
-    """Returns the sampler of a name; only `single_class` gets the true labels, (n_pool,)."""
+def named(
+    name: str, true_labels: np.ndarray | None, unlabelled: np.ndarray | None = None
+) -> Sampler:
+    """Returns the sampler of a name; only `single_class` gets the true labels, see `SingleClass`.
+
+    Where nobody knows them, images that look alike to the network stand for those of one class.
+    """
     sampler = SAMPLERS[name]
-    return SingleClass(true_labels) if sampler is SingleClass else sampler
+    if sampler is not SingleClass:
+        return sampler
+    return cluster if true_labels is None else SingleClass(true_labels, unlabelled)
 
 
 def check_given(sampler: Sampler | None) -> None:
@@ -137,6 +151,7 @@ def draw(
     probabilities: np.ndarray | None = None,
     features: np.ndarray | None = None,
     pool: Pool | None = None,
+    again: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws the candidate sets of a step.
 
@@ -149,6 +164,7 @@ def draw(
         probabilities: See `SamplerInputs`; None for a sampler that does not look at it.
         features: See `SamplerInputs`.
         pool: See `SamplerInputs`.
+        again: How often sets were drawn before in this step.
 
     Returns:
         sets (M, K) int64 pool indices; and mask (M,) bool, which sets are real. What is no image
@@ -160,8 +176,9 @@ def draw(
     shape = config.num_candidate_sets, config.set_size
     if not len(waiting):
         return np.full(shape, PADDING, np.int64), np.zeros(shape[0], bool)
-    seed = int(streams.generator(root, step, "groups").integers(2**31 - 1))
-    rng = streams.generator(root, step, "candidates")
+    more = f" {again}" if again else ""
+    seed = int(streams.generator(root, step, f"groups{more}").integers(2**31 - 1))
+    rng = streams.generator(root, step, f"candidates{more}")
     found = sampler(
         SamplerInputs(
             read_only(waiting), probabilities, features, pool, shape[1], shape[0], rng, seed
@@ -217,11 +234,13 @@ def sample(
     groups: np.ndarray,
     num_sets: int,
     set_size: int,
+    small: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws candidate sets: a group uniformly among those with K images left, then K of them.
 
     Sets are drawn independently, so that near a group's end some may be alike. Only where fewer
-    than M different sets can be formed at all is each of them given once.
+    than M different sets can be formed at all is each of them given once, and where single images
+    are asked for and there are M at most.
 
     Args:
         rng: The generator to draw from.
@@ -229,22 +248,41 @@ def sample(
         groups: (n,) group of each.
         num_sets: M.
         set_size: K.
+        small: Groups that give a set of all they have where that is fewer than K; None for none.
 
     Returns:
         sets (M, K) int64 pool indices, ascending in each set; and mask (M,) bool, which sets are
         real. The others are −1 and come last; if no group has K images, all are.
     """
     sets, mask = np.full((num_sets, set_size), PADDING, np.int64), np.zeros(num_sets, bool)
-    members = [np.sort(indices[groups == group]) for group in np.unique(groups)]
-    members = [group for group in members if len(group) >= set_size]
+    whole = set() if small is None else set(small.tolist())
+    members = [
+        np.sort(indices[groups == group])
+        for group in np.unique(groups)
+        if (groups == group).sum() >= set_size or int(group) in whole
+    ]
     if not members:
         return sets, mask
-    if sum(math.comb(len(group), set_size) for group in members) < num_sets:
-        possible = [one for group in members for one in itertools.combinations(group, set_size)]
+    sizes = [min(len(group), set_size) for group in members]
+    count = sum(math.comb(len(group), size) for group, size in zip(members, sizes, strict=True))
+    if count < num_sets or (set_size == 1 and count == num_sets):
+        possible = [
+            _padded(one, set_size)
+            for group, size in zip(members, sizes, strict=True)
+            for one in itertools.combinations(group, size)
+        ]
         # Mixed, so that the place of a set tells nothing about its class.
         drawn = list(rng.permutation(possible))
     else:
         choices = rng.integers(len(members), size=num_sets)
-        drawn = [np.sort(rng.choice(members[i], set_size, replace=False)) for i in choices]
+        drawn = [
+            _padded(np.sort(rng.choice(members[i], sizes[i], replace=False)), set_size)
+            for i in choices
+        ]
     sets[: len(drawn)], mask[: len(drawn)] = drawn, True
     return sets, mask
+
+
+def _padded(images: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
+    """Returns (size,) pool indices with −1 behind them."""
+    return np.pad(np.asarray(images, np.int64), (0, size - len(images)), constant_values=PADDING)

@@ -1,63 +1,64 @@
-"""The active-exploration loop: query a candidate set, learn it, evaluate, draw new sets."""
+"""The active-exploration loop: query a candidate set, learn its answer, evaluate, draw new sets."""
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import pixels
-from emoc_tf.data.images import ImageData, read_only
-from emoc_tf.data.named import load
+from emoc_tf.data.images import ImageData
 from emoc_tf.exploration import candidates, saved
-from emoc_tf.exploration.episode import (
-    Episode,
-    check_data,
-    check_known_ids,
-    draw_episode,
-    eligible_classes,
-)
-from emoc_tf.exploration.oracle import AnswerError, LabelOracle, Oracle, Query, ask, check_oracle
-from emoc_tf.exploration.outcome import StepOutcome, evaluate
-from emoc_tf.exploration.pool import UNLABELLED, Pool
-from emoc_tf.exploration.state import ExplorationState
-from emoc_tf.models import compiled, episode_model
+from emoc_tf.exploration.answers import AnswerError
+from emoc_tf.exploration.asking import Asking
+from emoc_tf.exploration.oracle import Oracle, Query, check_oracle, tell_classes
+from emoc_tf.exploration.outcome import StepOutcome
+from emoc_tf.exploration.sources import Drawn, Given, Source
+from emoc_tf.exploration.task import Task
 from emoc_tf.models.checks import check_model
-from emoc_tf.models.episode_model import EpisodeModel, SharedWeights
+from emoc_tf.models.episode_model import SharedWeights
 
 
-class Exploration:
+class Exploration(Asking):
     """Owns pool, model, learner, oracle and evaluation of one episode at a time.
 
-    The named networks get pixels 0–255 minus the mean image of the initial labelled images, from
-    uint8 and from floats in any range that is plain (see `data.pixels.factor_to_pixels`). A model
-    of your own gets images as they are, as float32: it may rescale pixels itself.
+    An episode is drawn from labelled data, whose labels an oracle hides, or is a `Task` of yours,
+    as it is. The named networks get pixels 0–255 minus the mean image of the images labelled at the
+    start, from uint8 and from floats in any range that is plain (see
+    `data.pixels.factor_to_pixels`). A model of your own gets images as they are, as float32: it may
+    rescale pixels itself.
 
     Args:
-        config: The settings.
+        config: The settings. For a task, those that draw classes and images do not count, and
+            candidate sets of the sampler `single_class`, which needs true labels, are those of
+            `cluster`.
         data: Training and test part; None loads `config.dataset`.
         model: A functional or Sequential float32 model that ends in a linear Dense layer with
             `config.known_classes` units, which becomes the growing head. Each episode starts
             from a copy of it as it is now, so it is never changed. None builds
             `config.network`. ω is what its own regularisers say, not `config.weight_decay`. What it
             was compiled with is not used: a warning says so if it differs from what is done here.
-        oracle: Who answers queries; None: the labels of `data`.
+            For a task it has a unit for each class with a labelled image, or for each of
+            `class_names`; where no class is known yet its head is replaced.
+        oracle: Who answers queries; None: the labels of `data`, or, for a task, whoever calls
+            `ask` and `answer`.
         model_classes: Class id of each output of `model`, for a model that is trained already.
             None draws the known classes at random, as suits an untrained one.
         sampler: A function that builds candidate sets, see `register_sampler`; None:
             `config.sampler`.
+        task: Images of yours, with the labels so far, in place of `data`.
+        learner: A function of model and pool images that makes what trains the model, see
+            `emoc_tf.models.learner`; None: SGD or Adam, as `config` says.
 
     Attributes:
         config: As given.
-        class_names: Names of all classes of the data, by class id.
         initial_model: The copy of `model` that episodes start from; None without one.
-        episode: Images and true labels of the current episode; not for agents.
+        episode: Images, and true labels if there are some, of the current episode; not for agents.
         state: What agents may see.
-        timings: Seconds of the parts of the last `reset` or `advance`.
-        query: The query that was begun and is not learnt yet; None between two steps.
+        timings: Seconds of the parts of the last `reset`, `advance` or `answer`.
+        query: The query that `advance` has begun and that is not learnt yet; None between two
+            steps.
         on_query: Called after a set was chosen, and again after it was answered or its answer
             was refused (`query` is None then), when `save` has something new; None for nobody.
 
@@ -65,9 +66,6 @@ class Exploration:
         ValueError: Settings, data and model do not fit each other.
         FileNotFoundError: The data set is not there.
     """
-
-    episode: Episode
-    state: ExplorationState
 
     def __init__(
         self,
@@ -77,34 +75,27 @@ class Exploration:
         oracle: Oracle | None = None,
         model_classes: Sequence[int] | None = None,
         sampler: candidates.Sampler | None = None,
+        *,
+        task: Task | None = None,
+        learner: Callable[[keras.Model, Any], Any] | None = None,
     ) -> None:
         candidates.check_given(sampler)
         check_oracle(oracle)
-        if model is not None:
-            check_model(model, grows=config.novel_classes > 0)  # before any loading
-        self.config = config
-        self._train, self._test = check_data(
-            load(config.dataset, config.data_dir) if data is None else data
+        if model is not None:  # before any loading
+            check_model(model, grows=task is not None or config.novel_classes > 0)
+        source: Source = (
+            Drawn(config, data, model, model_classes)
+            if task is None
+            else Given(config, task, data, model, model_classes)
         )
-        large, _ = eligible_classes(config, self._train, self._test)
-        self.class_names = self._train.class_names
-        self.initial_model = None
-        if model is None:
-            pixels.factor_to_pixels(self._train.images, self._test.images)  # raises at once
-        else:
-            self.initial_model = episode_model.copy_own(
-                compiled.uncompiled(model), self._train.images, config.known_classes
-            )
-            compiled.warn_of_other_training(model, config.learning_rate, config.momentum)
-        self._model_classes = check_known_ids(model_classes, model is not None, config, large)
-        self._given_oracle, self._given_sampler = oracle, sampler
-        self._running = False
-        self.timings: dict[str, float] = {}
+        super().__init__(config, source, oracle, sampler, learner)
         self.query: Query | None = None
         self.on_query: Callable[[], None] | None = None
 
     def reset(self, root: int, pretrained: SharedWeights | None = None) -> StepOutcome:
-        """Starts an episode: draws classes and images, builds and pretrains the model.
+        """Starts an episode: draws classes and images or takes the task, and pretrains the model.
+
+        The model of a task is trained from the time on at which two classes are known.
 
         Args:
             root: At least 0; everything random in the episode is a function of it.
@@ -116,42 +107,22 @@ class Exploration:
                 model or root, or were made elsewhere.
             FloatingPointError: Training diverged.
         """
+        self.query = None
         self._begin(root)
         self._network, pool = self._new_network(None), self._pool
         with self._timed("training_seconds"):
-            self._network.pretrain(pool.images, pool.labels, pool.labelled, pretrained)
+            if self._trains and len(pool.labelled):
+                self._network.pretrain(pool.images, pool.labels, pool.labelled, pretrained)
+        if len(self._audit):
+            query = Query(None, indices=self._audit)
+            if self._oracle is None:
+                self._asked.append(self._shown(query))
+            else:
+                self._take_audit(self._ask_oracle(self._shown(query)))
         return self._finish_step(None, None)
 
-    def _begin(self, root: int) -> None:
-        """Draws the episode's classes and images; only the initial images are labelled."""
-        config = self.config
-        self._root, self._step, self.timings = root, 0, {}
-        self._running, self.query = False, None
-        self.episode = draw_episode(
-            config,
-            self._train,
-            self._test,
-            root,
-            known_ids=self._model_classes,
-            as_they_are=self.initial_model is not None,
-        )
-        self._known_classes = list(self.episode.classes[: config.known_classes])
-        self._pool = Pool(self.episode.images)
-        initial = np.arange(self.episode.num_initial)
-        self._pool.label(initial, self._columns(self.episode.true_labels[initial]))
-        given = self._given_oracle
-        self._oracle = LabelOracle(self.episode.true_labels) if given is None else given
-        self._sampler = self._given_sampler
-        if self._sampler is None:
-            self._sampler = candidates.named(config.sampler, self.episode.true_labels)
-
-    def _new_network(self, num_outputs: int | None) -> EpisodeModel:
-        return EpisodeModel(
-            self.config, self.initial_model, self._pool.images, self._root, num_outputs
-        )
-
     def advance(self, choice: int, *, learn_set: bool = True) -> StepOutcome:
-        """Labels one candidate set, learns it, evaluates, and draws the next candidate sets.
+        """Asks about one candidate set, learns it, evaluates, and draws the next candidate sets.
 
         Args:
             choice: Index of a set whose `state.candidate_mask` is True; after `restore`, that of
@@ -160,63 +131,46 @@ class Exploration:
                 only, for a control that draws the same ones where no image of the set was.
 
         Raises:
-            RuntimeError: There is no episode, or its last step did not come to its end.
+            RuntimeError: There is no episode, or its last step did not come to its end, or nobody
+                is there to be asked.
             ValueError: The set does not exist, is not the one that was answered, or the oracle's
                 answer is none; nothing has changed then, and `query` is None after such an answer.
                 What the oracle itself raises is passed on, with the set still in `query`.
             FloatingPointError: Training diverged.
         """
-        if not self._running:
-            raise RuntimeError(
-                "advance: expected a call of reset first, since there is no episode or its last "
-                "step was broken off"
-            )
-        mask = self.state.candidate_mask
-        if not (0 <= choice < len(mask) and mask[choice]):
-            raise ValueError(
-                f"choice: expected the index of one of the {mask.sum()} candidate sets, "
-                f"got {choice!r}"
-            )
-        indices = self.state.candidates[choice]
-        indices = indices[indices >= 0]  # a set of your own sampler may have fewer than K images
-        classes = self._ask(choice, indices)
-        # What breaks off from here on leaves pool, model and state at odds.
-        self._running = False
-        self._step, self.timings = self._step + 1, {}
-        with self._timed("training_seconds"):
-            self._discover(classes)
-            old = self._pool.labelled
-            self._pool.label(indices, self._columns(classes))
-            novel = indices if learn_set else None
-            self._network.update(self._step, self._pool.labels, old, novel)
-        return self._finish_step(choice, int(np.bincount(classes).argmax()))
-
-    def _ask(self, choice: int, indices: np.ndarray) -> np.ndarray:
-        """Returns the class ids of the chosen images, from the answer there is or the oracle."""
+        self._check_running("advance")
+        query = self._query(choice)
         if self.query is not None and self.query.classes is not None:
             if self.query.choice != choice:
                 raise ValueError(
                     f"choice: expected {self.query.choice}, the set that has been answered, got "
                     f"{choice}"
                 )
-            return self.query.classes
-        self._set_query(Query(choice))
-        raw_images = self.episode.raw_images[indices]
-        try:
-            classes = ask(self._oracle, indices, raw_images, self.episode.classes)
-        except AnswerError:
-            self._set_query(None)
-            raise
-        self._set_query(Query(choice, classes))
-        return classes
+            query = self.query
+        else:
+            if self._oracle is None:
+                raise RuntimeError("advance: expected an oracle; without one, call ask and answer")
+            self._set_query(query)
+            try:
+                query = self._ask_oracle(query)
+            except AnswerError:
+                self._set_query(None)
+                raise
+            self._set_query(query)
+        outcome = self._learn(query, learn_set)
+        self.query = None
+        return outcome
 
     def _set_query(self, query: Query | None) -> None:
         self.query = query
+        self._tell()
+
+    def _tell(self) -> None:
         if self.on_query is not None:
             self.on_query()
 
     def save(self) -> dict[str, np.ndarray]:
-        """Returns everything that `restore` goes on from: the end of the last step, and `query`.
+        """Returns everything that `restore` resumes from: the end of the last step, open queries.
 
         Raises:
             RuntimeError: There is no episode, or the model is being trained.
@@ -226,13 +180,20 @@ class Exploration:
                 "save: expected an episode between two steps, got none or one whose last step was "
                 "broken off"
             )
-        arrays = saved.to_arrays(self._root, self.episode, self.state, self.query)
+        arrays = saved.to_arrays(
+            self._root, self.episode, self.state, self._book, self.query, self._asked, self._draws,
+            self._audit, self._gone,
+        )  # fmt: skip
         return arrays | self._network.get_arrays()
 
     def restore(
         self, arrays: Mapping[str, np.ndarray], choice: int | None, queried_class: int | None
     ) -> StepOutcome:
-        """Goes on where `save` was called, as if there had been no break.
+        """Resumes where `save` was called, as if there had been no break.
+
+        The images of a task may be others than they were then, if they are recognised by their
+        content (`ImageFolder`): what was said stays with the image, new ones wait, and a label that
+        a folder gives now and did not then is taken as a correction.
 
         Args:
             arrays: What `save` returned in an exploration of the same configuration, data and
@@ -247,15 +208,29 @@ class Exploration:
             ValueError: The arrays belong to other data, another configuration or model; `reset`
                 or another `restore` is needed then.
         """
-        self._begin(int(arrays["root"]))
-        self._known_classes = saved.known_classes(arrays, self.episode)
-        self._step = int(arrays["step"])
-        answered = self._pool.unlabelled[arrays["labels"][self._pool.unlabelled] != UNLABELLED]
-        self._pool.label(answered, arrays["labels"][answered])
-        self._network = self._new_network(len(self._known_classes))
+        self.query = None
+        self._begin(int(arrays["root"]), arrays)
+        taken = saved.replay_journal(
+            arrays, self.episode, self._book, self._source.task, self._audit
+        )
+        self._gone = taken.gone
+        tell_classes(self._oracle, self._book.class_names)
+        self._known, self._step = list(self._book.known), int(arrays["step"])
+        self._audit = taken.audit
+        self._trains = self._trains or any(entry.kind == "learn" for entry in self.journal)
+        self._pool.set_labels(self._book.columns())
+        self._network = self._new_network(len(self._known))
         self._network.set_arrays(arrays)
+        self._asked = taken.queries
         outcome = self._finish_step(choice, queried_class)
-        self.query, self.state = saved.take_up_query(arrays, self.state)
+        self._asked = [self._shown(query) for query in self._asked]
+        query, self.state = saved.take_up(arrays, self.state)
+        self._draws = int(arrays.get("draws", 0))
+        if query is not None:
+            guesses = self._guesses(query.indices)
+            self.query = self._shown(dataclasses.replace(query, guesses=guesses))
+        if taken.late:
+            self._say(*taken.late)
         return outcome
 
     @property
@@ -265,56 +240,5 @@ class Exploration:
 
     @property
     def finished(self) -> bool:
-        """Whether no candidate set can be formed any more."""
-        return not self.state.candidate_mask.any()
-
-    def _columns(self, classes: np.ndarray) -> np.ndarray:
-        """Returns the column of the model's output for each class id."""
-        return np.array([self._known_classes.index(int(c)) for c in classes], np.int64)
-
-    def _discover(self, classes: np.ndarray) -> None:
-        """Grows the head by an output for each class not seen before, in order of appearance."""
-        unknown = [int(c) for c in dict.fromkeys(classes) if int(c) not in self._known_classes]
-        if unknown:
-            self._network.grow(self._step, len(unknown))
-            self._known_classes.extend(unknown)
-
-    def _finish_step(self, choice: int | None, queried_class: int | None) -> StepOutcome:
-        with self._timed("evaluation_seconds"):
-            outcome = evaluate(
-                self.episode,
-                self._network.predict(self.episode.test_images)[1],
-                self._known_classes,
-                step=self._step,
-                labelled=len(self._pool.labelled),
-                chosen_set=choice,
-                queried_class=queried_class,
-            )
-        with self._timed("prediction_seconds"):
-            features, logits = self._network.predict(self._pool.images)
-            self._network.check_finite(self._step, features, logits)
-            probabilities = read_only(tf.nn.softmax(logits).numpy())
-            features, pool = read_only(features), self._pool.snapshot()
-        with self._timed("candidate_seconds"):
-            sets, mask = candidates.draw(
-                self._sampler, self.config, self._root, self._step, self._pool.unlabelled,
-                probabilities=probabilities, features=features, pool=pool,
-            )  # fmt: skip
-        self.state = ExplorationState(
-            model=self._network.model,
-            pool=pool,
-            candidates=read_only(sets),
-            candidate_mask=read_only(mask),
-            probabilities=probabilities,
-            features=features,
-            known_classes=tuple(self._known_classes),
-            step=self._step,
-        )
-        self._running, self.query = True, None
-        return outcome
-
-    @contextlib.contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.timings[name] = time.perf_counter() - start
+        """Whether no candidate set can be formed any more, and no query is open."""
+        return not self._asked and not self.state.candidate_mask.any()

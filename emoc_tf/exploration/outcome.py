@@ -1,12 +1,14 @@
-"""Test accuracy and discovery after a step."""
+"""What a step led to: accuracy on test data, on the answers themselves, and on an audit."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
 from emoc_tf.exploration.episode import Episode
+from emoc_tf.exploration.journal import Book
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,32 +16,47 @@ class StepOutcome:
     """What one step of an exploration led to.
 
     Attributes:
-        step: 0 after pretraining, then the number of sets labelled.
+        step: 0 after pretraining, then the number of sets answered.
         labelled: Labelled images, the initial ones included.
         test_accuracy: On the test images of all known and novel classes; an undiscovered class
-            counts as an error.
-        known_accuracy: On the test images of the classes known at the start.
-        novel_accuracy: On the test images of the novel classes; None if there are none.
+            counts as an error. None without test data, as are the two that follow.
+        known_accuracy: On the test images of the classes known at the start; None if there are
+            none.
+        novel_accuracy: On the test images of the others; None if there are none.
         discovered_classes: Classes discovered so far.
-        chosen_set: Index of the set that was labelled; None at step 0.
-        queried_class: Class id of that set, the most frequent if there are several; None at 0.
-        class_recall: (known + novel,) share of the test images of each class that is recognised,
-            in the order of `Episode.classes`.
+        chosen_set: Index of the set that was answered; None at step 0.
+        queried_class: Class id of that set, the most frequent if there are several; None at 0, and
+            if no image of it got a class.
+        class_recall: (classes,) share of the test images of each class that is recognised, in the
+            order of `Episode.classes`, NaN where there are none; empty without test data.
+        answer_accuracy: Share of the images just answered whose class the model had predicted
+            before it learnt them, None if none got a class. It is no estimate for the pool, since
+            a policy chose the images.
+        audit_accuracy: On the audit images, which were drawn uniformly from the pool; None without.
+        audit_low: Lower end of its 95% interval (Wilson's).
+        audit_high: Upper end.
+        stopped: Why the rule of `stop_when` says to stop; None if it does not.
     """
 
     step: int
     labelled: int
-    test_accuracy: float
-    known_accuracy: float
+    test_accuracy: float | None
+    known_accuracy: float | None
     novel_accuracy: float | None
     discovered_classes: int
     chosen_set: int | None
     queried_class: int | None
     class_recall: np.ndarray
+    answer_accuracy: float | None = None
+    audit_accuracy: float | None = None
+    audit_low: float | None = None
+    audit_high: float | None = None
+    stopped: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON values."""
-        return {**vars(self), "class_recall": self.class_recall.tolist()}
+        recalls = [None if math.isnan(r) else r for r in self.class_recall.tolist()]
+        return {**vars(self), "class_recall": recalls}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -49,36 +66,96 @@ class StepOutcome:
 
 def evaluate(
     episode: Episode,
-    logits: np.ndarray,
-    known_classes: list[int],
+    book: Book,
+    logits: np.ndarray | None,
+    audit: tuple[int, int] | None,
     *,
     step: int,
-    labelled: int,
     chosen_set: int | None,
     queried_class: int | None,
+    answer_accuracy: float | None,
 ) -> StepOutcome:
-    """Evaluates a model's logits on the test images.
+    """Returns the outcome of a step.
 
     Args:
         episode: Whose test labels are compared with.
-        logits: (n_test, C) of `episode.test_images`.
-        known_classes: Class id of each column.
+        book: What is known.
+        logits: (n_test, C) of `episode.test_images`; None without test data.
+        audit: How many audit images are predicted right, and how many there are; None without.
         step: Passed on to the outcome, as are the following.
-        labelled: See `StepOutcome`.
         chosen_set: See `StepOutcome`.
         queried_class: See `StepOutcome`.
+        answer_accuracy: See `StepOutcome`; told without test data only.
     """
-    predicted = np.array(known_classes)[logits.argmax(axis=1)]
-    correct = predicted == episode.test_labels
-    is_known = np.isin(episode.test_labels, episode.classes[: episode.num_known])
+    total = known = novel = None
+    recalls = np.zeros(0)
+    if logits is not None:
+        truth = _test_ids(episode, book)
+        correct = _predicted(logits, book.known) == truth
+        is_known = np.isin(truth, episode.classes[: episode.num_known])
+        total, known, novel = (
+            _share(part) for part in (correct, correct[is_known], correct[~is_known])
+        )
+        recalls = np.array([_share(correct[truth == c]) for c in episode.classes], np.float64)
+    right = low = high = None
+    if audit is not None and audit[1]:
+        right, (low, high) = audit[0] / audit[1], wilson(*audit)
     return StepOutcome(
         step=step,
-        labelled=labelled,
-        test_accuracy=float(correct.mean()),
-        known_accuracy=float(correct[is_known].mean()),
-        novel_accuracy=None if is_known.all() else float(correct[~is_known].mean()),
-        discovered_classes=len(known_classes) - episode.num_known,
+        labelled=int((book.labels >= 0).sum()),
+        test_accuracy=total,
+        known_accuracy=known,
+        novel_accuracy=novel,
+        discovered_classes=max(0, len(book.known) - episode.num_known),
         chosen_set=chosen_set,
         queried_class=queried_class,
-        class_recall=np.array([correct[episode.test_labels == c].mean() for c in episode.classes]),
+        class_recall=recalls,
+        answer_accuracy=answer_accuracy if logits is None else None,
+        audit_accuracy=right,
+        audit_low=low,
+        audit_high=high,
     )
+
+
+def _predicted(logits: np.ndarray, known: Sequence[int]) -> np.ndarray:
+    """Returns the class id of the highest output, (n,); −1 if no class is known."""
+    if not known:
+        return np.full(len(logits), -1)
+    return np.array(known)[logits.argmax(axis=1)]
+
+
+def _test_ids(episode: Episode, book: Book) -> np.ndarray:
+    """Returns the class id of each test image, −2 for a class that nobody has named yet."""
+    ids = {name: i for i, name in reversed(list(enumerate(book.class_names)))}
+    table = [book.resolve(ids[name]) if name in ids else -2 for name in episode.test_names]
+    return np.array(table)[episode.test_labels]
+
+
+def _share(correct: np.ndarray) -> float | None:
+    return float(correct.mean()) if len(correct) else None
+
+
+def answer_accuracy(guesses: np.ndarray, labels: np.ndarray) -> float | None:
+    """Returns the share of images with a class whose class had been predicted; None if none."""
+    labelled = labels >= 0
+    if not labelled.any():
+        return None
+    if not len(guesses):  # no class was known
+        return 0.0
+    return float((guesses == labels)[labelled].mean())
+
+
+def wilson(right: int, count: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Returns Wilson's score interval of a share, 95% unless another quantile is given.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+
+    Args:
+        right: How many, at most `count`.
+        count: Of how many, at least 1.
+        z: Quantile of the normal distribution.
+    """
+    share, square = right / count, z * z / count
+    middle = (share + square / 2) / (1 + square)
+    half = z / (1 + square) * math.sqrt(share * (1 - share) / count + square / (4 * count))
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,22 +1,26 @@
 """The pool: all training images, and what has been asked about them."""
 
+from typing import Any
+
 import numpy as np
 
 from emoc_tf.data.images import read_only
+from emoc_tf.exploration.answers import REJECT, SKIP
 
-UNLABELLED = -1
+UNLABELLED = SKIP
 
 
 class Pool:
     """Training images with the labels known so far, as columns of the model's output.
 
     Attributes:
-        images: (n_pool, H, W, channels) float32, as the model takes them.
-        labels: (n_pool,) int64, column of the model's output, −1 until asked.
+        images: (n_pool, H, W, channels) float32, as the model takes them; for pools on disk or
+            larger than memory a view that reads what it is indexed with (`data.views.ImageView`).
+        labels: (n_pool,) int64, column of the model's output, −1 until asked, −2 where rejected.
     """
 
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = read_only(images)
+    def __init__(self, images: Any) -> None:
+        self.images = read_only(images) if isinstance(images, np.ndarray) else images
         self._labels = np.full(len(images), UNLABELLED, np.int64)
         self.labels = read_only(self._labels)
 
@@ -26,7 +30,7 @@ class Pool:
     @property
     def labelled(self) -> np.ndarray:
         """Indices of the labelled images, ascending."""
-        return np.flatnonzero(self._labels != UNLABELLED)
+        return np.flatnonzero(self._labels >= 0)
 
     @property
     def unlabelled(self) -> np.ndarray:
@@ -51,6 +55,18 @@ class Pool:
         if np.min(columns, initial=0) < 0:
             raise ValueError(f"columns: expected at least 0, got {np.min(columns)}")
         self._labels[indices] = columns
+
+    def set_labels(self, columns: np.ndarray) -> None:
+        """Takes over what a book of answers says, (n_pool,) columns, −1 or −2.
+
+        Raises:
+            ValueError: There is a column for more or fewer images, or another number.
+        """
+        if columns.shape != self._labels.shape or columns.min(initial=0) < REJECT:
+            raise ValueError(
+                f"columns: expected ({len(self)},) of at least {REJECT}, got {columns.shape}"
+            )
+        self._labels[:] = columns
 
     def snapshot(self) -> "Pool":
         """Returns a pool of its own with the same images that later labels do not reach."""

@@ -8,6 +8,8 @@ from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.registries import REWARDS, reward_terms
 
 Reward = Callable[[StepOutcome, StepOutcome], float]
+# Those that are made of test accuracies.
+NEED_TEST = ("accuracy_gain", "area")
 
 
 def accuracy_gain(before: StepOutcome, after: StepOutcome) -> float:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -37,6 +37,9 @@ class EpisodeModel:
         root: Of the episode; weights, new units and mini-batches descend from it.
         num_outputs: C, where `set_arrays` is to bring the weights of a model that has grown; None
             for a model from its beginning.
+        num_known: C at the beginning; None: `config.known_classes`. With 0 the model has one output
+            that stands for nothing yet.
+        make_learner: Makes a learner of your own of model and images; None: `Learner`.
     """
 
     def __init__(
@@ -46,14 +49,18 @@ class EpisodeModel:
         images: np.ndarray,
         root: int,
         num_outputs: int | None = None,
+        num_known: int | None = None,
+        make_learner: Any | None = None,
     ) -> None:
         forks.check()
         self._config, self._root = config, root
-        model = _first_model(config, own, images.shape[1:], root)
-        checks.check_integers(images, "images", model)
-        units = (num_outputs or config.known_classes) - config.known_classes
-        if units:
-            model = structure.grow_head(model, units, self._rng_of_units(0))
+        known = config.known_classes if num_known is None else num_known
+        model = _first_model(config, own, images.shape[1:], root, known)
+        wanted, first = max(1, known if num_outputs is None else num_outputs), max(1, known)
+        if wanted > first:
+            model = structure.grow_head(model, wanted - first, self._rng_of_units(0, "new units"))
+        elif wanted < first:
+            model = structure.select_outputs(model, range(wanted))
         self._learner = Learner(
             model,
             images,
@@ -134,15 +141,40 @@ class EpisodeModel:
         except FloatingPointError as error:
             raise FloatingPointError(f"{_where(step)}: {error}") from error
 
-    def grow(self, step: int, units: int) -> None:
-        """Adds outputs in an update step; the others stay as they are, bit for bit."""
-        self._learner.replace_model(
-            structure.grow_head(self.model, units, self._rng_of_units(step))
-        )
+    def begin(self, step: int, labels: np.ndarray, labelled: np.ndarray) -> None:
+        """Trains for the first time, as in pretraining, in a later step.
+
+        Raises:
+            FloatingPointError: Training diverged.
+        """
+        forks.check()
+        self._fit(step, self._config.pretrain_iterations, labels, labelled, None)
+
+    def change_outputs(self, step: int, kept: list[int], new_units: int, purpose: str) -> None:
+        """Keeps some outputs as they are, bit for bit, and adds others behind them.
+
+        Args:
+            step: The update step.
+            kept: Columns that are kept, in their new order.
+            new_units: How many are added. Without any the model has one that stands for nothing.
+            purpose: Names the stream of random numbers that new units are drawn from.
+        """
+        model, rng = self.model, self._rng_of_units(step, purpose)
+        count = model.output_shape[-1]
+        if not kept:  # nothing is known yet, or any more
+            units = max(1, new_units)
+            model = structure.grow_head(model, units, rng)
+            model = structure.select_outputs(model, range(count, count + units))
+        else:
+            if kept != list(range(count)):
+                model = structure.select_outputs(model, kept)
+            if new_units:
+                model = structure.grow_head(model, new_units, rng)
+        self._learner.replace_model(model)
         self._forward = forward.compile_features(self.model)
 
-    def _rng_of_units(self, step: int) -> np.random.Generator:
-        return streams.generator(self._root, step, "new units")
+    def _rng_of_units(self, step: int, purpose: str) -> np.random.Generator:
+        return streams.generator(self._root, step, purpose)
 
     def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns features (n, features), the inputs of the head, and logits (n, C)."""
@@ -193,7 +225,11 @@ def copy_own(model: keras.Model, images: np.ndarray, num_classes: int) -> keras.
 
 
 def _first_model(
-    config: ExplorationConfig, own: keras.Model | None, image_shape: tuple[int, ...], root: int
+    config: ExplorationConfig,
+    own: keras.Model | None,
+    image_shape: tuple[int, ...],
+    root: int,
+    known: int,
 ) -> keras.Model:
     """Returns the model of an episode before any training.
 
@@ -202,12 +238,16 @@ def _first_model(
         own: What `copy_own` returned; copied again. None builds `config.network`.
         image_shape: (H, W, channels).
         root: Of the episode; random weights and random layers descend from it.
+        known: C; 0 for an output that stands for nothing yet.
     """
     if own is not None:
         model = structure.copy(own)
+        units = model.output_shape[-1]
+        if units != max(1, known) or not known:
+            rng = streams.generator(root, 0, "new units")
+            model = structure.grow_head(model, 1, rng)
+            model = structure.select_outputs(model, range(units, units + 1))
         structure.seed_layers(model, streams.generator(root, 0, "random layers"))
         return model
     rng = streams.generator(root, 0, "weights")
-    return networks.build(
-        config.network, image_shape, config.known_classes, config.weight_decay, rng
-    )
+    return networks.build(config.network, image_shape, max(1, known), config.weight_decay, rng)

@@ -8,7 +8,9 @@ from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
 from emoc_tf.exploration import candidates
-from emoc_tf.exploration.episode import Episode, draw_episode
+from emoc_tf.exploration.answers import SKIP
+from emoc_tf.exploration.drawing import draw_episode
+from emoc_tf.exploration.episode import Episode
 from emoc_tf.records.run_record import RunRecord
 
 # Samplers whose sets depend on no model.
@@ -66,12 +68,13 @@ def queried_sets(
     _check_classes(run, episode)
     root = streams.root_of(run.seed)
     unlabelled = np.arange(episode.num_initial, len(episode.true_labels))
-    sampler = candidates.named(config.sampler, episode.true_labels)
+    sampler = candidates.named(config.sampler, episode.true_labels, episode.task.labels == SKIP)
     sets = []
     choices = zip(run.steps["chosen_set"][1:], run.steps["queried_class"][1:], strict=True)
     for step, (choice, queried_class) in enumerate(itertools.islice(choices, num_steps)):
         drawn, _ = candidates.draw(sampler, config, root, step, unlabelled)
         indices = drawn[int(choice)]
+        indices = indices[indices >= 0]
         if np.bincount(episode.true_labels[indices]).argmax() != queried_class:
             raise ValueError(
                 f"data: expected those of {run.agent}/{run.seed}, got others: its set of step "

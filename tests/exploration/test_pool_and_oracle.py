@@ -38,15 +38,19 @@ def test_nobody_else_can_write():
 
 def test_the_oracle_answers_with_class_ids():
     images, indices = np.zeros((2, 2, 2, 1)), np.array([2, 0])
-    assert list(ask(LabelOracle(np.array([7, 8, 9])), indices, images, (7, 9))) == [9, 7]
+    answer = ask(LabelOracle(np.array([7, 8, 9])), indices, images, "abcdefghij")
+    assert list(answer.labels) == [9, 7]
+    assert answer.new_classes == ()
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ([1], r"oracle: expected \(2,\) integer class ids, got int64 of shape \(1,\)"),
-        ([1.0, 2.0], r"oracle: expected \(2,\) integer class ids, got float64"),
-        ([1, 10], r"oracle: expected class ids of the episode, \[1, 5, 7\], got \[1, 10\]"),
+        ([1], r"oracle: expected \(2,\) integer class ids, .* got int64 of shape \(1,\)"),
+        ([1.0, 2.0], r"oracle: expected integer class ids, .* got 1.0 of type float"),
+        ([1, 10], r"oracle: expected class ids in \[0, 10\), -1 to skip .* got \[1, 10\]; a class"),
+        ([1, -3], r"oracle: expected class ids in .* or -2 to reject it, got \[1, -3\]"),
+        ([True, False], "oracle: expected integer class ids, .* got True of type bool"),
     ],
 )
 def test_bad_answers_get_one_sentence(answer, message):
@@ -55,4 +59,4 @@ def test_bad_answers_get_one_sentence(answer, message):
             return np.array(answer)
 
     with pytest.raises(ValueError, match=message):
-        ask(Answering(), np.array([2, 0]), np.zeros((2, 2, 2, 1)), (5, 1, 7))
+        ask(Answering(), np.array([2, 0]), np.zeros((2, 2, 2, 1)), "abcdefghij")

@@ -50,7 +50,7 @@ def leaks(start, exploration):
     truth = episode.true_labels
     columns = np.array([column.get(int(c), -1) for c in truth])
     secret_labels = [truth, truth[unlabelled], columns[unlabelled], episode.test_labels]
-    raw_test = exploration._test.images
+    raw_test = exploration._source._test.images
     tested = {image.tobytes() for image in (*episode.test_images, *raw_test)}
     found = set()
     for thing in arrays_in(start):
@@ -77,7 +77,7 @@ def planted_leaks(exploration):
         "labels of the unlabelled": (episode.true_labels[unlabelled], "labels"),
         "test labels": (episode.test_labels, "labels"),
         "one fed test image": (episode.test_images[7], "test images"),
-        "raw test images": (exploration._test.images[3:5], "test images"),
+        "raw test images": (exploration._source._test.images[3:5], "test images"),
         "a tensor": (tf.constant(episode.test_images[1:3]), "test images"),
         "the exploration": (exploration, "labels"),
     }

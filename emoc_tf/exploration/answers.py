@@ -1,0 +1,138 @@
+"""Answers: what the one who is asked says about each image of a set, and how it is read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SKIP = -1
+REJECT = -2
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What is said about the images of a query.
+
+    Attributes:
+        labels: (k,) int64, for each image a class id; an id that goes on where the class list ends,
+            for the classes of `new_classes`; `SKIP` (−1): the image stays in the pool and is asked
+            about later; or `REJECT` (−2): nothing that can be named, never shown again.
+        new_classes: Names of classes that the list lacks, for the ids behind its end.
+    """
+
+    labels: Any
+    new_classes: Sequence[str] = ()
+
+
+class AnswerError(ValueError):
+    """An oracle's answer that is none."""
+
+
+def read(given: Any, count: int, class_names: Sequence[str]) -> Answer:
+    """Returns an answer as class ids.
+
+    Args:
+        given: An `Answer`, or (k,) class ids, or names; names that are not in the list are new
+            classes. What is missing (None, NaN, masked) is `SKIP`, also as a whole.
+        count: k, the images that were asked about.
+        class_names: Of the classes there are, by class id.
+
+    Returns:
+        The answer with (k,) int64 labels; new classes are those that are not in the list.
+
+    Raises:
+        AnswerError: It is none.
+    """
+    new_classes: tuple[str, ...] = ()
+    if isinstance(given, Answer):
+        given, new_classes = given.labels, _names(given.new_classes)
+    values = _values(given, count)
+    if any(isinstance(value, str) for value in values):
+        return _of_names(values, class_names)
+    labels = np.array([_number(value, given) for value in values], np.int64)
+    end = len(class_names) + len(new_classes)
+    if labels.size and not (labels.min() >= REJECT and labels.max() < end):
+        raise AnswerError(
+            f"oracle: expected class ids in [0, {end}), {SKIP} to skip an image or {REJECT} to "
+            f"reject it, got {labels.tolist()}; a class that the list lacks is named in "
+            f"emoc_tf.Answer(labels, new_classes=[...])"
+        )
+    names = [*class_names, *new_classes]
+    return _of_names(
+        [names[label] if label >= len(class_names) else label for label in labels.tolist()],
+        class_names,
+    )
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    if isinstance(given, str) or not np.iterable(given):
+        raise AnswerError(f"new_classes: expected a sequence of names, got {given!r}")
+    names = tuple(given)
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise AnswerError(f"new_classes: expected names, got {name!r}")
+    return names
+
+
+def _values(given: Any, count: int) -> list[Any]:
+    """Returns what is said of each image, None where nothing is."""
+    if given is None:
+        return [None] * count
+    masked = np.ma.getmaskarray(given) if isinstance(given, np.ma.MaskedArray) else None
+    try:
+        array = np.asarray(given)
+        if array.dtype.kind not in "iuf" or masked is not None:
+            array = np.asarray(given, dtype=object)
+    except ValueError:
+        array = np.array(None)  # lists of several lengths
+    if array.shape == () and count == 1:
+        array = array.reshape(1)
+    if array.shape != (count,):
+        raise AnswerError(
+            f"oracle: expected ({count},) integer class ids, one an image and {SKIP} for an image "
+            f"to skip, got {getattr(given, 'dtype', type(given).__name__)} of shape {array.shape}"
+        )
+    values = array.tolist()
+    if masked is not None:
+        values = [None if hidden else value for value, hidden in zip(values, masked, strict=True)]
+    return values
+
+
+def _number(value: Any, given: Any) -> int:
+    """Returns a class id, `SKIP` for what is missing."""
+    # pandas' NA has no truth value, and NaN is no equal of itself.
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return SKIP
+    if isinstance(value, float | np.floating):
+        if np.isnan(value):
+            return SKIP
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value)
+    raise AnswerError(
+        f"oracle: expected integer class ids, None or {SKIP} for an image to skip, got {value!r} of "
+        f"type {type(value).__name__} in {given!r}"
+    )
+
+
+def _of_names(values: list[Any], class_names: Sequence[str]) -> Answer:
+    """Returns an answer of ids and names as ids; `new_classes` has the names nobody listed."""
+    names, labels = [*class_names], []
+    ids = {name: i for i, name in reversed(list(enumerate(names)))}
+    for value in values:
+        if isinstance(value, str):
+            name = value.strip()
+            if not name:
+                raise AnswerError("oracle: expected a name or a class id, got an empty text")
+            if name not in ids:
+                ids[name] = len(names)
+                names.append(name)
+            labels.append(ids[name])
+        else:
+            label = _number(value, values)
+            if not REJECT <= label < len(class_names):
+                raise AnswerError(
+                    f"oracle: expected class ids in [0, {len(class_names)}) or names, got {label}"
+                )
+            labels.append(label)
+    return Answer(np.array(labels, np.int64), tuple(names[len(class_names) :]))

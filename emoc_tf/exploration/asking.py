@@ -1,0 +1,146 @@
+"""Questions and answers: queries that are opened and answered in any order."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from emoc_tf.exploration.answers import read
+from emoc_tf.exploration.corrections import Corrections
+from emoc_tf.exploration.journal import Entry
+from emoc_tf.exploration.oracle import Query, ask
+from emoc_tf.exploration.outcome import StepOutcome
+
+
+class Asking(Corrections):
+    """The part of an `Exploration` that asks and takes answers."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of all classes by class id, those that answers brought included."""
+        return tuple(self._book.class_names)
+
+    @property
+    def journal(self) -> tuple[Entry, ...]:
+        """All that was said in this episode, and what the model learnt of it."""
+        return tuple(self._book.entries)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n_pool,) class id of each image as it is known now, `SKIP` or `REJECT`; a copy."""
+        return self._book.labels.copy()
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """The open queries that `ask` has returned and `answer` has not got yet."""
+        return tuple(self._asked)
+
+    def ask(self, choice: int) -> Query:
+        """Opens a query: the first half of `advance`. Any number may be open.
+
+        Sets that share an image with it are masked in `state` until it is answered.
+
+        Args:
+            choice: Index of a set whose `state.candidate_mask` is True.
+
+        Raises:
+            RuntimeError: There is no episode, or its last step did not come to its end.
+            ValueError: The set does not exist.
+        """
+        self._check_running("ask")
+        query = self._query(choice)
+        self._asked.append(query)
+        self._hide(query.indices)
+        self._tell()
+        return query
+
+    def answer(self, query: Query, answer: Any) -> StepOutcome:
+        """Takes the answer of a query and learns it: the second half of `advance`.
+
+        Args:
+            query: One of `queries`; in any order.
+            answer: What an oracle may return, see `Oracle.label`.
+
+        Raises:
+            RuntimeError: There is no episode, or its last step did not come to its end.
+            ValueError: The query is not open or was answered otherwise, or the answer is none;
+                nothing has changed then.
+            FloatingPointError: Training diverged.
+        """
+        self._check_running("answer")
+        place = self._place(query)
+        found = self._asked[place]
+        said = read(answer, len(found.indices), self.class_names)
+        if found.classes is not None and not np.array_equal(found.classes, said.labels):
+            raise ValueError(
+                f"answer: expected {found.classes.tolist()}, which it was answered with, got "
+                f"{said.labels.tolist()}; correct changes it later"
+            )
+        found = self._asked[place] = found.answered(said)
+        self._tell()
+        if found.choice is not None:
+            return self._learn(found)
+        del self._asked[place]
+        self._take_audit(found)
+        return self._evaluate(*self._last)
+
+    def withdraw(self, query: Query) -> None:
+        """Closes an open query without an answer; its images may be asked about again.
+
+        Raises:
+            ValueError: It is not open, or has been answered.
+        """
+        place = self._place(query)
+        if self._asked[place].classes is not None or self._asked[place].choice is None:
+            raise ValueError("query: expected one that has not been answered, of a candidate set")
+        del self._asked[place]
+        self._draw_again()
+
+    def _check_running(self, call: str) -> None:
+        if not self._running:
+            raise RuntimeError(
+                f"{call}: expected a call of reset first, since there is no episode or its last "
+                f"step was broken off"
+            )
+
+    def _query(self, choice: int) -> Query:
+        """Returns a query of a candidate set."""
+        mask = self.state.candidate_mask
+        if not (0 <= choice < len(mask) and mask[choice]):
+            raise ValueError(
+                f"choice: expected the index of one of the {mask.sum()} candidate sets, "
+                f"got {choice!r}"
+            )
+        indices = self.state.candidates[choice]
+        indices = indices[indices >= 0]  # a set of your own sampler may have fewer than K images
+        return self._shown(Query(int(choice), indices=indices, guesses=self._guesses(indices)))
+
+    def _shown(self, query: Query) -> Query:
+        """Returns a query with images and class names, and a number that no open one has."""
+        number = query.number or 1 + max((each.number for each in self._asked), default=0)
+        images = self.episode.raw_images[query.indices]
+        return dataclasses.replace(
+            query, images=images, class_names=self.class_names, number=number
+        )
+
+    def _guesses(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the class that the model predicts for some images; empty if it knows none."""
+        if not self._known:
+            return np.zeros(0, np.int64)
+        return np.array(self._known)[self.state.probabilities[indices].argmax(axis=1)]
+
+    def _place(self, query: Query) -> int:
+        for place, each in enumerate(self._asked):
+            if each.number == query.number and np.array_equal(each.indices, query.indices):
+                return place
+        raise ValueError(f"query: expected one of the {len(self._asked)} open queries, got another")
+
+    def _ask_oracle(self, query: Query) -> Query:
+        return query.answered(
+            ask(self._oracle, query.indices, query.images, self._book.class_names)
+        )
+
+    def _take_audit(self, query: Query) -> None:
+        """Enters what audit images show."""
+        answer = tuple(query.indices.tolist()), tuple(query.classes.tolist())
+        self._enter(Entry("audit", self._step, *answer, query.new_classes))

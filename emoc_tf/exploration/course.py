@@ -1,0 +1,257 @@
+"""The course of one episode: its books, its model, what is learnt, and the state after a step."""
+
+import contextlib
+import dataclasses
+import datetime
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from emoc_tf.config import ExplorationConfig, stop_rules
+from emoc_tf.data.images import read_only
+from emoc_tf.exploration import candidates, stopping
+from emoc_tf.exploration.answers import SKIP
+from emoc_tf.exploration.episode import Episode
+from emoc_tf.exploration.journal import Book, Entry
+from emoc_tf.exploration.oracle import LabelOracle, Oracle, Query, tell_classes
+from emoc_tf.exploration.outcome import StepOutcome, answer_accuracy, evaluate
+from emoc_tf.exploration.pool import Pool
+from emoc_tf.exploration.sources import Source, audit_images
+from emoc_tf.exploration.state import ExplorationState
+from emoc_tf.models.episode_model import EpisodeModel
+
+
+class Course:
+    """What an `Exploration` does behind its calls.
+
+    Args:
+        config: The settings.
+        source: Makes episodes.
+        oracle: See `Exploration`, as for the following.
+        sampler: See `Exploration`.
+        learner: See `Exploration`.
+    """
+
+    episode: Episode
+    state: ExplorationState
+
+    def __init__(
+        self,
+        config: ExplorationConfig,
+        source: Source,
+        oracle: Oracle | None,
+        sampler: candidates.Sampler | None,
+        learner: Callable[[keras.Model, Any], Any] | None,
+    ) -> None:
+        self.config = config
+        self.initial_model = source.initial_model
+        self.timings: dict[str, float] = {}
+        self._source = source
+        self._given_oracle, self._given_sampler, self._given_learner = oracle, sampler, learner
+        self._rules = stop_rules(config.stop_when) if config.stop_when else []
+        self._running = False
+        self._asked: list[Query] = []
+        self._gone: dict[str, str] = {}  # class names of images that are not there any more
+        self._book = Book(np.zeros(0, np.int64), source.class_names, ())
+
+    def _begin(self, root: int, arrays: Mapping[str, np.ndarray] | None = None) -> None:
+        """Opens the books of an episode; what is labelled is what its task says."""
+        self._running, self._asked, self._gone = False, [], {}
+        self._root, self._step, self.timings, self._draws = root, 0, {}, 0
+        self.episode = episode = self._source.episode(root, arrays)
+        self._known = list(episode.classes[: episode.num_known])
+        self._book = Book(episode.task.labels, episode.task.class_names, self._known)
+        self._pool = Pool(episode.images)
+        self._pool.set_labels(self._book.columns())
+        self._trains = self._source.task is None or len(self._known) > 1
+        self._audit = audit_images(self.config, episode, root)
+        self._oracle = self._given_oracle
+        if self._oracle is None and episode.true_labels is not None:
+            self._oracle = LabelOracle(episode.true_labels)
+        self._sampler = self._given_sampler
+        if self._sampler is None:
+            self._sampler = candidates.named(
+                self.config.sampler, episode.true_labels, episode.task.labels == SKIP
+            )
+        tell_classes(self._oracle, self._book.class_names)
+
+    def _new_network(self, num_outputs: int | None) -> EpisodeModel:
+        return EpisodeModel(
+            self.config, self.initial_model, self._pool.images, self._root, num_outputs,
+            num_known=self.episode.num_known, make_learner=self._given_learner,
+        )  # fmt: skip
+
+    def _enter(self, entry: Entry) -> int:
+        """Writes into the journal; returns the entry's number."""
+        if self._source.task is not None:
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            entry = dataclasses.replace(entry, time=now)
+        names = len(self._book.class_names), tuple(self._book.class_names)
+        self._book.enter(entry)
+        if names[1] != tuple(self._book.class_names):
+            tell_classes(self._oracle, self._book.class_names)
+        return len(self._book.entries) - 1
+
+    def _follow(self) -> None:
+        """Gives the model the outputs of the classes known now, and the pool its labels."""
+        known = self._book.known
+        kept = [self._known.index(class_id) for class_id in known if class_id in self._known]
+        if known != self._known:
+            # Units that come with one entry are drawn together, those of another one otherwise.
+            entries = self._book.entries
+            by_answer = entries[-1].kind == "answer"
+            purpose = "new units" if by_answer else f"new units {len(entries)}"
+            self._network.change_outputs(self._step, kept, len(known) - len(kept), purpose)
+            self._known = list(known)
+        self._pool.set_labels(self._book.columns())
+
+    def _learn(self, query: Query, learn_set: bool = True) -> StepOutcome:
+        """Enters the answer of a query and learns it: one update step."""
+        # What breaks off from here on leaves pool, model and state at odds.
+        self._running = False
+        self._step, self.timings, self._draws = self._step + 1, {}, 0
+        labels = np.array([self._book.resolve(c) for c in query.classes.tolist()], np.int64)
+        self._asked = [each for each in self._asked if each.number != query.number]
+        with self._timed("training_seconds"):
+            self._enter(
+                Entry(
+                    "answer",
+                    self._step,
+                    tuple(query.indices.tolist()),
+                    tuple(labels.tolist()),
+                    query.new_classes,
+                    guesses=tuple(query.guesses.tolist()),
+                    choice=query.choice,
+                )
+            )
+            self._follow()
+            self._update(learn_set)
+        named = labels[labels >= 0]
+        return self._finish_step(
+            query.choice, int(np.bincount(named).argmax()) if len(named) else None
+        )
+
+    def _update(self, learn_set: bool) -> None:
+        """Trains on what no update has learnt yet, among all that was known before."""
+        unlearnt = self._book.unlearnt()
+        # The newest first: a set in its own order, then what was corrected before it.
+        said = [index for i in reversed(unlearnt) for index in self._book.entries[i].indices]
+        labels = self._pool.labels
+        novel = np.array([index for index in dict.fromkeys(said) if labels[index] >= 0], np.int64)
+        labelled = self._pool.labelled
+        if self._trains and (
+            len(novel) or any(not self._book.entries[i].indices for i in unlearnt)
+        ):
+            old = np.setdiff1d(labelled, novel)
+            mixed = learn_set and len(novel) > 0
+            self._network.update(self._step, labels, old, novel if mixed else None)
+        elif not self._trains and len(self._known) > 1:
+            self._network.begin(self._step, labels, labelled)
+            self._trains = True
+        else:
+            return
+        self._enter(Entry("learn", self._step, of=tuple(unlearnt)))
+
+    def _finish_step(self, choice: int | None, queried_class: int | None) -> StepOutcome:
+        self._last = choice, queried_class
+        with self._timed("evaluation_seconds"):
+            outcome = self._evaluate(choice, queried_class)
+        self._look()
+        self._running = True
+        return outcome
+
+    def _evaluate(self, choice: int | None, queried_class: int | None) -> StepOutcome:
+        episode, book, count = self.episode, self._book, len(self._known)
+        logits = audit = accuracy = None
+        if episode.test_images is not None:
+            logits = self._network.predict(episode.test_images)[1][:, :count]
+        if book.audited:
+            images = np.array(sorted(book.audited))
+            truth = np.array([book.audited[i] for i in images])
+            predicted = self._network.predict(self._pool.images[images])[1][:, :count]
+            predicted = np.array(self._known)[predicted.argmax(axis=1)] if count else -truth - 9
+            audit = int((predicted == truth)[truth >= 0].sum()), int((truth >= 0).sum())
+        answers = [entry for entry in book.entries if entry.kind == "answer"]
+        if answers:
+            last = answers[-1]
+            accuracy = answer_accuracy(np.array(last.guesses), np.array(last.labels))
+        outcome = evaluate(
+            episode, book, logits, audit, step=self._step, chosen_set=choice,
+            queried_class=queried_class, answer_accuracy=accuracy,
+        )  # fmt: skip
+        stopped = stopping.reason(self._rules, outcome, book)
+        return dataclasses.replace(outcome, stopped=stopped)
+
+    def _look(self) -> None:
+        """Predicts the pool and draws candidate sets: the state."""
+        with self._timed("prediction_seconds"):
+            features, logits = self._network.predict(self._pool.images)
+            self._network.check_finite(self._step, features, logits)
+            probabilities = np.zeros((len(logits), 0), np.float32)
+            if self._known:
+                probabilities = tf.nn.softmax(logits).numpy()
+        with self._timed("candidate_seconds"):
+            pool = self._pool.snapshot()
+            probabilities, features = read_only(probabilities), read_only(features)
+            sets, mask = self._draw(probabilities, features, pool)
+        self.state = ExplorationState(
+            model=self._network.model,
+            pool=pool,
+            candidates=read_only(sets),
+            candidate_mask=read_only(mask),
+            probabilities=probabilities,
+            features=features,
+            known_classes=tuple(self._known),
+            step=self._step,
+        )
+
+    def _hidden(self) -> np.ndarray:
+        """Returns the pool indices that are in open queries."""
+        return np.array([i for query in self._asked for i in query.indices], np.int64)
+
+    def _draw(
+        self, probabilities: np.ndarray, features: np.ndarray, pool: Pool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draws candidate sets; images that were skipped come after all others."""
+        gone = np.array(getattr(self.episode.raw_images, "gone", ()), np.int64)
+        away = np.concatenate([self._hidden(), self._audit, gone])
+        waiting = np.setdiff1d(self._pool.unlabelled, away)
+        skipped = self._book.skipped[waiting]
+        for most in [*np.unique(skipped)] or [0]:
+            sets, mask = candidates.draw(
+                self._sampler, self.config, self._root, self._step, waiting[skipped <= most],
+                probabilities=probabilities, features=features, pool=pool, again=self._draws,
+            )  # fmt: skip
+            if mask.any():
+                break
+        return sets, mask
+
+    def _draw_again(self) -> None:
+        """Draws other candidate sets in the same step, since other images wait."""
+        self._draws += 1
+        state = self.state
+        sets, mask = self._draw(state.probabilities, state.features, state.pool)
+        self.state = dataclasses.replace(
+            state, candidates=read_only(sets), candidate_mask=read_only(mask)
+        )
+
+    def _hide(self, indices: np.ndarray) -> None:
+        """Masks the candidate sets that share an image with a query that was opened."""
+        sets, mask = self.state.candidates.copy(), self.state.candidate_mask.copy()
+        shared = np.isin(sets, indices).any(axis=1)
+        sets[shared], mask[shared] = candidates.PADDING, False
+        self.state = dataclasses.replace(
+            self.state, candidates=read_only(sets), candidate_mask=read_only(mask)
+        )
+        if not mask.any():
+            self._draw_again()
+
+    @contextlib.contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.timings[name] = time.perf_counter() - start

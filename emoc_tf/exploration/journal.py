@@ -1,0 +1,231 @@
+"""The journal of an episode: all that was said about images, and what the model learnt of it.
+
+It is the source of truth. `Book` is its replay: which class each image has, which classes there
+are, and which of them the model has outputs for.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from emoc_tf.exploration.answers import SKIP
+
+# What may be taken back.
+_SAID = ("answer", "correct", "rename", "merge")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the journal.
+
+    Attributes:
+        kind: `answer` of a query, `audit` for the answer about audit images, `correct` for labels
+            changed later, `rename` and `merge` of classes, `undo` of an entry, `learn` for an
+            update of the model.
+        step: Update steps there had been.
+        indices: Pool indices of the images it is about.
+        labels: Class id, `SKIP` or `REJECT` of each of them.
+        new_classes: Names of classes that the list lacked.
+        first_class: Class id of the first of them; the others follow.
+        guesses: Class id that the model had predicted for each image; empty if it knew none.
+        choice: Index of the candidate set.
+        of: Numbers of the entries that were taken back or learnt.
+        name: The new name of a class.
+        class_id: The class that was renamed or merged.
+        into: The class that it was merged into.
+        time: When, as ISO 8601 text; None in simulations, which are a function of their seed.
+    """
+
+    kind: str
+    step: int
+    indices: tuple[int, ...] = ()
+    labels: tuple[int, ...] = ()
+    new_classes: tuple[str, ...] = ()
+    first_class: int | None = None
+    guesses: tuple[int, ...] = ()
+    choice: int | None = None
+    of: tuple[int, ...] = ()
+    name: str | None = None
+    class_id: int | None = None
+    into: int | None = None
+    time: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields that say something as JSON values."""
+        told = {"kind": self.kind, "step": self.step}
+        for field in dataclasses.fields(self)[2:]:
+            value = getattr(self, field.name)
+            if value is not None and value != ():
+                told[field.name] = list(value) if isinstance(value, tuple) else value
+        return told
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """Returns what `to_dict` was called of."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in told.items()})
+
+    def of_images(self, place: Mapping[int, int]) -> Self:
+        """Returns the entry for images at other indices; those that have none are left out."""
+        kept = [i for i, index in enumerate(self.indices) if index in place]
+        changes = {"indices": tuple(place[self.indices[i]] for i in kept)}
+        for name in ("labels", "guesses"):
+            values = getattr(self, name)
+            changes[name] = tuple(values[i] for i in kept) if values else values
+        return dataclasses.replace(self, **changes)
+
+
+class Book:
+    """What the journal says.
+
+    Args:
+        labels: (n,) class ids at the start, `SKIP` where unknown, `REJECT` where rejected.
+        class_names: By class id.
+        known: Class ids that the model has outputs for at the start, in their order.
+
+    Attributes:
+        entries: The journal.
+        labels: (n,) class ids now.
+        class_names: Names by class id; one that was merged into another bears that one's name.
+        known: Class ids in the order of the model's outputs. A class that was found and has no
+            image left, since what was said of it was taken back or corrected, is not among them.
+        skipped: (n,) how often each image was skipped.
+        audited: Class id, or `REJECT`, of each audit image by index; not in `labels`, since they
+            are never learnt.
+    """
+
+    def __init__(self, labels: np.ndarray, class_names: Sequence[str], known: Sequence[int]):
+        self._start = labels.astype(np.int64), tuple(class_names), tuple(known)
+        self.entries: list[Entry] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        labels, class_names, known = self._start
+        self.labels = labels.copy()
+        self.class_names, self.known = list(class_names), list(known)
+        self.skipped = np.zeros(len(labels), np.int64)
+        self.audited: dict[int, int] = {}
+        self._lasting = set(known)
+        self._same_as: dict[int, int] = {}
+
+    @property
+    def start(self) -> tuple[np.ndarray, tuple[str, ...], tuple[int, ...]]:
+        """Labels, class names and known classes at the start."""
+        return self._start
+
+    def resolve(self, class_id: int) -> int:
+        """Returns the class that another one was merged into, over and over; else itself."""
+        while class_id in self._same_as:
+            class_id = self._same_as[class_id]
+        return class_id
+
+    def columns(self) -> np.ndarray:
+        """Returns (n,) columns of the model's output, −1 where unknown, −2 where rejected."""
+        column = np.zeros(len(self.class_names), np.int64)
+        column[self.known] = np.arange(len(self.known))
+        if not len(column):
+            return self.labels.copy()
+        return np.where(self.labels >= 0, column[np.maximum(self.labels, 0)], self.labels)
+
+    def enter(self, entry: Entry) -> None:
+        """Writes an entry and does what it says."""
+        before = list(self.known)
+        if entry.new_classes and entry.first_class is None:
+            entry = dataclasses.replace(entry, first_class=len(self.class_names))
+        self.entries.append(entry)
+        if entry.kind == "undo":
+            self._begin()
+            self._keep_ids()
+            for live in self.live():
+                self._apply(live)
+        else:
+            self._apply(entry)
+        self._drop_empty()
+        # What is left keeps its place.
+        kept = [c for c in before if c in self.known]
+        self.known = kept + [c for c in self.known if c not in kept]
+
+    def live(self) -> list[Entry]:
+        """Returns the entries that say something and were not taken back."""
+        undone = self._undone()
+        return [e for i, e in enumerate(self.entries) if e.kind != "undo" and i not in undone]
+
+    def _undone(self) -> set[int]:
+        return {number for e in self.entries if e.kind == "undo" for number in e.of}
+
+    def last_said(self) -> int | None:
+        """Returns the number of the newest entry that can be taken back; None if there is none."""
+        undone = self._undone()
+        said = [i for i, e in enumerate(self.entries) if e.kind in _SAID and i not in undone]
+        return said[-1] if said else None
+
+    def unlearnt(self) -> list[int]:
+        """Returns the numbers of entries whose labels no update has learnt yet."""
+        undone = self._undone()
+        learnt = {number for e in self.entries if e.kind == "learn" for number in e.of}
+        return [
+            i
+            for i, e in enumerate(self.entries)
+            if e.kind in ("answer", "correct", "merge") and i not in undone | learnt
+        ]
+
+    def _keep_ids(self) -> None:
+        """Names classes that were taken back but have others behind them: ids never change."""
+        ends = [(e.first_class or 0) + len(e.new_classes) for e in self.live() if e.new_classes]
+        end = max(ends, default=0)
+        for entry in self.entries:
+            self._name(entry)
+        self.class_names = self.class_names[: max(end, len(self._start[1]))]
+
+    def _name(self, entry: Entry) -> None:
+        for class_id, name in enumerate(entry.new_classes, entry.first_class or 0):
+            self.class_names[class_id : class_id + 1] = [name]
+
+    def _apply(self, entry: Entry) -> None:
+        self._name(entry)
+        if entry.kind == "audit":
+            pairs = zip(entry.indices, entry.labels, strict=True)
+            self.audited |= {i: self.resolve(c) for i, c in pairs if c != SKIP}
+        elif entry.kind in ("answer", "correct"):
+            self._label(entry)
+        elif entry.kind == "rename":
+            # Those that were merged into it bear its name.
+            for class_id in range(len(self.class_names)):
+                if self.resolve(class_id) == entry.class_id:
+                    self.class_names[class_id] = entry.name or ""
+        elif entry.kind == "merge":
+            self._merge(entry.class_id or 0, entry.into or 0)
+
+    def _label(self, entry: Entry) -> None:
+        for index, said in zip(entry.indices, entry.labels, strict=True):
+            label = self.resolve(said)
+            if label == SKIP and entry.kind == "answer":
+                self.skipped[index] += 1
+            self.labels[index] = label
+            if label >= 0 and label not in self.known:
+                self.known.append(label)
+
+    def _merge(self, class_id: int, into: int) -> None:
+        self._same_as[class_id] = into
+        self.class_names[class_id] = self.class_names[into]
+        self.labels[self.labels == class_id] = into
+        self.audited = {i: self.resolve(c) for i, c in self.audited.items()}
+        if class_id in self._lasting:
+            self._lasting.add(into)
+        if class_id not in self.known:
+            return
+        if into in self.known:
+            self.known.remove(class_id)
+        else:  # its output goes on as that of the other
+            self.known[self.known.index(class_id)] = into
+
+    def _drop_empty(self) -> None:
+        has_image = set(np.unique(self.labels).tolist()) | self._lasting
+        self.known = [c for c in self.known if c in has_image]
+
+    def replay(self, entries: Iterable[Entry]) -> None:
+        """Writes entries one after the other."""
+        for entry in entries:
+            self.enter(entry)

@@ -1,0 +1,196 @@
+"""Where episodes come from: drawn from labelled data, or a task as it is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import keras
+import numpy as np
+
+from emoc_tf import streams
+from emoc_tf.config import ExplorationConfig
+from emoc_tf.data import pixels
+from emoc_tf.data.images import ImageData
+from emoc_tf.data.named import load
+from emoc_tf.exploration import drawing, saved
+from emoc_tf.exploration.answers import SKIP
+from emoc_tf.exploration.episode import Episode, sample_of, take_task
+from emoc_tf.exploration.task import Task
+from emoc_tf.models import checks, compiled, episode_model
+
+
+class Source(Protocol):
+    """Makes episodes.
+
+    Attributes:
+        class_names: Of all classes there are before any episode, by class id.
+        initial_model: The copy of a model of your own that episodes start from, or None.
+        task: The task as it is today; None where episodes are drawn and their answers known.
+    """
+
+    class_names: tuple[str, ...]
+    initial_model: keras.Model | None
+    task: Task | None
+
+    def episode(self, root: int, arrays: Mapping[str, np.ndarray] | None = None) -> Episode:
+        """Returns the episode of a root, or the one that was saved as arrays."""
+
+
+class Drawn:
+    """Episodes drawn from labelled data, whose labels are hidden.
+
+    Args:
+        config: How many classes and images.
+        data: Training and test part; None loads `config.dataset`.
+        model: See `Exploration`, as for the following.
+        model_classes: See `Exploration`.
+
+    Raises:
+        ValueError: They do not fit each other.
+        FileNotFoundError: The data set is not there.
+    """
+
+    task = None
+
+    def __init__(
+        self,
+        config: ExplorationConfig,
+        data: tuple[ImageData, ImageData] | None,
+        model: keras.Model | None,
+        model_classes: Sequence[int] | None,
+    ) -> None:
+        self._config = config
+        self._train, self._test = drawing.check_data(
+            load(config.dataset, config.data_dir) if data is None else data
+        )
+        every = drawing.eligible_classes(config, self._train, self._test)
+        drawing.warn_of_small_classes(config, self._train, every)
+        self.class_names = drawing.distinct(self._train.class_names)
+        self.initial_model = None
+        if model is None:
+            pixels.factor_to_pixels(self._train.images, self._test.images)  # raises at once
+        else:
+            self.initial_model = copied(config, model, self._train.images, config.known_classes)
+        self._known_ids = drawing.check_known_ids(model_classes, model is not None, config, every)
+
+    def episode(self, root: int, arrays: Mapping[str, np.ndarray] | None = None) -> Episode:
+        """Returns the episode of a root; see `drawing.draw_episode`."""
+        as_they_are = self.initial_model is not None
+        return drawing.draw_episode(
+            self._config, self._train, self._test, root, self._known_ids, as_they_are
+        )
+
+
+class Given:
+    """A task as it is, at each reset.
+
+    Args:
+        config: The settings; those that draw classes and images do not count.
+        task: The task.
+        data: Has to be None.
+        model: See `Exploration`, as for the following.
+        model_classes: See `Exploration`.
+
+    Raises:
+        ValueError: They do not fit each other.
+    """
+
+    def __init__(
+        self,
+        config: ExplorationConfig,
+        task: Task,
+        data: object,
+        model: keras.Model | None,
+        model_classes: Sequence[int] | None,
+    ) -> None:
+        if not isinstance(task, Task):
+            raise ValueError(
+                f"task: expected an emoc_tf.Task, got {type(task).__name__}; one is made as "
+                f"Task(images, labels, class_names)"
+            )
+        if data is not None:
+            raise ValueError("data: expected None beside a task, which has its own images")
+        waiting = int((task.labels == SKIP).sum())
+        if config.audit >= max(waiting, 1):
+            raise ValueError(
+                f"audit: expected fewer than the {waiting} images without a label, got "
+                f"{config.audit}"
+            )
+        self.task, self.class_names = task, tuple(task.class_names)
+        self.initial_model = None
+        units = None if model is None else model.output_shape[-1]
+        self._known = known_at_start(task, units, model_classes)
+        if model is None:
+            pixels.factor_to_pixels(sample_of(task.images), task.test and task.test.images)
+        else:
+            self.initial_model = copied(config, model, task.images, units)
+
+    def episode(self, root: int, arrays: Mapping[str, np.ndarray] | None = None) -> Episode:
+        """Returns the task's episode; its labels are those of its beginning if it was saved."""
+        task, known, mean = self.task, self._known, None
+        if arrays is not None:
+            task, known = saved.task_at_start(arrays, task)
+            mean = arrays.get("mean")
+        as_they_are = self.initial_model is not None
+        return take_task(task, known, as_they_are=as_they_are, mean=mean)
+
+
+def copied(
+    config: ExplorationConfig, model: keras.Model, images: np.ndarray, units: int
+) -> keras.Model:
+    """Returns a copy of a model of your own, and warns of what is not used of it."""
+    copy = episode_model.copy_own(compiled.uncompiled(model), images, units)
+    compiled.warn_of_other_training(model, config.learning_rate, config.momentum)
+    checks.check_integers(images[:2], "images", copy)
+    return copy
+
+
+def known_at_start(
+    task: Task, units: int | None, model_classes: Sequence[int] | None
+) -> tuple[int, ...]:
+    """Returns the class ids that the model has outputs for at the start, in their order.
+
+    Args:
+        task: With the labels so far.
+        units: Outputs of a model handed in; None without one.
+        model_classes: Class id of each of them, or None.
+
+    Raises:
+        ValueError: The outputs are none of the task's classes.
+    """
+    labelled, names = task.start_classes, task.class_names
+    if model_classes is not None:
+        classes = tuple(int(c) for c in model_classes)
+        inside = all(0 <= c < len(names) for c in classes)
+        if units is None or len(classes) != units or len(set(classes)) != units or not inside:
+            raise ValueError(
+                f"model_classes: expected {units or 'no'} different class ids in [0, {len(names)}),"
+                f" one for each output of a model handed in, got {classes}"
+            )
+        missing = sorted(set(labelled) - set(classes))
+        if missing:
+            raise ValueError(
+                f"model_classes: expected all classes with labelled images, {list(labelled)}, got "
+                f"{classes}; give the images of {missing} the label -1, and answer with it later"
+            )
+        return classes
+    if units is None or units == len(labelled) or not names:
+        return labelled
+    if units == len(names):
+        return tuple(range(units))
+    raise ValueError(
+        f"model: expected an output for each of the {len(labelled)} classes with labelled images, "
+        f"or for each of the {len(names)} class_names, got {units} outputs; model_classes tells "
+        f"which classes they are"
+    )
+
+
+def audit_images(config: ExplorationConfig, episode: Episode, root: int) -> np.ndarray:
+    """Returns the pool indices of the audit, ascending, drawn uniformly from what is unlabelled."""
+    waiting = np.flatnonzero(episode.task.labels == SKIP)
+    if config.audit >= max(len(waiting), 1):
+        raise ValueError(
+            f"audit: expected fewer than the {len(waiting)} images without a label, got "
+            f"{config.audit}"
+        )
+    rng = streams.generator(root, 0, "audit")
+    return np.sort(rng.choice(waiting, config.audit, replace=False))
