@@ -104,14 +104,13 @@ def _number(value: Any, given: Any) -> int:
     # pandas' NA has no truth value, and NaN is no equal of itself.
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return SKIP
-    if isinstance(value, float | np.floating):
-        if np.isnan(value):
-            return SKIP
+    if isinstance(value, float | np.floating) and np.isnan(value):
+        return SKIP
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return int(value)
     raise AnswerError(
-        f"oracle: expected integer class ids, None or {SKIP} for an image to skip, got {value!r} of "
-        f"type {type(value).__name__} in {given!r}"
+        f"oracle: expected integer class ids, None or {SKIP} for an image to skip, got {value!r} "
+        f"of type {type(value).__name__} in {given!r}"
     )
 
 

@@ -130,8 +130,8 @@ def test_too_few_classes_are_counted_in_words(counts):
     data = make_data(np.uint8, counts=counts, shape=(2, 2, 1))
     have = sum(count > 0 for count in counts)
     message = (
-        rf"known_classes \+ novel_classes: expected at most {have}, the classes with a training and "
-        r"a test image, got 4"
+        rf"known_classes \+ novel_classes: expected at most {have}, the classes with a training "
+        r"and a test image, got 4"
     )
     with pytest.raises(ValueError, match=message):
         draw_episode(SMALL, *data, root=0)
