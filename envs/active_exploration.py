@@ -13,6 +13,7 @@ from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
 from emoc_tf.envs.fingerprint import fingerprint
+from emoc_tf.envs.info import Info
 from emoc_tf.envs.observation import observation_space, observe
 from emoc_tf.envs.options import ResetOptions, configuration
 from emoc_tf.envs.rendering import Frame, describe, draw
@@ -35,8 +36,8 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
     `config.max_steps` steps. The observation describes each set in a few numbers (see
     `emoc_tf.envs.observation.observe`); agents that need the model and the pool take them from
     `env.unwrapped.state`. `info` holds the fields of `StepOutcome` that are not None as JSON
-    values, and `action_mask`, (M,) int8. A masked set raises `gymnasium.error.InvalidAction`
-    and changes nothing. A pickle holds the arguments, not the episode. Gymnasium's `spec.to_json`
+    values, and `action_mask`, (M,) int8; `json.dumps` writes all of it, see `emoc_tf.envs.info`.
+    A masked set raises `gymnasium.error.InvalidAction` and changes nothing. A pickle holds the arguments, not the episode. Gymnasium's `spec.to_json`
     takes JSON values only: no path objects or NumPy numbers as keyword arguments.
 
     Args:
@@ -337,8 +338,8 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         told = self.outcome.to_dict().items()
         mask = self.state.candidate_mask.astype(np.int8)
         shown = WITHOUT_TEST if self.exploration.episode.test_images is None else ()
-        info = {name: value for name, value in told if value is not None or name in shown}
-        return {**info, "action_mask": mask}
+        fields = {name: value for name, value in told if value is not None or name in shown}
+        return Info(fields, action_mask=mask)
 
 
 # Fields of the outcome that are told without test data even where there is no number.

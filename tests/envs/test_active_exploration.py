@@ -1,6 +1,5 @@
 import copy
 import dataclasses
-import json
 import pickle
 import types
 
@@ -74,24 +73,6 @@ def test_an_episode():
         before, over = info["test_accuracy"], terminated or truncated
     assert (steps, terminated, truncated) == (3, False, True)
     assert observation["progress"][0] == 1
-
-
-@pytest.mark.parametrize(
-    "changes", [{}, {"novel_classes": 0, "known_classes": 3}, {"sampler": "uniform"}]
-)
-def test_info_is_plain_but_for_the_mask(changes):
-    """So that it can be logged; only the mask is the array that `action_space.sample` takes."""
-    env = gym.make("emoc_tf/Digits-v0", **{**SHRUNK, **changes})
-    infos = [env.reset(seed=0)[1], *(env.step(0)[-1] for _ in range(3))]
-    for info in infos:
-        mask = info.pop("action_mask")
-        assert (mask.dtype, mask.shape) == (np.int8, (5,))
-        assert env.action_space.sample(mask) in np.flatnonzero(mask)
-        assert json.loads(json.dumps(info)) == info
-        for value in info.values():
-            assert type(value) in (int, float, list)
-        assert {type(recall) for recall in info["class_recall"]} == {float}
-        json.dumps({**info, "action_mask": mask}, default=np.ndarray.tolist)  # as the docs say
 
 
 def test_episodes_terminate_when_the_pool_runs_out():
