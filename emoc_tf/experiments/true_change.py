@@ -51,6 +51,8 @@ SCORES = flags.DEFINE_list(
 CONFIG, SEEDS, OUTPUT_DIR = shared.settings(), shared.seeds(), shared.output_dir()
 
 CHANGES = "changes.csv"
+# What decides its rows beside what decides runs.
+SOURCE = ("emoc_tf.running.relearning", "emoc_tf.experiments.true_change")
 # iterations = 0: one step along the gradient of the set alone, without momentum.
 COLUMNS = (
     "seed", "set", "queried_class", "novel_share", "given_class", "true_label", "iterations",
@@ -141,7 +143,7 @@ def _begin(folder: RecordFolder, header: Sequence[str], told: dict, rows: np.nda
     found = folder.read_config()
     if found is None:
         folder.write_config(told)
-    elif differing := differences(found.get("environment", {})):
+    elif differing := differences(found.get("environment", {}), *SOURCE):
         raise ValueError(
             f"output_dir: expected a folder of the same versions and machine to resume in, got "
             f"{folder.path}, which differs in {differing}"
@@ -188,7 +190,9 @@ def main(argv: list[str]) -> None:
     console, folder = Console(), RecordFolder(Path(OUTPUT_DIR.value))
     make_output_dir(folder.path)
     header = [*COLUMNS, *names]
-    told = {"configuration": config.record(), "scores": names, "environment": environment()}
+    told = {
+        "configuration": config.record(), "scores": names, "environment": environment(*SOURCE),
+    }  # fmt: skip
     with folder.alone():
         rows = rows_there(folder, header, told)
         left = _left(rows, seeds, iterations, SETS.value)

@@ -22,6 +22,8 @@ from emoc_tf.storage.csv_files import read_numbers
 from emoc_tf.storage.provenance import differences, environment
 
 POLICY, TRAINING = "policy.keras", "training.csv"
+# What decides a training beside what decides runs.
+SOURCE = ("emoc_tf.agents.policy_gradient", "emoc_tf.running.training")
 COLUMNS = ("update", "mean_reward", "final_accuracy", "discovered_classes", "loss", "seconds")
 
 
@@ -76,7 +78,7 @@ class Training:
         self._told = {
             "training": dataclasses.asdict(schedule),
             "configuration": config.record(),
-            **environment(),
+            **environment(*SOURCE),
         }
         self._teacher = agents.make(schedule.teacher, seed=schedule.seed)
         self._check()
@@ -94,7 +96,7 @@ class Training:
             for name, value in self._told[part].items()
             if found.get(part, {}).get(name) != value
         ]
-        differing += differences(found)
+        differing += differences(found, *SOURCE)
         if differing:
             raise ValueError(
                 f"output_dir: expected a new folder, got {path} with an unfinished training of "

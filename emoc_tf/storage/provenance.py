@@ -19,7 +19,7 @@ _VARIABLES = (
 )  # fmt: skip
 
 # What the bits of a run depend on: of the library these modules and folders, of the environment all
-# but its pictures, and of the policies the library's own.
+# but its pictures, and of the policies the library's own. Other records name what else they do.
 _DECIDES = {
     "emoc_tf": (
         "config.py", "registries.py", "streams.py", "uncertainty.py", "data", "models",
@@ -31,12 +31,15 @@ _DECIDES = {
 
 
 @functools.cache
-def environment() -> dict[str, Any]:
+def environment(*more: str) -> dict[str, Any]:
     """Returns versions, processors and thread count as JSON values, as of the first call.
 
     `source` is a hash of the library's own modules that results depend on, `commit` the one they
     were checked out from. The thread count is TensorFlow's for single operations: another one
     gives other bits.
+
+    Args:
+        *more: Modules that decide this kind of record beside those that decide runs.
     """
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
@@ -48,7 +51,7 @@ def environment() -> dict[str, Any]:
             },
         },
         "commit": _commit(),
-        "source": _source(),
+        "source": _source(more),
         "cpu": _cpu(),
         "gpus": [
             str(tf.config.experimental.get_device_details(device).get("device_name", device.name))
@@ -81,28 +84,32 @@ def device() -> str:
     return text
 
 
-def differences(found: dict[str, Any]) -> list[str]:
+def differences(found: dict[str, Any], *more: str) -> list[str]:
     """Returns in words where another environment differs from this one; empty if nowhere.
 
     The commit does not count: `source` tells whether the library is another one.
+
+    Args:
+        found: What `environment` returned there.
+        *more: The modules that it was called with.
     """
     return [
         f"{name} {found.get(name)} there, {value} here"
-        for name, value in environment().items()
+        for name, value in environment(*more).items()
         if name != "commit" and found.get(name) != value
     ]
 
 
-def _source() -> str:
+def _source(more: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for name, file in source_files().items():
+    for name, file in source_files(*more).items():
         digest.update(f"{name} ".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def source_files() -> dict[str, Path]:
-    """Returns each module, by name, that the results of the library's own runs depend on.
+def source_files(*more: str) -> dict[str, Path]:
+    """Returns each module, by name, that the results of the library's own runs depend on, and more.
 
     Not among them is what starts runs, writes or looks at records, draws pictures, or lists
     policies, nor a policy of your own: unfinished runs are resumed after a change there.
@@ -116,7 +123,7 @@ def source_files() -> dict[str, Path]:
             for file in found:
                 inside = file.relative_to(folder).with_suffix("").as_posix().replace("/", ".")
                 files[f"{package}.{inside}".removesuffix(".__init__")] = file
-    return files
+    return files | {name: Path(importlib.util.find_spec(name).origin) for name in more}
 
 
 def _commit() -> str | None:

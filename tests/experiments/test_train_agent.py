@@ -12,6 +12,8 @@ from rich.console import Console
 from emoc_tf.agents import learned
 from emoc_tf.experiments.single_run import Grid
 from emoc_tf.running.grid import run_grid
+from emoc_tf.running.training import SOURCE
+from emoc_tf.storage.provenance import environment
 from tests.experiments.test_binaries import CONFIG, TINY, run
 
 TRAINING = [*TINY, "--reward=area", "--imitation_episodes=1", "--updates=2", "--episodes=2"]
@@ -37,6 +39,7 @@ def test_what_a_training_leaves(trained):
     content = json.loads((folder / "config.json").read_text())
     assert content["configuration"]["reward"] == "area"
     assert content["training"]["teacher"] == "1-vs-2"
+    assert content["source"] == environment(*SOURCE)["source"] != environment()["source"]
     assert "update 2/2  mean reward 0." in result.stdout
     assert "imitation of 1-vs-2" in result.stdout
     assert result.stderr == ""

@@ -18,6 +18,7 @@ from emoc_tf.records.record_folder import RecordFolder
 from emoc_tf.report.correlations import table
 from emoc_tf.scoring import reference
 from emoc_tf.storage.locks import FolderLock
+from emoc_tf.storage.provenance import environment
 
 CONFIG = ExplorationConfig(
     known_classes=2, novel_classes=2, initial_per_class=5, pool_per_class=6, num_candidate_sets=12,
@@ -121,6 +122,8 @@ def test_the_binary_goes_on_where_it_was_stopped(tmp_path):
     assert (tmp_path / "changes.csv").read_text() == changes
     assert {row["novel_share"] for row in rows} == {"0", "1"}
     told = json.loads((tmp_path / "config.json").read_text())
+    here = environment(*true_change.SOURCE)["source"]
+    assert told["environment"]["source"] == here != environment()["source"]
     header = lines[0].strip().split(",")
     with pytest.raises(ValueError, match=r"changes.csv: expected columns"):
         true_change.rows_there(RecordFolder(tmp_path), header[:-1], told)

@@ -1,15 +1,11 @@
-import ast
 import csv
-import inspect
 import json
 
 import numpy as np
 import pytest
 
-from emoc_tf.agents.registry import AGENTS
 from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.records.run_record import check_output_dir, make_output_dir, read_run, read_runs
-from emoc_tf.storage import provenance
 from tests.records.written import CONFIG, write
 
 
@@ -120,45 +116,3 @@ def test_huge_numbers_in_a_record_take_no_memory(tmp_path):
 def test_no_runs(tmp_path):
     with pytest.raises(ValueError, match="output_dir: expected run folders"):
         read_runs(tmp_path)
-
-
-def test_the_environment_is_told():
-    found = provenance.environment()
-    assert found["intra_op_threads"] >= 1
-    assert found["cpu"]
-
-
-def test_generations_of_a_processor_have_different_names(tmp_path):
-    text = "processor\t: 0\ncpu family\t: {}\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n"
-    info = tmp_path / "cpuinfo"
-    info.write_text(text.format(26) + text.format(25))  # the first core's
-    assert provenance._cpu(info) == "AMD EPYC, family 26, model 2"
-    info.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")  # has no names
-    assert provenance._cpu(info) == provenance._cpu(tmp_path / "none") != ""
-
-
-# What a deciding module may use without being decided by it.
-WITHOUT_EFFECT = (
-    "emoc_tf.storage", "emoc_tf.envs.rendering", "emoc_tf.envs.fingerprint", "emoc_tf.records",
-)  # fmt: skip
-
-
-def test_the_source_that_counts_is_what_results_depend_on():
-    files = provenance.source_files()
-    assert {"emoc_tf.exploration.loop", "emoc_tf.scoring.scorer", "emoc_tf.agents.emoc"} <= set(
-        files
-    )
-    assert not {"emoc_tf.report.plots", "emoc_tf.agents.policy_gradient"} & set(files)
-    assert not any(name.startswith("emoc_tf.storage") for name in files)
-    for name, file in files.items():
-        if name == "emoc_tf.running.single_run":
-            continue  # it writes the records too
-        for node in ast.walk(ast.parse(file.read_text())):
-            if not isinstance(node, ast.ImportFrom) or not node.module.startswith("emoc_tf"):
-                continue
-            for part in node.names:
-                used = {node.module, f"{node.module}.{part.name}"} - {"emoc_tf"}
-                allowed = any(module.startswith(WITHOUT_EFFECT) for module in used)
-                assert allowed or used & set(files), (name, used)
-    shipped = {inspect.getmodule(policy).__name__ for policy in AGENTS.values()}
-    assert shipped <= set(files)

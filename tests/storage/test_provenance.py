@@ -1,0 +1,68 @@
+"""What is told of versions and machine, and which source counts for which records."""
+
+import ast
+import inspect
+
+import pytest
+
+from emoc_tf.agents.registry import AGENTS
+from emoc_tf.experiments import true_change
+from emoc_tf.running import training
+from emoc_tf.storage import provenance
+
+
+def test_the_environment_is_told():
+    found = provenance.environment()
+    assert found["intra_op_threads"] >= 1
+    assert found["cpu"]
+
+
+def test_generations_of_a_processor_have_different_names(tmp_path):
+    text = "processor\t: 0\ncpu family\t: {}\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n"
+    info = tmp_path / "cpuinfo"
+    info.write_text(text.format(26) + text.format(25))  # the first core's
+    assert provenance._cpu(info) == "AMD EPYC, family 26, model 2"
+    info.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")  # has no names
+    assert provenance._cpu(info) == provenance._cpu(tmp_path / "none") != ""
+
+
+# What a deciding module may use without being decided by it.
+WITHOUT_EFFECT = (
+    "emoc_tf.storage", "emoc_tf.envs.rendering", "emoc_tf.envs.fingerprint", "emoc_tf.envs.info",
+    "emoc_tf.records",
+)  # fmt: skip
+
+
+def test_the_source_that_counts_is_what_results_depend_on():
+    files = provenance.source_files()
+    assert {"emoc_tf.exploration.loop", "emoc_tf.scoring.scorer", "emoc_tf.agents.emoc"} <= set(
+        files
+    )
+    assert not {"emoc_tf.report.plots", "emoc_tf.agents.policy_gradient"} & set(files)
+    assert not any(name.startswith("emoc_tf.storage") for name in files)
+    for name, file in files.items():
+        if name == "emoc_tf.running.single_run":
+            continue  # it writes the records too
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.module.startswith("emoc_tf"):
+                continue
+            for part in node.names:
+                used = {node.module, f"{node.module}.{part.name}"} - {"emoc_tf"}
+                allowed = any(module.startswith(WITHOUT_EFFECT) for module in used)
+                assert allowed or used & set(files), (name, used)
+    shipped = {inspect.getmodule(policy).__name__ for policy in AGENTS.values()}
+    assert shipped <= set(files)
+
+
+@pytest.mark.parametrize("module", [training, true_change])
+def test_other_records_depend_on_what_makes_them_too(module):
+    more = module.SOURCE
+    found, runs = provenance.source_files(*more), provenance.source_files()
+    assert {name: found.get(name) for name in runs} == runs
+    assert set(found) - set(runs) == {*more}
+    assert str(found[module.__name__]) == module.__file__
+    here, of_runs = provenance.environment(*more), provenance.environment()
+    assert here | {"source": ""} == of_runs | {"source": ""}
+    assert provenance.differences(here, *more) == provenance.differences(of_runs) == []
+    told = f"source {of_runs['source']} there, {here['source']} here"
+    assert provenance.differences(of_runs, *more) == [told]
