@@ -30,7 +30,8 @@ class ResetOptions:
         """Returns the options as objects; a checkpoint's file is read.
 
         Raises:
-            ValueError: An option is unknown or of the wrong type, or the file is broken.
+            ValueError: An option is unknown or of the wrong type, two of them exclude each other,
+                or the file is broken.
             FileNotFoundError: There is no such file.
         """
         if not isinstance(options, Mapping | None):
@@ -55,6 +56,11 @@ class ResetOptions:
                 f"{pretrained!r}"
             )
         checkpoint = given.get("checkpoint")
+        if checkpoint is not None and pretrained is not None:
+            raise ValueError(
+                "pretrained: expected none beside a checkpoint, whose weights are trained already, "
+                "got both; leave one of the two out"
+            )
         if isinstance(checkpoint, str | os.PathLike):
             checkpoint = Checkpoint.read(checkpoint)
         elif not isinstance(checkpoint, Checkpoint | None):

@@ -236,6 +236,11 @@ def test_bad_settings_get_one_sentence():
         ({"pretrained": 5}, ValueError, r"pretrained: expected a path or an object with get\("),
         ({"checkpoint": 5}, ValueError, "checkpoint: expected what save returned or a path, got 5"),
         ({"checkpoint": "no/such.npz"}, FileNotFoundError, "no/such.npz"),
+        (
+            {"checkpoint": "no/such.npz", "pretrained": "no/such.npz"},
+            ValueError,
+            "pretrained: expected none beside a checkpoint, .*; leave one of the two out",
+        ),
         ({"checkpoint": __file__}, ValueError, "expected a whole .npz file"),
     ],
 )
