@@ -109,7 +109,7 @@ class PolicyLearner:
         choices, numbers = (tf.TensorSpec((None,), dtype) for dtype in (tf.int64, tf.float32))
 
         def compiled(function: Callable, *signature: tf.TensorSpec) -> Callable:
-            return tf.function(function, input_signature=signature)
+            return tf.function(function, input_signature=signature, autograph=False)
 
         self._log_policy = compiled(self._trace_log_policy, inputs, masks)
         self._imitate = compiled(self._trace_imitation, inputs, masks, choices)

@@ -19,7 +19,7 @@ def compile_forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a compiled function of images (n, ...), n > 0, in inference mode; traced once."""
     model = functional(model)
     image = model.inputs[0]
-    forward = tf.function(lambda images: model(images, training=False))
+    forward = tf.function(lambda images: model(images, training=False), autograph=False)
     return forward.get_concrete_function(tf.TensorSpec(image.shape, image.dtype))
 
 
@@ -35,7 +35,8 @@ def compile_features(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tenso
         features = body(images, training=False)
         return features, head(features)
 
-    return tf.function(forward).get_concrete_function(tf.TensorSpec(image.shape, image.dtype))
+    compiled = tf.function(forward, autograph=False)
+    return compiled.get_concrete_function(tf.TensorSpec(image.shape, image.dtype))
 
 
 def in_batches(

@@ -38,27 +38,27 @@ class OutputChanges:
         self._images = tf.TensorSpec(image.shape, image.dtype)
         self._gradient_functions: dict[int, Callable[..., Pairs]] = {}
         pairs = _open(self._gradient_function(1).structured_outputs)
-        self.jacobian = tf.function(self._jacobian).get_concrete_function(self._images)
+        self.jacobian = _compiled(self._jacobian).get_concrete_function(self._images)
         jacobian = _open(self.jacobian.structured_outputs)
-        self.changes = tf.function(self._changes).get_concrete_function(jacobian, pairs)
+        self.changes = _compiled(self._changes).get_concrete_function(jacobian, pairs)
         self._pairs = pairs
 
     @functools.cached_property
     def last(self) -> Callable[..., tuple[tf.Tensor, list[Factors]]]:
         """Function of images (B, ...): their logits and what the last dense layers have of J."""
-        return tf.function(self._last).get_concrete_function(self._images)
+        return _compiled(self._last).get_concrete_function(self._images)
 
     @functools.cached_property
     def last_changes(self) -> Callable[..., tf.Tensor]:
         """Function of that and `Pairs` of n: ‖J(x) g‖₁ summed over these layers alone, (B, n)."""
         _, jacobian = _open(self.last.structured_outputs)
-        return tf.function(self._last_changes).get_concrete_function(jacobian, self._pairs)
+        return _compiled(self._last_changes).get_concrete_function(jacobian, self._pairs)
 
     def _gradient_function(self, width: int) -> Callable[..., Pairs]:
         """Returns the function of images and `width` labels each, traced on first use."""
         if width not in self._gradient_functions:
             labels = tf.TensorSpec([None, width], tf.int32)
-            self._gradient_functions[width] = tf.function(self._gradients).get_concrete_function(
+            self._gradient_functions[width] = _compiled(self._gradients).get_concrete_function(
                 self._images, labels
             )
         return self._gradient_functions[width]
@@ -150,6 +150,11 @@ def residual(posterior: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     is_label = tf.one_hot(labels, posterior.shape[1], dtype=tf.bool, on_value=True, off_value=False)
     others = tf.where(is_label, tf.zeros_like(posterior), posterior)
     return tf.where(is_label, -tf.reduce_sum(others, axis=1, keepdims=True), others)
+
+
+def _compiled(function: Callable) -> Callable:
+    """Returns it to be traced as it is: to translate its Python first would double the time."""
+    return tf.function(function, autograph=False)
 
 
 def _open(structure):

@@ -91,7 +91,7 @@ def _row_function(model: keras.Model, output: str) -> Callable[..., tf.Tensor]:
     """Returns a function of (image, column) that gives ∂f_column/∂θ, (P,)."""
     check_output(output)
 
-    @tf.function
+    @tf.function(autograph=False)
     def row(image: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = model(image[None], training=False)[0]
@@ -104,7 +104,7 @@ def _row_function(model: keras.Model, output: str) -> Callable[..., tf.Tensor]:
 def _loss_gradient_function(model: keras.Model, regularizer: bool) -> Callable[..., tf.Tensor]:
     """Returns a function of (image, label) that gives ∇θ(CE + ω), (P,)."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def loss_gradient(image: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = model(image[None], training=False)[0]
