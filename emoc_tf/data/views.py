@@ -1,6 +1,7 @@
 """Images that stay where they are, such as on a disk, and are read some at a time."""
 
 import mmap
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -182,6 +183,16 @@ def read(images: Any, rows: np.ndarray) -> np.ndarray:
             f"{len(distinct)} integers, got {found.dtype} of shape {found.shape}"
         )
     return found if np.array_equal(distinct, rows) else found[places]
+
+
+def batches(images: Any, size: int) -> Iterator[np.ndarray]:
+    """Yields all images of an array-like in order, `size` at a time, as arrays."""
+    count = images.shape[0]
+    for start in range(0, count, size):
+        if in_memory(images):
+            yield images[start : start + size]
+        else:
+            yield read(images, np.arange(start, min(start + size, count)))
 
 
 class _Place(NamedTuple):

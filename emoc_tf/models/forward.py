@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from emoc_tf.data import views
 from emoc_tf.models.graphs import functional, last_operation
 from emoc_tf.models.structure import feature_extractor
 
@@ -39,16 +40,18 @@ def compile_features(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tenso
     return compiled.get_concrete_function(tf.TensorSpec(image.shape, image.dtype))
 
 
-def in_batches(
-    function: Callable[[tf.Tensor], Any], images: np.ndarray, dtype: str = "float32"
-) -> Any:
+def in_batches(function: Callable[[tf.Tensor], Any], images: Any, dtype: str = "float32") -> Any:
     """Returns the output or outputs of `function` for all images, 256 at a time.
 
     The batch size is a constant: another one gives other bits.
+
+    Args:
+        function: Of (B, ...) images.
+        images: (n, ...), an array or an array-like, see `data.views`, which is read in batches.
+        dtype: That `function` takes.
     """
     outputs = [
-        function(tf.constant(images[start : start + FORWARD_BATCH], dtype))
-        for start in range(0, len(images), FORWARD_BATCH)
+        function(tf.constant(batch, dtype)) for batch in views.batches(images, FORWARD_BATCH)
     ]
     return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *outputs)
 

@@ -3,11 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
-import keras
 import numpy as np
 import tensorflow as tf
-
-from emoc_tf.models.checks import check_integers
 
 OUTPUTS = ("logits", "softmax")
 LABEL_MODES = ("set", "image", "expected")
@@ -64,39 +61,6 @@ def check_label_mode(labels: str | np.ndarray, num_sets: int) -> None:
         raise ValueError(
             f"labels: expected one of {list(LABEL_MODES)} or {num_sets} integers, got {labels!r}"
         )
-
-
-def check_images(images: np.ndarray, name: str, model: keras.Model) -> np.ndarray:
-    """Returns images as an array (n, ...), n > 0, of the shape that a model takes.
-
-    Args:
-        images: What was given.
-        name: The argument's name, for the message.
-        model: The model with one input, of any size where its shape says None.
-
-    Raises:
-        ValueError: Another shape or dtype, no image, values that are not finite, or, for a model
-            that takes integers, fractions or values out of their range.
-    """
-    images = np.asarray(images)
-    have, shape = images.shape[1:], model.inputs[0].shape[1:]
-    fits = len(have) == len(shape) and all(
-        want in (None, size) for want, size in zip(shape, have, strict=True)
-    )
-    if not fits or not len(images):
-        raise ValueError(
-            f"{name}: expected a non-empty array (n, {', '.join(map(str, shape))}), got shape "
-            f"{images.shape}"
-        )
-    if images.dtype.kind not in "fiu":
-        raise ValueError(f"{name}: expected numbers, got dtype {images.dtype}")
-    finite = np.isfinite(images)
-    if not finite.all():
-        index = int(np.argmin(finite.reshape(len(images), -1).all(axis=1)))
-        raise ValueError(
-            f"{name}: expected finite numbers, got {images[~finite][0]} in image {index}"
-        )
-    return check_integers(images, name, model)
 
 
 @contextlib.contextmanager

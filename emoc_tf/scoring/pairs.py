@@ -12,6 +12,7 @@ from emoc_tf.scoring.changes import OutputChanges
 from emoc_tf.scoring.checks import check_logits, refusals
 from emoc_tf.scoring.gradients.per_example import Pairs
 from emoc_tf.scoring.gradients.stages import Factors
+from emoc_tf.scoring.images import Images
 from emoc_tf.scoring.selection import Sample
 
 # Constants, never free memory: batches decide the order of summation, and equal seeds must give
@@ -39,8 +40,8 @@ class PairScores:
         self,
         changes: OutputChanges,
         memory_budget: int,
-        reference: np.ndarray,
-        images: np.ndarray,
+        reference: Images,
+        images: Images,
         image_of: np.ndarray,
         label_of: np.ndarray,
     ) -> None:
@@ -111,8 +112,8 @@ class PairScores:
         if self._last is None:
             parts, fits = [], True
             for start in range(0, len(self.reference), FORWARD_BATCH):
-                images = self.reference[start : start + FORWARD_BATCH]
-                images = images[_padded(np.arange(len(images)), FORWARD_BATCH)]
+                rows = np.arange(start, min(start + FORWARD_BATCH, len(self.reference)))
+                images = self.reference[_padded(rows, FORWARD_BATCH)]
                 with refusals("reference"):
                     logits, factors = self._changes.last(self._changes.tensor(images))
                 check_logits(logits.numpy(), "reference")

@@ -10,18 +10,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from emoc_tf.data import views
 from emoc_tf.models.checks import check_model, check_outputs
-from emoc_tf.models.forward import check_repeatable
+from emoc_tf.models.forward import FORWARD_BATCH, check_repeatable
 from emoc_tf.models.graphs import inputs_of, plain
 from emoc_tf.models.structure import config_of, from_config, take_weights
 from emoc_tf.scoring.checks import (
-    check_images,
     check_label_mode,
     check_labels,
     check_output,
     check_regularizer,
     check_sets,
 )
+from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.labels import most_likely_set_labels, sum_over_sets
 
 
@@ -69,8 +70,11 @@ def _computing_in(dtype: str, config: dict) -> dict:
 def outputs(model: keras.Model, images: np.ndarray, output: str = "logits") -> np.ndarray:
     """Returns f(x;θ) for images (n, ...): (n, C) logits, or their softmax."""
     check_output(output)
-    logits = model(tf.cast(images, model.inputs[0].dtype), training=False)
-    return (logits if output == "logits" else tf.nn.softmax(logits)).numpy()
+    parts = []
+    for batch in views.batches(images, FORWARD_BATCH):
+        logits = model(tf.cast(batch, model.inputs[0].dtype), training=False)
+        parts.append((logits if output == "logits" else tf.nn.softmax(logits)).numpy())
+    return np.concatenate(parts)
 
 
 def _variables(model: keras.Model) -> list[tf.Variable]:
@@ -153,21 +157,26 @@ def gradient(
 
 def _pair_scores(
     model: keras.Model,
-    reference: np.ndarray,
-    pairs: list[tuple[np.ndarray, int]],
+    reference: Images,
+    images: Images,
+    pairs: list[tuple[int, int]],
     output: str,
     regularizer: bool,
 ) -> np.ndarray:
-    """Eq. 4 for (image, label) pairs: the mean over x of ‖J(x) g(x',y')‖₁."""
+    """Eq. 4 for pairs of an image's index and a label: the mean over x of ‖J(x) g(x',y')‖₁."""
     function = _loss_gradient_function(model, regularizer)
     gradients = np.stack(
-        [function(_image(model, image), tf.constant(label)).numpy() for image, label in pairs],
+        [
+            function(_image(model, images[np.array([index])][0]), tf.constant(label)).numpy()
+            for index, label in pairs
+        ],
         axis=1,
     )  # [P, pairs]
     row = _row_function(model, output)
     total = np.zeros(len(pairs))
-    for image in reference:
-        total += np.abs(_jacobian(model, row, image) @ gradients).sum(axis=0)
+    for batch in views.batches(reference, FORWARD_BATCH):
+        for image in batch:
+            total += np.abs(_jacobian(model, row, image) @ gradients).sum(axis=0)
     return total / len(reference)
 
 
@@ -178,7 +187,7 @@ def _check(
     output: str,
     regularizer: bool,
     name: str = "candidates",
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Images, Images]:
     check_model(model)
     check_outputs(model)
     check_output(output)
@@ -212,8 +221,8 @@ def scores(
     model = rebuild(model)
     logits = outputs(model, candidates)
     labels = logits.argmax(1) if labels is None else check_labels(labels, *logits.shape)
-    pairs = list(zip(candidates, labels, strict=True))
-    return _pair_scores(model, reference, pairs, output, regularizer)
+    pairs = list(enumerate(labels))
+    return _pair_scores(model, reference, candidates, pairs, output, regularizer)
 
 
 def expected_scores(
@@ -227,8 +236,8 @@ def expected_scores(
     reference, candidates = _check(model, reference, candidates, output, regularizer)
     model = rebuild(model)
     posterior = outputs(model, candidates, "softmax")
-    pairs = [(image, label) for image in candidates for label in range(posterior.shape[1])]
-    per_pair = _pair_scores(model, reference, pairs, output, regularizer)
+    pairs = list(np.ndindex(posterior.shape))
+    per_pair = _pair_scores(model, reference, candidates, pairs, output, regularizer)
     return (posterior * per_pair.reshape(posterior.shape)).sum(axis=1)
 
 
@@ -270,10 +279,10 @@ def set_scores(
     if not (sets >= 0).any():
         return np.zeros(len(sets))
     pairs = [
-        (images[index], label)
+        (index, label)
         for row, label in zip(sets, set_labels, strict=True)
         for index in row[row >= 0]
     ]
-    per_pair = _pair_scores(rebuild(model), reference, pairs, output, regularizer)
+    per_pair = _pair_scores(rebuild(model), reference, images, pairs, output, regularizer)
     set_of = np.nonzero(sets >= 0)[0]
     return np.bincount(set_of, weights=per_pair, minlength=len(sets))

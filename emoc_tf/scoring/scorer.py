@@ -17,7 +17,6 @@ from emoc_tf.scoring.changes import OutputChanges
 from emoc_tf.scoring.checks import (
     MEMORY_BUDGET,
     check_confidence,
-    check_images,
     check_label_mode,
     check_labels,
     check_logits,
@@ -30,6 +29,7 @@ from emoc_tf.scoring.checks import (
     refusals,
 )
 from emoc_tf.scoring.gradients.per_example import LayerPlan
+from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.selection import Selection, best_of, select
@@ -43,6 +43,10 @@ class EMOCScorer:
     Jacobian of the output f and g the gradient of cross-entropy plus ω. The loss is the plain
     cross-entropy of the softmax, whatever the model was compiled with: no label smoothing, no
     weights of classes. See `scoring.reference` for the same functions written out literally.
+
+    Images may be arrays, or lie elsewhere: a memory map, an `ImageView`, or anything with `shape`,
+    `dtype` and indexing by an array of ascending integers is read some images at a time, and gives
+    the bits that it would give as an array in memory.
 
     Args:
         model: A functional or Sequential `keras.Model` with one input that ends in a linear Dense
@@ -248,7 +252,7 @@ class EMOCScorer:
         if not real.any():
             return None, sparse.csr_array((len(sets), 0))
         used, compact = np.unique(sets[real], return_inverse=True)
-        set_of, images = np.nonzero(real)[0], images[used]
+        set_of, images = np.nonzero(real)[0], images.take(used)
         logits = self._logits(images, "images")
         share = np.ones(len(compact))
         if isinstance(labels, str) and labels == "expected":
@@ -270,10 +274,10 @@ class EMOCScorer:
         image_of, label_of = np.divmod(code, self._num_classes)
         return self._pairs(reference, images, image_of, label_of), weights
 
-    def _check_images(self, images: np.ndarray, name: str) -> np.ndarray:
+    def _check_images(self, images: np.ndarray, name: str) -> Images:
         return check_images(images, name, self.model)
 
-    def _logits(self, images: np.ndarray, name: str) -> np.ndarray:
+    def _logits(self, images: Images, name: str) -> np.ndarray:
         """Returns (n, C) logits after checking that they are finite."""
         with _tensor_float_32(False), refusals(name):
             logits = in_batches(self._predict, images, self.model.inputs[0].dtype)
@@ -282,8 +286,8 @@ class EMOCScorer:
 
     def _pairs(
         self,
-        reference: np.ndarray,
-        images: np.ndarray,
+        reference: Images,
+        images: Images,
         image_of: np.ndarray,
         label_of: np.ndarray,
     ) -> PairScores:
