@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.data import views
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.scoring import EMOCScorer
 from emoc_tf.scoring.checks import (
@@ -98,11 +99,14 @@ class EMOCAgent(ScoringAgent):
             self._reference_images(state), state.pool.images, state.candidates, self._labels
         )
 
-    def _reference_images(self, state: ExplorationState) -> np.ndarray:
+    def _reference_images(self, state: ExplorationState) -> np.ndarray | views.ImageView:
         reference = state.reference
         if self._references is not None and self._references < len(reference):
             rng = self.rng(state, "reference images")
-            reference = reference[rng.choice(len(reference), self._references, replace=False)]
+            chosen = rng.choice(len(reference), self._references, replace=False)
+            # Thousands of images of a pool larger than memory are not read at once.
+            whole = views.in_memory(reference)
+            reference = reference[chosen] if whole else views.ImageView(reference, chosen)
         return reference
 
     def _scorer_of(self, state: ExplorationState) -> EMOCScorer:

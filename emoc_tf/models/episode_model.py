@@ -9,6 +9,7 @@ import numpy as np
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
+from emoc_tf.data import views
 from emoc_tf.models import checks, forks, forward, graphs, networks, structure
 from emoc_tf.models.learner import Learner
 
@@ -56,6 +57,7 @@ class EpisodeModel:
         self._config, self._root = config, root
         known = config.known_classes if num_known is None else num_known
         model = _first_model(config, own, images.shape[1:], root, known)
+        checks.check_all_integers(images, "images", model)
         wanted, first = max(1, known if num_outputs is None else num_outputs), max(1, known)
         if wanted > first:
             model = structure.grow_head(model, wanted - first, self._rng_of_units(0, "new units"))
@@ -176,8 +178,12 @@ class EpisodeModel:
     def _rng_of_units(self, step: int, purpose: str) -> np.random.Generator:
         return streams.generator(self._root, step, purpose)
 
-    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns features (n, features), the inputs of the head, and logits (n, C)."""
+    def predict(self, images: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Returns features (n, features), the inputs of the head, and logits (n, C).
+
+        Args:
+            images: (n, H, W, channels), an array or an array-like, which is read in batches.
+        """
         return forward.in_batches(self._forward, images, self.model.inputs[0].dtype)
 
     def check_finite(self, step: int, *outputs: np.ndarray) -> None:
@@ -204,7 +210,7 @@ def copy_own(model: keras.Model, images: np.ndarray, num_classes: int) -> keras.
 
     Args:
         model: Functional or Sequential, ending in a linear Dense layer.
-        images: (n, H, W, channels) of the data, n > 0.
+        images: (n, H, W, channels) of the data, n > 0, an array or an array-like.
         num_classes: C, the outputs that it has to have.
 
     Raises:
@@ -212,7 +218,7 @@ def copy_own(model: keras.Model, images: np.ndarray, num_classes: int) -> keras.
             something else.
     """
     checks.check_shapes(model, images.shape[1:], num_classes)
-    images = images[:2].astype(np.float32)
+    images = views.read(images, np.arange(min(2, len(images)))).astype(np.float32)
     forward.check_repeatable(model, images)
     copy = graphs.unwrapped(structure.copy(model))
     expected, found = model(images, training=False), copy(images, training=False)

@@ -97,10 +97,12 @@ class PairScores:
                 found = [self._changes.changes(j, block.gradients)[:real] for j, real in jacobians]
                 changes[rows, wanted] = tf.concat(found, 0).numpy()[:, here]
                 if start == 0 and last:
-                    by_last = [self._changes.last_changes(part, block.gradients) for part in last]
-                    by_last = tf.concat(by_last, 0).numpy()[: len(self.reference), here]
-                    control[:, wanted] = by_last[references]
-                    control_mean[wanted] = by_last.mean(axis=0, dtype=np.float64)
+                    for part in block.parts(self._most_controls(last)):
+                        wanted, here = _common(pairs, part.pairs)
+                        by_last = [self._changes.last_changes(j, part.gradients) for j in last]
+                        by_last = tf.concat(by_last, 0).numpy()[: len(self.reference), here]
+                        control[:, wanted] = by_last[references]
+                        control_mean[wanted] = by_last.mean(axis=0, dtype=np.float64)
         return Sample(_finite(changes), control, control_mean)
 
     def _last_of_reference(self) -> list[list[Factors]]:
@@ -125,6 +127,14 @@ class PairScores:
             groups = [parts[i : i + together] for i in range(0, len(parts), together)]
             self._last = [_concatenated(group) for group in groups] if fits else []
         return self._last
+
+    def _most_controls(self, last: list[list[Factors]]) -> int:
+        """Returns of how many pairs at once the control is known on all reference images.
+
+        Its values, and a copy of them, take a quarter of the budget then.
+        """
+        size = tf.nest.flatten(last)[0].dtype.size
+        return max(1, self._budget // 4 // (2 * size * len(self.reference)))
 
     def _keep(self, pairs: np.ndarray) -> "Block | None":
         """Returns the gradients of few pairs, and maybe of more, from the last call's if there."""
@@ -186,7 +196,17 @@ class Block(NamedTuple):
 
     def take(self, pairs: np.ndarray) -> "Block":
         """Returns the part that belongs to some pairs."""
-        rows = np.flatnonzero(np.isin(self.pairs, pairs))
+        return self._rows(np.flatnonzero(np.isin(self.pairs, pairs)))
+
+    def parts(self, most: int) -> Iterator["Block"]:
+        """Yields parts of at most so many gradients, the whole as it is if it is no larger."""
+        if len(self.pairs) <= most:
+            yield self
+            return
+        for rows in np.array_split(np.arange(len(self.pairs)), _ceil(len(self.pairs), most)):
+            yield self._rows(rows)
+
+    def _rows(self, rows: np.ndarray) -> "Block":
         return Block(
             self.pairs[rows],
             tf.nest.map_structure(lambda part: tf.gather(part, rows), self.gradients),

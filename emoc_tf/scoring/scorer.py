@@ -227,9 +227,16 @@ class EMOCScorer:
             raise ValueError("sets: expected one that is not padding alone, got none")
         if confidence is None:
             scores = weights @ self._means(pairs)
-            return best_of(scores, len(reference) * weights.shape[1])
+            return best_of(scores, len(pairs.reference) * weights.shape[1])
         with _tensor_float_32(self._precision == "tf32"):
-            return select(pairs.sample, weights, len(reference), confidence, int(seed))
+            return select(
+                pairs.sample,
+                weights,
+                len(pairs.reference),
+                confidence,
+                int(seed),
+                self._memory_budget // 32,  # two numbers of 8 bytes each: half of the budget
+            )
 
     def _pairs_of_sets(
         self,

@@ -18,6 +18,7 @@ import numpy as np
 from scipy import sparse, stats
 
 FIRST_REFERENCES = 32
+MOST_VALUES = 1 << 26
 
 
 class Sample(NamedTuple):
@@ -78,6 +79,7 @@ def select(
     num_references: int,
     confidence: float,
     seed: int,
+    most_values: int = MOST_VALUES,
 ) -> Selection:
     """Returns the set with the highest mean output change, by correlated elimination.
 
@@ -95,6 +97,7 @@ def select(
         confidence: Probability, over the draws of reference images, that the set is the one that
             all N of them would choose; in (0, 1).
         seed: Of the order in which reference images are used.
+        most_values: m · p that are asked for at once, except that m is at least 32.
     """
     order = np.random.default_rng(seed).permutation(num_references)
     alive = _distinct(weights)
@@ -108,8 +111,8 @@ def select(
         size = min(num_references, max(FIRST_REFERENCES, 2 * used))
         own = weights[alive]
         pairs = np.unique(own.indices)
-        changes, control, control_mean = (
-            part @ own[:, pairs].T for part in sample(order[used:size], pairs)
+        changes, control, control_mean = _of_sets(
+            sample, order[used:size], pairs, own[:, pairs], most_values
         )
         shown = Sample(
             np.concatenate([shown.changes, changes]),
@@ -136,6 +139,23 @@ def select(
             )
         alive = alive[left]
         shown = Sample(shown.changes[:, left], shown.control[:, left], shown.control_mean[left])
+
+
+def _of_sets(
+    sample: Callable[[np.ndarray, np.ndarray], Sample],
+    references: np.ndarray,
+    pairs: np.ndarray,
+    weights: sparse.csr_array,
+    most_values: int,
+) -> Sample:
+    """Returns what `sample` returns of pairs, summed over the pairs of each set."""
+    count = max(1, most_values // len(pairs) // FIRST_REFERENCES) * FIRST_REFERENCES
+    parts = [
+        [part @ weights.T for part in sample(references[start : start + count], pairs)]
+        for start in range(0, len(references), count)
+    ]
+    changes, control, control_mean = zip(*parts, strict=True)
+    return Sample(np.concatenate(changes), np.concatenate(control), control_mean[0])
 
 
 def best_of(scores: np.ndarray, pairs: int) -> Selection:

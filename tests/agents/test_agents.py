@@ -1,8 +1,12 @@
+import dataclasses
+import types
+
 import numpy as np
 import pytest
 
 from emoc_tf import agents
 from emoc_tf.agents import emoc, registry
+from emoc_tf.data import views
 from emoc_tf.scoring import EMOCScorer, reference
 from tests.exploration import fakes
 
@@ -63,6 +67,21 @@ def test_emoc_is_the_literal_score(name, settings):
     np.testing.assert_allclose(scores, literal, atol=1e-4 * literal.max())
     assert act(name, state) == agents.make(name).act(OBSERVATION, state)
     assert agents.make(name, **settings).act(OBSERVATION, state) == literal.argmax()
+
+
+@pytest.mark.parametrize("name", ["emoc", "emoc:references=7", "emoc:confidence=none", "random"])
+def test_a_pool_that_lies_elsewhere(name):
+    state = fakes.make_state()
+    pool = types.SimpleNamespace(
+        images=views.ImageView(state.pool.images), labels=state.pool.labels
+    )
+    elsewhere = dataclasses.replace(state, pool=pool)
+    assert act(name, elsewhere) == act(name, state)
+    if "emoc" in name:
+        agent = agents.make(name, seed=3)
+        np.testing.assert_array_equal(agent.score(elsewhere), agent.score(state))
+        if "references" in name:  # they are not read before they are scored
+            assert isinstance(agent._reference_images(elsewhere), views.ImageView)
 
 
 def test_references_are_a_seeded_sub_sample():

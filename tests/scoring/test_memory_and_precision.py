@@ -59,6 +59,31 @@ def test_what_is_held_fits_the_budget(problem, budget, monkeypatch):
     assert budget / 20 < most < budget
 
 
+def test_the_control_of_many_reference_images_fits_the_budget(monkeypatch):
+    """Output changes of the last layers on all reference images, while they are alive."""
+    model = models.make("dense")
+    images = models.images(2000, model.input_shape[1:])
+    sets = np.random.default_rng(0).integers(2000, size=(100, 3))
+    want = EMOCScorer(model).select_set(images, images, sets)
+    budget = 1 << 22
+    scorer = EMOCScorer(model, memory_budget=budget)
+    original, alive, most = scorer._changes.last_changes, [], 0
+
+    def counted(*parts):
+        nonlocal most
+        result = original(*parts)
+        alive.append(weakref.ref(result))
+        held = [tensor for ref in alive if (tensor := ref()) is not None]
+        most = max(most, sum(int(tf.size(tensor)) * 4 for tensor in held))
+        return result
+
+    monkeypatch.setattr(scorer._changes, "last_changes", counted)
+    found = scorer.select_set(images, images, sets)
+    assert 0 < most < budget / 4
+    assert found.index == want.index
+    assert found.score == pytest.approx(want.score, rel=1e-5)
+
+
 def test_nothing_is_traced_again_whatever_the_sizes(problem):
     model, x, candidates = problem
     scorer = EMOCScorer(model)

@@ -104,6 +104,27 @@ def test_the_tests_are_needed(monkeypatch):
     assert np.mean(hits) < 0.8
 
 
+def test_values_of_many_references_are_asked_for_in_parts():
+    values = np.random.default_rng(0).lognormal(0, 1, (400, 60))
+    control = np.random.default_rng(2).random((400, 60))
+    weights = each_its_own(60)
+    asked = []
+
+    def sample(references, columns):
+        asked.append((len(references), len(columns)))
+        return lookup(values, control)(references, columns)
+
+    want = selection.select(sample, weights, 400, 0.95, seed=0)
+    whole, asked[:] = sum(m * p for m, p in asked), []
+    assert len(want.rounds) > 2
+    for most in (1, 64 * 60, 100 * 60):
+        assert selection.select(sample, weights, 400, 0.95, 0, most) == want
+        assert all(m <= 32 or m * p <= most for m, p in asked)
+        assert sum(m * p for m, p in asked) == whole
+        assert len(asked) > len(want.rounds)
+        asked[:] = []
+
+
 def test_what_is_told_about_it():
     values = made_up(np.random.default_rng(1))
     values[:, 7] *= 4
