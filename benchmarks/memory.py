@@ -1,6 +1,7 @@
-"""Whether memory grows in long runs.
+"""Whether memory grows in long runs, or with the pool.
 
     python benchmarks/memory.py [--steps=300] [--agent=emoc:references=32] [--output=out.csv]
+    python benchmarks/memory.py --images=100000 --size=96  # see large_pool
 
 Runs one policy on digits for many steps as `compare` does, with records and checkpoints, then many
 short runs in the same process, and prints the process's resident memory on the way.
@@ -11,6 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import large_pool
 from absl import app, flags
 
 from emoc_tf.config import ExplorationConfig
@@ -20,6 +22,8 @@ from emoc_tf.running import attempts, single_run
 STEPS = flags.DEFINE_integer("steps", 300, "Update steps of the long run.", 1)
 RUNS = flags.DEFINE_integer("runs", 60, "Short runs after it.", 0)
 AGENT = flags.DEFINE_string("agent", "emoc:references=32", "Query policy.")
+IMAGES = flags.DEFINE_integer("images", None, "Instead: a step with a pool of so many images.", 50)
+SIZE = flags.DEFINE_integer("size", 96, "Height and width of these images.", 8)
 OUTPUT = flags.DEFINE_string("output", None, "CSV file to write.")
 
 
@@ -45,6 +49,11 @@ def run(config: ExplorationConfig, seeds: range, note) -> None:
 
 def main(argv: list[str]) -> None:
     """Measures and prints."""
+    if IMAGES.value:
+        agent = AGENT.value if AGENT.present else "emoc"
+        rows = large_pool.measure(IMAGES.value, SIZE.value, agent)
+        save(["part", "seconds", "before_megabytes", "after_megabytes", "peak_megabytes"], rows)
+        return
     rows = []
 
     def note(kind: str, number: int) -> None:
@@ -63,11 +72,19 @@ def main(argv: list[str]) -> None:
         runs = [row for row in rows if row[0] == "run"][1:]
         for _, number, megabytes in runs[:: max(1, RUNS.value // 10)]:
             print(f"run {number}: {megabytes:.0f} MB", flush=True)
+    save(["kind", "number", "resident_megabytes"], rows)
+
+
+def save(heads: list[str], rows: list[tuple]) -> None:
+    """Writes the table as CSV, if a file is named."""
     if OUTPUT.value:
         with open(OUTPUT.value, "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["kind", "number", "resident_megabytes"])
-            writer.writerows([*row[:2], f"{row[2]:.1f}"] for row in rows)
+            writer.writerow(heads)
+            writer.writerows(
+                [f"{value:.1f}" if isinstance(value, float) else value for value in row]
+                for row in rows
+            )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,8 @@
 """What is taken for a model; everything else gets a sentence with a way on."""
 
-from typing import Any
-
 import keras
 import numpy as np
 
-from emoc_tf.data import views
 from emoc_tf.models import forks
 from emoc_tf.models.graphs import (
     calls_of_head,
@@ -17,7 +14,6 @@ from emoc_tf.models.graphs import (
 )
 
 PRECISIONS = ("float32", "float64")
-CHECKED = 256  # images at a time
 
 
 def check_model(model: keras.Model, grows: bool = False) -> keras.layers.Dense:
@@ -246,16 +242,3 @@ def check_integers(images: np.ndarray, name: str, model: keras.Model) -> np.ndar
             f"{outside}"
         )
     return images.astype(dtype)
-
-
-def check_all_integers(images: Any, name: str, model: keras.Model) -> None:
-    """Raises `ValueError` as `check_integers` does, for images read some at a time.
-
-    Args:
-        images: (n, ...) finite numbers, an array or an array-like, see `data.views`.
-        name: What they are, for the message.
-        model: The model with one input; where it takes fractions, nothing is read.
-    """
-    if "float" not in model.inputs[0].dtype:
-        for batch in views.batches(images, CHECKED):
-            check_integers(batch, name, model)

@@ -2,14 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import keras
 import numpy as np
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import views
 from emoc_tf.models import checks, forks, forward, graphs, networks, structure
 from emoc_tf.models.learner import Learner
 
@@ -178,12 +177,8 @@ class EpisodeModel:
     def _rng_of_units(self, step: int, purpose: str) -> np.random.Generator:
         return streams.generator(self._root, step, purpose)
 
-    def predict(self, images: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Returns features (n, features), the inputs of the head, and logits (n, C).
-
-        Args:
-            images: (n, H, W, channels), an array or an array-like, which is read in batches.
-        """
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns features (n, features), the inputs of the head, and logits (n, C)."""
         return forward.in_batches(self._forward, images, self.model.inputs[0].dtype)
 
     def check_finite(self, step: int, *outputs: np.ndarray) -> None:
@@ -210,7 +205,7 @@ def copy_own(model: keras.Model, images: np.ndarray, num_classes: int) -> keras.
 
     Args:
         model: Functional or Sequential, ending in a linear Dense layer.
-        images: (n, H, W, channels) of the data, n > 0, an array or an array-like.
+        images: (n, H, W, channels) of the data, n > 0.
         num_classes: C, the outputs that it has to have.
 
     Raises:
@@ -218,7 +213,7 @@ def copy_own(model: keras.Model, images: np.ndarray, num_classes: int) -> keras.
             something else.
     """
     checks.check_shapes(model, images.shape[1:], num_classes)
-    images = views.read(images, np.arange(min(2, len(images)))).astype(np.float32)
+    images = images[:2].astype(np.float32)
     forward.check_repeatable(model, images)
     copy = graphs.unwrapped(structure.copy(model))
     expected, found = model(images, training=False), copy(images, training=False)

@@ -1,0 +1,162 @@
+"""What a step takes where the pool is larger than memory; `memory.py --images=N` runs it.
+
+A pool of random blobs is written to a file and mapped. The parts of a first step then follow one
+another: training, features and posteriors of all images, candidate sets, the observation, the
+choice of a policy, and an update. Of each, seconds and the anonymous memory of the process are
+shown: mapped pages of the file, which the system takes back at any time, do not count.
+"""
+
+import contextlib
+import tempfile
+import threading
+import time
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from emoc_tf import agents
+from emoc_tf.config import ExplorationConfig
+from emoc_tf.data.views import ImageView
+from emoc_tf.envs.observation import observe
+from emoc_tf.exploration import candidates
+from emoc_tf.exploration.state import ExplorationState
+from emoc_tf.models.episode_model import EpisodeModel
+
+CLASSES, KNOWN = 10, 4
+ROOT = 0
+SAMPLING_SECONDS = 0.01
+WRITTEN_AT_ONCE = 500  # images
+
+
+class Meter:
+    """Measures parts of a program.
+
+    Attributes:
+        rows: Per part its name, seconds, and megabytes before, after and at most in between.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, float, float, float, float]] = []
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Measures what the context holds and prints a line."""
+        before, peak, over = anonymous(), [anonymous()], threading.Event()
+
+        def watch() -> None:
+            while not over.wait(SAMPLING_SECONDS):
+                peak[0] = max(peak[0], anonymous())
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - start
+            over.set()
+            thread.join()
+        after = anonymous()
+        self.rows.append((name, seconds, before, after, max(peak[0], after)))
+        print(
+            f"{name:24} {seconds:8.2f} s   before {before:6.0f}   after {after:6.0f}   "
+            f"peak {self.rows[-1][-1]:6.0f} MB",
+            flush=True,
+        )
+
+
+def anonymous() -> float:
+    """Returns the anonymous resident memory of this process in MB."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise OSError("/proc/self/status: expected a line RssAnon, as Linux has since 4.5")
+
+
+def write_pool(path: Path, count: int, size: int) -> np.ndarray:
+    """Writes (count, size, size, 3) uint8 images as .npy; returns (count,) classes.
+
+    A class is a colour and a rough place of a blob, on a noisy ground.
+    """
+    rng = np.random.default_rng(ROOT)
+    classes = rng.integers(CLASSES, size=count)
+    colours = rng.uniform(-100, 100, (CLASSES, 3))
+    places = rng.uniform(0.25, 0.75, (CLASSES, 2))
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, size, size, 3))
+    grid = np.linspace(0, 1, size, dtype=np.float32)
+    for start in range(0, count, WRITTEN_AT_ONCE):
+        some = classes[start : start + WRITTEN_AT_ONCE]
+        y, x = (places[some] + rng.normal(0, 0.05, (len(some), 2))).T.astype(np.float32)
+        blob = np.exp(-((grid - y[:, None]) ** 2)[:, :, None] * 40) * np.exp(
+            -((grid - x[:, None]) ** 2)[:, None, :] * 40
+        )
+        noise = rng.integers(0, 80, (len(some), size, size, 3), np.uint8)
+        colour = colours[some, None, None].astype(np.float32)
+        images[start : start + len(some)] = 100 + noise / 2 + blob[..., None] * colour
+    images.flush()
+    return classes
+
+
+def measure(count: int, size: int, agent: str) -> list[tuple[str, float, float, float, float]]:
+    """Returns `Meter.rows` of a step on a pool of images (count, size, size, 3)."""
+    meter = Meter()
+    config = ExplorationConfig(known_classes=KNOWN, novel_classes=CLASSES - KNOWN)
+    with meter.part("a first small model"):
+        small = np.zeros((8, 8, 8, 3), np.float32)
+        first = EpisodeModel(config, None, small, ROOT)
+        first.update(0, np.arange(8) % KNOWN, np.arange(8), None)
+        first.predict(small)
+    base = anonymous()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pool.npy"
+        with meter.part("(writing the pool)"):
+            classes = write_pool(path, count, size)
+        step(meter, config, np.load(path, mmap_mode="r"), classes, agent)
+    most = max(row[-1] for row in meter.rows[2:]) - base
+    print(f"{count} images: at most {most:.0f} MB beyond the {base:.0f} MB of a small model")
+    return meter.rows
+
+
+def step(
+    meter: Meter, config: ExplorationConfig, images: np.memmap, classes: np.ndarray, agent: str
+) -> None:
+    """Measures a first step by parts."""
+    places = [np.flatnonzero(classes == c)[: config.initial_per_class] for c in range(KNOWN)]
+    labelled = np.sort(np.concatenate(places))
+    labels = np.full(len(images), -1)
+    labels[labelled] = classes[labelled]
+    pool = types.SimpleNamespace(
+        images=ImageView(images, mean=images[labelled].mean(axis=0, dtype=np.float64)),
+        labels=labels,
+    )
+    with meter.part("pretraining"):
+        network = EpisodeModel(config, None, pool.images, ROOT)
+        network.pretrain(pool.images, labels, labelled, None)
+    with meter.part("features and posteriors"):
+        features, logits = network.predict(pool.images)
+        probabilities = tf.nn.softmax(logits).numpy()
+    waiting = np.flatnonzero(labels < 0)
+    for name in ("cluster", "uniform"):
+        with meter.part(f"sets, {name}"):
+            sets, mask = candidates.draw(
+                candidates.named(name, classes), config, ROOT, 0, waiting,
+                probabilities=probabilities, features=features, pool=pool,
+            )  # fmt: skip
+    state = ExplorationState(
+        network.model, pool, sets, mask, probabilities, features, tuple(range(KNOWN)), 0
+    )
+    with meter.part("observation"):
+        observation = observe(state, config)
+    with meter.part(f"choice of {agent}"):
+        choice = agents.make(agent, seed=0).act(observation, state)
+    chosen = sets[choice]
+    with meter.part("update"):
+        # The model has no outputs for the others here: growing is no matter of memory.
+        labels[chosen] = np.minimum(classes[chosen], KNOWN - 1)
+        network.update(1, labels, labelled, chosen)
+    shown = classes < KNOWN
+    right = (probabilities.argmax(axis=1) == classes)[shown].mean()
+    print(f"accuracy of the pretrained model on its {KNOWN} classes: {right:.2f}")
