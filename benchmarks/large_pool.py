@@ -29,6 +29,7 @@ CLASSES, KNOWN = 10, 4
 ROOT = 0
 SAMPLING_SECONDS = 0.01
 WRITTEN_AT_ONCE = 500  # images
+VARIANTS = 64  # of each class's blob, and of the noise
 
 
 class Meter:
@@ -79,23 +80,23 @@ def anonymous() -> float:
 def write_pool(path: Path, count: int, size: int) -> np.ndarray:
     """Writes (count, size, size, 3) uint8 images as .npy; returns (count,) classes.
 
-    A class is a colour and a rough place of a blob, on a noisy ground.
+    A class is a colour and a rough place of a blob, under noise.
     """
     rng = np.random.default_rng(ROOT)
     classes = rng.integers(CLASSES, size=count)
     colours = rng.uniform(-100, 100, (CLASSES, 3))
     places = rng.uniform(0.25, 0.75, (CLASSES, 2))
+    grid = np.linspace(0, 1, size)
+    blobs = np.empty((CLASSES, VARIANTS, size, size, 3), np.uint8)
+    for c, variant in np.ndindex(CLASSES, VARIANTS):
+        y, x = np.exp(-40 * (grid - (places[c] + rng.normal(0, 0.05, 2))[:, None]) ** 2)
+        blobs[c, variant] = 100 + (y[:, None] * x)[..., None] * colours[c]
+    noise = rng.integers(0, 50, (VARIANTS, size, size, 3), np.uint8)
     images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, size, size, 3))
-    grid = np.linspace(0, 1, size, dtype=np.float32)
     for start in range(0, count, WRITTEN_AT_ONCE):
         some = classes[start : start + WRITTEN_AT_ONCE]
-        y, x = (places[some] + rng.normal(0, 0.05, (len(some), 2))).T.astype(np.float32)
-        blob = np.exp(-((grid - y[:, None]) ** 2)[:, :, None] * 40) * np.exp(
-            -((grid - x[:, None]) ** 2)[:, None, :] * 40
-        )
-        noise = rng.integers(0, 80, (len(some), size, size, 3), np.uint8)
-        colour = colours[some, None, None].astype(np.float32)
-        images[start : start + len(some)] = 100 + noise / 2 + blob[..., None] * colour
+        blob, ground = rng.integers(VARIANTS, size=(2, len(some)))
+        images[start : start + len(some)] = blobs[some, blob] + noise[ground]
     images.flush()
     return classes
 
