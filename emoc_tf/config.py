@@ -14,6 +14,8 @@ import numpy as np
 
 from emoc_tf import registries
 
+OPTIMIZERS = ("sgd", "adam", "adamw")
+
 
 def _field(default: Any, text: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": text})
@@ -54,12 +56,17 @@ class ExplorationConfig:
     network: str = _field(
         "small_cnn", "'small_cnn', 'cifar10_quick' (the paper's) or one that was registered"
     )
-    pretrain_iterations: int = _field(300, "SGD iterations on the initial images")
-    update_iterations: int = _field(100, "SGD iterations after each query")
+    pretrain_iterations: int = _field(300, "training iterations on the initial images")
+    update_iterations: int = _field(100, "training iterations after each query")
     batch_size: int = _field(32, "images per mini-batch")
-    learning_rate: float = _field(0.02, "learning rate η of SGD")
-    momentum: float = _field(0.9, "momentum μ of SGD")
-    weight_decay: float = _field(5e-4, "weight decay d: ω(θ) = ½·d·‖θ‖², in training and scores")
+    learning_rate: float = _field(0.02, "learning rate η; 0.001 is usual with adam and adamw")
+    momentum: float = _field(0.9, "momentum μ of sgd; does not count for adam and adamw")
+    optimizer: str = _field("sgd", "'sgd' with momentum (the paper's), 'adam' or 'adamw'")
+    weight_decay: float = _field(
+        5e-4,
+        "weight decay d: ω(θ) = ½·d·‖θ‖², in training and scores; with adamw θ ← θ − η·d·θ in each "
+        "iteration instead, of all weights and biases, and not in scores",
+    )
     old_fraction: float = _field(0.8, "probability λ that a mini-batch image is an old one")
     reward: str = _field(
         "accuracy_gain",
@@ -96,6 +103,7 @@ class ExplorationConfig:
         if self.stop_when is not None:
             stop_rules(self.stop_when)
         self._check_classes()
+        self._check("optimizer", self.optimizer in OPTIMIZERS, f"one of {list(OPTIMIZERS)}")
         registries.SAMPLERS.check("sampler", self.sampler)
         registries.NETWORKS.check("network", self.network)
         registries.reward_terms(self.reward)
@@ -185,7 +193,7 @@ class ExplorationConfig:
 
         A record from before a setting was there has its default.
         """
-        there = {field.name: field.default for field in dataclasses.fields(self)} | dict(record)
+        there = {**type(self)().record(), **record}
         return [
             f"{name}={there[name]!r} there, {value!r} here"
             for name, value in self.record().items()

@@ -56,6 +56,7 @@ def test_number_of_steps(changes, steps):
         ({"old_fraction": 1.5}, r"old_fraction: expected a number in \[0, 1\), got 1.5"),
         ({"momentum": 1.0}, r"momentum: expected a number in \[0, 1\), got 1.0"),
         ({"learning_rate": float("nan")}, "learning_rate: expected a finite number, got nan"),
+        ({"optimizer": "lion"}, r"optimizer: expected one of \['sgd', 'adam', 'adamw'\], got 'lio"),
         ({"max_steps": 0}, "max_steps: expected above 0, or none, got 0"),
         ({"max_steps": "3"}, "max_steps: expected a value of type int or None, got '3'"),
         ({"colour": 1}, "colour: expected a field of .*'known_classes'.*got an unknown one"),
@@ -123,3 +124,20 @@ def test_classes_are_ranges_and_single_ids():
     for few in ("0", "0-8"):
         with pytest.raises(ValueError, match=r"classes: expected at least known_classes \+ nov"):
             ExplorationConfig(classes=few)
+
+
+@pytest.mark.parametrize("name", sorted(ExplorationConfig().record()))
+def test_a_record_from_before_a_setting_was_there_has_its_default(name):
+    record = ExplorationConfig().record()
+    del record[name]
+    assert ExplorationConfig().differences(record) == []
+    assert ExplorationConfig(known_classes=3).differences(record) == (
+        ["known_classes=4 there, 3 here"]
+    )
+
+
+def test_another_optimizer_than_the_default_differs_from_an_old_record():
+    record = ExplorationConfig().record()
+    del record["optimizer"]
+    differing = ExplorationConfig(optimizer="adam").differences(record)
+    assert differing == ["optimizer='sgd' there, 'adam' here"]

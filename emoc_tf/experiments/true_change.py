@@ -120,7 +120,12 @@ def rows_there(folder: RecordFolder, header: Sequence[str], told: dict) -> np.nd
     found = folder.read_config()
     if found is None:
         return np.empty((0, len(header)))
-    differing = [name for name in ("configuration", "scores") if found.get(name) != told[name]]
+    config = ExplorationConfig().replace(**told["configuration"])
+    differing = []
+    if config.differences(found.get("configuration", {})):
+        differing.append("configuration")
+    if found.get("scores") != told["scores"]:
+        differing.append("scores")
     if differing:
         raise ValueError(
             f"output_dir: expected a folder of the same settings, got {folder.path}, which differs "

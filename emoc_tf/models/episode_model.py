@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.models import checks, forks, forward, graphs, networks, structure
-from emoc_tf.models.learner import Learner
+from emoc_tf.data import views
+from emoc_tf.models import checks, forks, forward, graphs, networks, reading, structure
+from emoc_tf.models.learner import Learner, diverged
+from emoc_tf.models.own_learner import LearnerLike, LearnerMaker, OwnLearner
 
 
 class SharedWeights(Protocol):
@@ -33,13 +35,18 @@ class EpisodeModel:
     Args:
         config: The settings.
         own: What `copy_own` returned; None builds `config.network`.
-        images: (n_pool, H, W, channels) float32, all that may ever be trained on.
+        images: (n_pool, H, W, channels), all that may ever be trained on, as the model takes them:
+            a float32 array, or anything with `len`, `shape`, `dtype` and indexing by integer
+            arrays.
         root: Of the episode; weights, new units and mini-batches descend from it.
         num_outputs: C, where `set_arrays` is to bring the weights of a model that has grown; None
             for a model from its beginning.
         num_known: C at the beginning; None: `config.known_classes`. With 0 the model has one output
             that stands for nothing yet.
-        make_learner: Makes a learner of your own of model and images; None: `Learner`.
+        make_learner: Makes the learner, see `LearnerLike`; None for `Learner`.
+
+    Raises:
+        ValueError: A learner of your own lacks something, or the images do not fit the model.
     """
 
     def __init__(
@@ -50,32 +57,42 @@ class EpisodeModel:
         root: int,
         num_outputs: int | None = None,
         num_known: int | None = None,
-        make_learner: Any | None = None,
+        make_learner: LearnerMaker | None = None,
     ) -> None:
         forks.check()
         self._config, self._root = config, root
         known = config.known_classes if num_known is None else num_known
         model = _first_model(config, own, images.shape[1:], root, known)
-        checks.check_all_integers(images, "images", model)
+        _check_integers(images, model)
         wanted, first = max(1, known if num_outputs is None else num_outputs), max(1, known)
         if wanted > first:
             model = structure.grow_head(model, wanted - first, self._rng_of_units(0, "new units"))
         elif wanted < first:
             model = structure.select_outputs(model, range(wanted))
-        self._learner = Learner(
-            model,
-            images,
-            learning_rate=config.learning_rate,
-            momentum=config.momentum,
-            batch_size=config.batch_size,
-            old_fraction=config.old_fraction,
-        )
-        self._forward = forward.compile_features(model)
+        self._is_own = make_learner is not None
+        self._learner: LearnerLike
+        if make_learner is not None:
+            self._learner = OwnLearner(make_learner, model, images)
+        else:
+            self._learner = Learner(
+                model,
+                images,
+                learning_rate=config.learning_rate,
+                momentum=config.momentum,
+                batch_size=config.batch_size,
+                old_fraction=config.old_fraction,
+                optimizer=config.optimizer,
+                weight_decay=config.weight_decay,
+            )
+        self._take(model)
 
     @property
     def model(self) -> keras.Model:
-        """The Keras model, another one after each `grow`."""
-        return self._learner.model
+        """The Keras model, another one after each `grow` and `select_outputs`."""
+        return self._model
+
+    def _take(self, model: keras.Model) -> None:
+        self._model, self._forward = model, forward.compile_features(model)
 
     def pretrain(
         self,
@@ -90,13 +107,15 @@ class EpisodeModel:
             images: (n_pool, H, W, channels), the pool's.
             labels: (n_pool,) columns of the output, −1 where unlabelled.
             labelled: Indices of the initial images.
-            shared: Where weights are taken from, or put into; None for nowhere.
+            shared: Where weights are taken from, or put into; None for nowhere. With a learner of
+                your own it is nowhere: what that depends on cannot be told from outside.
 
         Raises:
             ValueError: See `SharedWeights.get`.
             FloatingPointError: Training diverged.
         """
-        key = "" if shared is None else self._key(images[labelled], labels[labelled])
+        shared = None if self._is_own else shared
+        key = "" if shared is None else self._key(images, labels, labelled)
         found = None if shared is None else shared.get(key)
         if found is not None:
             self.set_arrays(found)
@@ -105,22 +124,26 @@ class EpisodeModel:
         if shared is not None:
             shared.put(key, self.get_arrays())
 
-    def _key(self, images: np.ndarray, labels: np.ndarray) -> str:
+    def _key(self, images: np.ndarray, labels: np.ndarray, labelled: np.ndarray) -> str:
         """Returns a hash of all that pretrained weights depend on, besides versions and machine."""
         config = self._config
-        settings = (
+        settings: tuple = (
             self._root, config.pretrain_iterations, config.batch_size, config.learning_rate,
             config.momentum, config.weight_decay,
         )  # fmt: skip
+        if config.optimizer != "sgd":  # its keys are those of old folders
+            settings += (config.optimizer,)
         digest = hashlib.sha256(repr(settings).encode())
-        for array in (images, labels, *(v.numpy() for v in self.model.variables)):
+        for start in range(0, len(labelled), _BATCH):
+            digest.update(reading.read(images, labelled[start : start + _BATCH]).tobytes())
+        for array in (labels[labelled], *(v.numpy() for v in self.model.variables)):
             digest.update(array.tobytes())
         return digest.hexdigest()
 
     def update(
         self, step: int, labels: np.ndarray, old: np.ndarray, novel: np.ndarray | None
     ) -> None:
-        """Learns the set of an update step, see `Learner.train`.
+        """Learns the set of an update step, see `LearnerLike.train`; nothing from no image at all.
 
         Raises:
             FloatingPointError: Training diverged.
@@ -136,6 +159,9 @@ class EpisodeModel:
         old: np.ndarray,
         novel: np.ndarray | None,
     ) -> None:
+        novel = novel if novel is not None and len(novel) else None
+        if novel is None and not len(old):
+            return
         seed = streams.device_seed(self._root, step, "mini-batches")
         try:
             self._learner.train(iterations, seed, labels, old, novel)
@@ -156,23 +182,25 @@ class EpisodeModel:
 
         Args:
             step: The update step.
-            kept: Columns that are kept, in their new order.
+            kept: Columns that are kept, ascending.
             new_units: How many are added. Without any the model has one that stands for nothing.
             purpose: Names the stream of random numbers that new units are drawn from.
         """
-        model, rng = self.model, self._rng_of_units(step, purpose)
-        count = model.output_shape[-1]
+        rng, count = self._rng_of_units(step, purpose), self.model.output_shape[-1]
+        # One change after the other: learners tell by the shape what became of their outputs.
         if not kept:  # nothing is known yet, or any more
             units = max(1, new_units)
-            model = structure.grow_head(model, units, rng)
-            model = structure.select_outputs(model, range(count, count + units))
-        else:
-            if kept != list(range(count)):
-                model = structure.select_outputs(model, kept)
-            if new_units:
-                model = structure.grow_head(model, new_units, rng)
+            self._replace(structure.grow_head(self.model, units, rng))
+            self._replace(structure.select_outputs(self.model, range(count, count + units)))
+            return
+        if len(kept) < count:
+            self._replace(structure.select_outputs(self.model, kept))
+        if new_units:
+            self._replace(structure.grow_head(self.model, new_units, rng))
+
+    def _replace(self, model: keras.Model) -> None:
         self._learner.replace_model(model)
-        self._forward = forward.compile_features(self.model)
+        self._take(model)
 
     def _rng_of_units(self, step: int, purpose: str) -> np.random.Generator:
         return streams.generator(self._root, step, purpose)
@@ -184,15 +212,16 @@ class EpisodeModel:
     def check_finite(self, step: int, *outputs: np.ndarray) -> None:
         """Raises `FloatingPointError` unless all outputs are finite numbers."""
         if not all(np.isfinite(output).all() for output in outputs):
-            error = self._learner.diverged("outputs that are not finite")
+            rate = None if self._is_own else self._config.learning_rate
+            error = diverged("outputs that are not finite", rate)
             raise FloatingPointError(f"{_where(step)}: {error}")
 
     def get_arrays(self) -> dict[str, np.ndarray]:
-        """Returns weights, states of random layers and momentum by name."""
+        """Returns weights, states of random layers and what the learner keeps, by name."""
         return self._learner.get_arrays()
 
     def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes over what `get_arrays` returned; raises `ValueError` as `Learner.set_arrays`."""
+        """Takes over what `get_arrays` returned; raises `ValueError` as `LearnerLike` does."""
         self._learner.set_arrays(arrays)
 
 
@@ -213,7 +242,7 @@ def copy_own(model: keras.Model, images: np.ndarray, num_classes: int) -> keras.
             something else.
     """
     checks.check_shapes(model, images.shape[1:], num_classes)
-    images = images[:2].astype(np.float32)
+    images = reading.read(images, np.arange(min(2, len(images))))
     forward.check_repeatable(model, images)
     copy = graphs.unwrapped(structure.copy(model))
     expected, found = model(images, training=False), copy(images, training=False)
@@ -251,4 +280,13 @@ def _first_model(
         structure.seed_layers(model, streams.generator(root, 0, "random layers"))
         return model
     rng = streams.generator(root, 0, "weights")
-    return networks.build(config.network, image_shape, max(1, known), config.weight_decay, rng)
+    # What the optimizer takes off the weights itself is no part of the loss.
+    decay = 0.0 if config.optimizer == "adamw" else config.weight_decay
+    return networks.build(config.network, image_shape, max(1, known), decay, rng)
+
+
+def _check_integers(images: Any, model: keras.Model) -> None:
+    """Raises `ValueError` unless images fit a model that takes integers."""
+    if "float" not in model.inputs[0].dtype:
+        for batch in views.batches(images, forward.FORWARD_BATCH):
+            checks.check_integers(batch, "images", model)

@@ -1,4 +1,4 @@
-"""Continual fine-tuning: SGD with momentum on a mix of old and novel data."""
+"""Continual fine-tuning of a model on a mix of old and novel images."""
 
 from collections.abc import Mapping
 
@@ -6,24 +6,32 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from emoc_tf.models import optimizers, reading
+
 # Training runs in compiled slices of this many iterations, so that signals are heard between.
 SLICE_ITERATIONS = 50
 
 
 class Learner:
-    """Trains a model in compiled slices; the head may grow between two calls of `train`.
+    """Trains a model in compiled slices; the head may change between two calls of `train`.
 
-    Momentum lives in variables of the learner's own: Keras optimizers refuse new variables once
-    built, whereas here growing the head is a copy. The update is v ← μ·v − η·∇(CE + ω),
-    θ ← θ + v, so that weight decay enters the gradient before momentum.
+    What the optimizer keeps for each variable lives in slots of the learner's own: Keras optimizers
+    refuse new variables once built, whereas here growing the head is a copy. The loss is CE + ω,
+    so that weight decay enters the gradient. Images that lie in memory are copied to the device at
+    once. Others are read as they are needed, at most 32 MiB at a time (or a mini-batch, if that is
+    larger), and give the same bits.
 
     Args:
         model: The model to train, ending in logits. ω(θ) is the sum of `model.losses`.
-        images: (n_pool, H, W, channels) float32, all that may ever be trained on.
+        images: (n_pool, H, W, channels), all that may ever be trained on, as the model takes them:
+            an array, or anything with `len`, `shape`, `dtype` and indexing by integer arrays, such
+            as a memory map.
         learning_rate: η.
-        momentum: μ, in [0, 1).
+        momentum: μ, in [0, 1), of SGD alone.
         batch_size: B, images per mini-batch.
         old_fraction: λ, the probability that an image of an update's mini-batch is an old one.
+        optimizer: `"sgd"`, `"adam"` or `"adamw"`, see `optimizers`.
+        weight_decay: d of AdamW, for all trainable variables; the others have ω alone.
     """
 
     def __init__(
@@ -35,31 +43,44 @@ class Learner:
         momentum: float,
         batch_size: int,
         old_fraction: float,
+        optimizer: str = "sgd",
+        weight_decay: float = 0.0,
     ) -> None:
-        self._images = tf.constant(images)
+        self._source = reading.source(images)
         self._learning_rate = learning_rate
-        self._momentum = momentum
         self._batch_size = batch_size
         self._old_fraction = old_fraction
-        self.velocities: list[tf.Variable] = []
+        self._rule = optimizers.make(optimizer, momentum, weight_decay)
+        self._slots: list[dict[str, tf.Variable]] = []
         self.replace_model(model)
 
-    def replace_model(self, model: keras.Model) -> None:
-        """Goes on with a model whose head has grown; momentum is kept, new units start at 0.
+    @property
+    def velocities(self) -> list[tf.Variable]:
+        """Those of SGD, one a trainable variable."""
+        return [slots["velocity"] for slots in self._slots]
 
-        The variables of `model` must be those of the old model in the same order, each at least
-        as large as before.
+    def replace_model(self, model: keras.Model) -> None:
+        """Trains another model from now on, whose head has more or fewer outputs.
+
+        The variables of `model` must be those of the old model in the same order. Where one has
+        grown, its slots are kept and those of the new units start at 0; where one has shrunk, its
+        slots start at 0 again, since it is not known which units are left. Equal shapes mean equal
+        units.
         """
         self.model = model
-        old = self.velocities or [None] * len(model.trainable_variables)
-        self.velocities = [
-            _grown(velocity, variable)
-            for velocity, variable in zip(old, model.trainable_variables, strict=True)
+        shapes = [self._rule.slot_shapes(tuple(v.shape)) for v in model.trainable_variables]
+        old = self._slots or [{} for _ in shapes]
+        self._slots = [
+            {
+                name: _resized(slots.get(name), shape, variable.dtype)
+                for name, shape in named.items()
+            }
+            for slots, named, variable in zip(old, shapes, model.trainable_variables, strict=True)
         ]
         # Traced here and once: the model is another one only after a discovery.
         self._train_slice = tf.function(self._slice).get_concrete_function(
             tf.TensorSpec([None, self._batch_size], tf.int32),
-            tf.TensorSpec([len(self._images)], tf.int32),
+            tf.TensorSpec([None], tf.int32),
         )
 
     def train(
@@ -70,48 +91,51 @@ class Learner:
         old: np.ndarray,
         novel: np.ndarray | None = None,
     ) -> None:
-        """Runs SGD iterations.
+        """Runs iterations of the optimizer.
 
         Args:
             iterations: How many, at least 0.
             seed: (2,) int32; mini-batches are a function of it.
             labels: (n_pool,) columns of the model's output; read at `old` and `novel` only.
-            old: Indices of the images labelled before, not empty.
-            novel: Indices of the set just labelled; None trains on `old` alone: in
+            old: Indices of the images labelled before. If there are none, the novel ones alone are
+                trained on.
+            novel: Indices of the set just labelled; none or None trains on `old` alone: in
                 pretraining, or as a control, which draws the same old images as with the set
                 wherever that draws an old one.
 
         Raises:
+            ValueError: There are neither old nor novel images.
             FloatingPointError: The loss or a weight became NaN or infinite.
         """
-        old_share = tf.constant(1.0 if novel is None else self._old_fraction)
-        novel = old if novel is None else novel
-        data = [tf.constant(array, tf.int32) for array in (labels, old, novel)]
-        for start in range(0, iterations, SLICE_ITERATIONS):
-            length = min(SLICE_ITERATIONS, iterations - start)
-            slice_seed = tf.constant(seed + np.array([0, start], np.int32))
-            batches = draw_mini_batches(
-                slice_seed, tf.constant([length, self._batch_size]), *data[1:], old_share
-            )
-            loss = float(self._train_slice(batches, data[0]))
-            if not np.isfinite(loss):
-                raise self.diverged(f"loss {loss} after {start + length} iterations")
+        old_share = self._old_fraction
+        if novel is None or not len(novel):
+            old_share, novel = 1.0, old
+        elif not len(old):
+            old_share, old = 0.0, novel
+        if not len(old):
+            raise ValueError("old: expected images to train on, got none, and no novel ones")
+        members = [tf.constant(indices, tf.int32) for indices in (old, novel)]
+        with self._source.reading(labels, np.union1d(old, novel)) as parts:
+            for start in range(0, iterations, SLICE_ITERATIONS):
+                length = min(SLICE_ITERATIONS, iterations - start)
+                slice_seed = tf.constant(seed + np.array([0, start], np.int32))
+                shape = tf.constant([length, self._batch_size])
+                batches = draw_mini_batches(slice_seed, shape, *members, tf.constant(old_share))
+                for part in parts(batches):
+                    loss = float(self._train_slice(*part))
+                    if not np.isfinite(loss):
+                        raise self._diverged(f"loss {loss} after {start + length} iterations")
         # The loss of the last mini-batch was that before its own update.
         for variable in self.model.trainable_variables:
             if not np.isfinite(variable.numpy()).all():
-                raise self.diverged(f"{variable.path} not finite after {iterations} iterations")
+                raise self._diverged(f"{variable.path} not finite after {iterations} iterations")
 
-    def diverged(self, what: str) -> FloatingPointError:
-        """Returns the error to raise, with advice."""
-        return FloatingPointError(
-            f"training diverged: {what} at learning_rate={self._learning_rate}; try "
-            f"learning_rate={self._learning_rate / 10:g}, or images scaled to a smaller range"
-        )
+    def _diverged(self, what: str) -> FloatingPointError:
+        return diverged(what, self._learning_rate)
 
     def get_arrays(self) -> dict[str, np.ndarray]:
-        """Returns weights, states of random layers and momentum by name."""
-        variables = {f"variable_{i}": v.numpy() for i, v in enumerate(self.model.variables)}
-        return variables | {f"velocity_{i}": v.numpy() for i, v in enumerate(self.velocities)}
+        """Returns weights, states of random layers and slots of the optimizer by name."""
+        return {name: variable.numpy() for name, variable in self._variables().items()}
 
     def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes over what `get_arrays` of a learner with the same network returned.
@@ -119,20 +143,25 @@ class Learner:
         Raises:
             ValueError: An array is missing or has another shape; nothing has changed then.
         """
-        targets = {f"variable_{i}": v for i, v in enumerate(self.model.variables)}
-        targets |= {f"velocity_{i}": v for i, v in enumerate(self.velocities)}
-        for name, variable in targets.items():
-            found = arrays[name].shape if name in arrays else None
-            if found != tuple(variable.shape):
-                raise ValueError(f"{name}: expected shape {tuple(variable.shape)}, got {found}")
+        targets = self._variables()
+        check_arrays(targets, arrays)
         for name, variable in targets.items():
             variable.assign(arrays[name])
+
+    def _variables(self) -> dict[str, keras.Variable | tf.Variable]:
+        variables = {f"variable_{i}": v for i, v in enumerate(self.model.variables)}
+        return variables | {
+            f"{name}_{i}": slot
+            for i, slots in enumerate(self._slots)
+            for name, slot in slots.items()
+        }
 
     def _slice(self, batches: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         loss = tf.zeros(())
         for iteration in tf.range(tf.shape(batches)[0]):
             indices = batches[iteration]
-            loss = self._step(tf.gather(self._images, indices), tf.gather(labels, indices))
+            images = tf.gather(self._source.images, indices)
+            loss = self._step(images, tf.gather(labels, indices))
         return loss
 
     @tf.autograph.experimental.do_not_convert  # it has no loop, and tracing takes half the time
@@ -143,9 +172,8 @@ class Learner:
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             loss = tf.add_n([tf.reduce_mean(losses), *self.model.losses])
         gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
-        for variable, velocity, gradient in zip(variables, self.velocities, gradients, strict=True):
-            velocity.assign(self._momentum * velocity - self._learning_rate * gradient)
-            variable.assign_add(velocity)
+        for variable, slots, gradient in zip(variables, self._slots, gradients, strict=True):
+            self._rule.update(variable, slots, gradient, self._learning_rate)
         return loss
 
 
@@ -193,11 +221,31 @@ def draw_mini_batches(
     return tf.where(is_old, pick(old, seeds[1]), pick(novel, seeds[2]))
 
 
-def _grown(velocity: tf.Variable | None, variable: keras.Variable) -> tf.Variable:
-    """Returns `velocity` padded with zeros at the end of each axis to the variable's shape."""
-    if velocity is None:
-        return tf.Variable(tf.zeros(variable.shape, variable.dtype))
-    if velocity.shape == variable.shape:
-        return velocity
-    padding = [(0, new - old) for old, new in zip(velocity.shape, variable.shape, strict=True)]
-    return tf.Variable(tf.pad(velocity, padding))
+def diverged(what: str, learning_rate: float | None = None) -> FloatingPointError:
+    """Returns the error to raise, with advice."""
+    at, lower = "", "a lower learning rate"
+    if learning_rate is not None:
+        at, lower = f" at learning_rate={learning_rate}", f"learning_rate={learning_rate / 10:g}"
+    return FloatingPointError(
+        f"training diverged: {what}{at}; try {lower}, or images scaled to a smaller range"
+    )
+
+
+def check_arrays(
+    targets: Mapping[str, keras.Variable | tf.Variable], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Raises `ValueError` unless there is an array of the same name and shape for each variable."""
+    for name, variable in targets.items():
+        found = arrays[name].shape if name in arrays else None
+        if found != tuple(variable.shape):
+            raise ValueError(f"{name}: expected shape {tuple(variable.shape)}, got {found}")
+
+
+def _resized(slot: tf.Variable | None, shape: tuple[int, ...], dtype: str) -> tf.Variable:
+    """Returns a slot with zeros added at the end of each axis; all zeros where it was larger."""
+    if slot is None or any(new < old for old, new in zip(slot.shape, shape, strict=True)):
+        return tf.Variable(tf.zeros(shape, dtype))
+    if slot.shape == shape:
+        return slot
+    padding = [(0, new - old) for old, new in zip(slot.shape, shape, strict=True)]
+    return tf.Variable(tf.pad(slot, padding))

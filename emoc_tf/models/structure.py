@@ -1,4 +1,6 @@
-"""What is made of a model: copies, its body, and one whose head has grown."""
+"""What is made of a model: copies, its body, and one whose head has more or fewer outputs."""
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -117,17 +119,51 @@ def grow_head(model: keras.Model, new_units: int, rng: np.random.Generator) -> k
         ValueError: The model cannot grow.
     """
     head = check_model(model, grows=True)
-    config = {**config_of(head), "units": head.units + new_units}
-    grown_head = keras.layers.Dense.from_config(config)
-    grown = _replace_head(model, grown_head)
     kernel = head.kernel.numpy()
     new = rng.normal(0.0, NEW_UNIT_STDDEV, (kernel.shape[0], new_units)).astype(kernel.dtype)
     weights = [np.concatenate([kernel, new], axis=1)]
     if head.use_bias:
         bias = head.bias.numpy()
         weights.append(np.concatenate([bias, np.zeros(new_units, bias.dtype)]))
-    grown_head.set_weights(weights)
-    return grown
+    return _with_head(model, head, weights)
+
+
+def select_outputs(model: keras.Model, columns: Sequence[int] | np.ndarray) -> keras.Model:
+    """Returns a model with some of the outputs, in the given order, on the same body.
+
+    The weights that are kept are copied bit for bit. The body's layers are shared with `model`.
+
+    Args:
+        model: One that `check_model` accepts as one that grows.
+        columns: Different outputs of `model`, at least one.
+
+    Raises:
+        ValueError: The head cannot be replaced, or there are no such columns.
+    """
+    head = check_model(model, grows=True)
+    found = np.asarray(columns)
+    whole = found.ndim == 1 and found.size > 0 and found.dtype.kind in "iu"
+    if (
+        not whole
+        or len(set(found.tolist())) < len(found)
+        or not np.isin(found, range(head.units)).all()
+    ):
+        raise ValueError(
+            f"columns: expected different columns among the {head.units} outputs, at least one, "
+            f"got {columns!r}"
+        )
+    return _with_head(model, head, [weight[..., found] for weight in head.get_weights()])
+
+
+def _with_head(
+    model: keras.Model, head: keras.layers.Dense, weights: list[np.ndarray]
+) -> keras.Model:
+    """Returns a model on the same body with a head like the old one that has other weights."""
+    config = {**config_of(head), "units": weights[0].shape[1]}
+    new_head = keras.layers.Dense.from_config(config)
+    changed = _replace_head(model, new_head)
+    new_head.set_weights(weights)
+    return changed
 
 
 def _replace_head(model: keras.Model, call_head: Call) -> keras.Model:

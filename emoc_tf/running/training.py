@@ -90,12 +90,13 @@ class Training:
         path = self.folder.path
         if self._finished:
             raise ValueError(f"output_dir: expected a new folder, got {path} with a training in it")
+        schedule = found.get("training", {})
         differing = [
-            f"{name}={found.get(part, {}).get(name)!r} there, {value!r} here"
-            for part in ("training", "configuration")
-            for name, value in self._told[part].items()
-            if found.get(part, {}).get(name) != value
+            f"{name}={schedule.get(name)!r} there, {value!r} here"
+            for name, value in self._told["training"].items()
+            if schedule.get(name) != value
         ]
+        differing += self._config.differences(found.get("configuration", {}))
         differing += differences(found, *SOURCE)
         if differing:
             raise ValueError(

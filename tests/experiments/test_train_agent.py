@@ -72,6 +72,9 @@ def test_a_stopped_training_is_resumed_bit_for_bit(trained, tmp_path):
             assert process.poll() is None
         process.kill()
         process.communicate()
+    told = json.loads((folder / "config.json").read_text())
+    del told["configuration"]["optimizer"]  # written before there was this setting
+    (folder / "config.json").write_text(json.dumps(told))
     other = run("train_agent", *TRAINING, "--discount=0.5", f"--output_dir={folder}")
     assert other.returncode == 1
     assert "unfinished training of other settings" in other.stderr

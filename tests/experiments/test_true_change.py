@@ -130,6 +130,10 @@ def test_the_binary_goes_on_where_it_was_stopped(tmp_path):
     differing = told | {"configuration": told["configuration"] | {"momentum": 0.5}}
     with pytest.raises(ValueError, match=r"output_dir: .*same settings.*differs in \['config"):
         true_change.rows_there(RecordFolder(tmp_path), header, differing)
+    older = told | {"configuration": {k: v for k, v in told["configuration"].items()
+                                      if k != "optimizer"}}  # fmt: skip
+    RecordFolder(tmp_path).write_config(older)
+    assert len(true_change.rows_there(RecordFolder(tmp_path), header, told)) == len(lines) - 1
     assert (tmp_path / "changes.csv").read_text() == changes
 
 

@@ -171,3 +171,34 @@ def test_nothing_is_traced_again():
             learner.train(iterations, SEED, labels, np.arange(4, 12), novel)
     assert len(traces) == 1
     assert isinstance(learner.velocities[0], tf.Variable)
+
+
+def test_novel_images_are_enough_where_none_is_labelled_before():
+    learner, images, labels = make_learner(weight_decay=0.0)
+    hidden = np.where(np.arange(12) < 3, labels, -1)
+    learner.train(200, SEED, hidden, np.arange(0), np.arange(3))
+    np.testing.assert_array_equal(learner.model(images).numpy().argmax(axis=1)[:3], labels[:3])
+    with pytest.raises(ValueError, match="old: expected images to train on, got none"):
+        learner.train(1, SEED, hidden, np.arange(0))
+
+
+def test_no_novel_images_are_as_good_as_none():
+    weights = []
+    for novel in (None, np.arange(0)):
+        learner, _, labels = make_learner()
+        learner.train(3, SEED, labels, np.arange(12), novel)
+        weights.append(np.concatenate([w.ravel() for w in learner.model.get_weights()]))
+    np.testing.assert_array_equal(*weights)
+
+
+def test_a_smaller_head_is_trained_on():
+    learner, images, labels = make_learner()
+    learner.train(5, SEED, labels, np.arange(12))
+    body = learner.velocities[0].numpy()
+    learner.replace_model(structure.select_outputs(learner.model, [0, 2]))
+    np.testing.assert_array_equal(learner.velocities[0].numpy(), body)
+    for velocity in learner.velocities[-2:]:
+        assert not velocity.numpy().any()
+        assert velocity.shape[-1] == 2
+    learner.train(100, SEED, labels // 2, np.arange(12))
+    assert learner.model(images).shape == (12, 2)
