@@ -54,6 +54,7 @@ setup(
         "scikit-learn>=1.3",
         "threadpoolctl>=3.1",
         "matplotlib>=3.8",
+        "pillow>=10.1",
         "pebble>=5.0",
         "rich>=13.0",
         "jinja2>=3.1",

@@ -1,7 +1,7 @@
 """Images with their class ids, as NumPy arrays."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,8 @@ import numpy as np
 
 # Images that `check_unchanged` looks at.
 _CHECKED = 32
+# Images looked at in one go.
+_BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,13 +18,15 @@ class ImageData:
     """Images with their class ids; nothing can be written through them.
 
     Images are often most of a machine's memory, or lie on a disk, so that they are not copied:
-    `images` is a view of the array given. Do not write to that array while the data are used;
-    `check_unchanged`, which each new episode calls, refuses what was written over as a whole. An
-    episode that is running has images of its own.
+    `images` is a view of the array given, a memory map too; what is no array but can be read like
+    one, such as an `ImageFolder`, stays as it is. Of uint8 images only a few are read. Do not write
+    to that array while the data are used; `check_unchanged`, which each new episode calls, refuses
+    what was written over as a whole. An episode that is running has images of its own.
 
     Attributes:
-        images: (n, H, W, channels); uint8 or floating. What a model gets of them is told in
-            `Exploration`.
+        images: (n, H, W, channels); uint8 or floating. An array, a memory map, or anything with
+            `len`, `shape`, a NumPy `dtype` and indexing by integer arrays and masks. What a model
+            gets of them is told in `Exploration`.
         labels: (n,) int64 class ids, each in [0, len(class_names)); a copy.
         class_names: One name a class id.
 
@@ -30,21 +34,22 @@ class ImageData:
         ValueError: Wrong shape, dtype or length, a label out of range, or a non-finite pixel.
     """
 
-    images: np.ndarray
+    images: Any
     labels: np.ndarray
     class_names: tuple[str, ...]
     _checksum: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         try:
-            images, labels = np.asarray(self.images), np.asarray(self.labels)
+            images = self.images if is_lazy(self.images) else np.asarray(self.images)
+            labels = np.asarray(self.labels)
         except ValueError:
             raise ValueError("images: expected images of one shape, got several") from None
         if isinstance(self.class_names, str) or not all(
             isinstance(name, str) for name in _sequence(self.class_names)
         ):
             raise ValueError(f"class_names: expected a sequence of names, got {self.class_names!r}")
-        if images.ndim != 4 or 0 in images.shape:
+        if len(images.shape) != 4 or 0 in images.shape:
             raise ValueError(
                 f"images: expected a non-empty array (n, H, W, channels), got shape {images.shape}"
             )
@@ -53,8 +58,8 @@ class ImageData:
                 f"images: expected dtype uint8 or floating, got {images.dtype}; pixels in 0-255 "
                 f"are .astype(np.uint8), others floats, divided by the greatest possible value"
             )
-        if images.dtype.kind == "f" and not np.isfinite(images).all():
-            bad = int(np.argmin(np.isfinite(images).all(axis=(1, 2, 3))))
+        bad = _first_not_finite(images) if images.dtype.kind == "f" else None
+        if bad is not None:
             raise ValueError(f"images: expected finite pixels, got NaN or infinity in image {bad}")
         if labels.shape != images.shape[:1]:
             raise ValueError(
@@ -68,7 +73,7 @@ class ImageData:
                 f"class_names, got values in [{labels.min()}, {labels.max()}]; images without a "
                 f"label are scored by emoc_tf.scoring, which needs none"
             )
-        object.__setattr__(self, "images", read_only(images))
+        object.__setattr__(self, "images", images if is_lazy(images) else read_only(images))
         object.__setattr__(self, "labels", read_only(labels.astype(np.int64)))
         object.__setattr__(self, "class_names", tuple(self.class_names))
         object.__setattr__(self, "_checksum", _checksum(images))
@@ -86,7 +91,35 @@ class ImageData:
             )
 
 
-def _checksum(images: np.ndarray) -> int:
+def is_lazy(images: Any) -> bool:
+    """Returns whether images are no array, nor a thing to make one of, but can be read like one.
+
+    Such a thing tells `shape` and a NumPy `dtype`, and has none of NumPy's ways to become an array.
+    """
+    return (
+        isinstance(getattr(images, "dtype", None), np.dtype)
+        and all(hasattr(images, name) for name in ("shape", "__len__", "__getitem__"))
+        and not hasattr(images, "__array__")
+    )
+
+
+def blocks(images: Any) -> Iterator[np.ndarray]:
+    """Yields images some at a time, as arrays, so that what lies on a disk need not fit memory."""
+    for start in range(0, len(images), _BLOCK):
+        stop = min(start + _BLOCK, len(images))
+        yield images[np.arange(start, stop)] if is_lazy(images) else images[start:stop]
+
+
+def _first_not_finite(images: Any) -> int | None:
+    start = 0
+    for block in blocks(images):
+        if not np.isfinite(block).all():
+            return start + int(np.argmin(np.isfinite(block).all(axis=(1, 2, 3))))
+        start += len(block)
+    return None
+
+
+def _checksum(images: Any) -> int:
     chosen = np.linspace(0, len(images) - 1, min(len(images), _CHECKED)).astype(int)
     return zlib.crc32(np.ascontiguousarray(images[chosen]))
 

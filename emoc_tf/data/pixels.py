@@ -1,6 +1,10 @@
 """The range of pixels: which one images are in, and what a network made for pixels gets."""
 
+from typing import Any
+
 import numpy as np
+
+from emoc_tf.data.images import blocks
 
 # Of the whole range: half a grey level, which rounding may go beyond its ends.
 _ROUNDING = 1 / 510
@@ -11,7 +15,7 @@ _DARK = 1 / 32
 _RANGES = {1.0: (0.0, 255.0), 255.0: (0.0, 1.0), 127.5: (-1.0, 1.0)}
 
 
-def factor_to_pixels(train: np.ndarray, test: np.ndarray | None) -> float:
+def factor_to_pixels(train: Any, test: Any) -> float:
     """Returns the factor that gives images the contrast of pixels in 0–255.
 
     Plainly meant are uint8 pixels; floats in [0, 255] that go beyond 127; floats in [0, 1]; and
@@ -19,9 +23,8 @@ def factor_to_pixels(train: np.ndarray, test: np.ndarray | None) -> float:
     mean image lie in (−1, 1) too, but reach neither: where a pixel is 1 its mean is above 0.
 
     Args:
-        train: (n, H, W, channels) training images, uint8 or finite floats.
-        test: Test images, if there are any; they have to lie in the same range, but need not fill
-            it.
+        train: (n, H, W, channels) training images, uint8 or finite floats, as `ImageData` has them.
+        test: Test images, or None; they have to lie in the same range, but need not fill it.
 
     Raises:
         ValueError: The range is not plain, or the parts differ in it.
@@ -38,8 +41,9 @@ def factor_to_pixels(train: np.ndarray, test: np.ndarray | None) -> float:
         return factor
     low, high = _RANGES[factor]
     slack = _ROUNDING * (high - low)
-    inside = low - slack <= test.min() and test.max() <= high + slack
-    other_unit = factor == 1 and 0 < test.max() <= 1
+    darkest, brightest = _extremes(test)
+    inside = low - slack <= darkest and brightest <= high + slack
+    other_unit = factor == 1 and 0 < brightest <= 1
     if not inside or other_unit or _factor(test) not in (None, factor):
         raise ValueError(
             f"data: expected training and test images of one range, got {_values(train)} and "
@@ -64,9 +68,9 @@ def centred(images: np.ndarray, mean: np.ndarray, factor: float) -> np.ndarray:
     return result
 
 
-def _factor(images: np.ndarray) -> float | None:
+def _factor(images: Any) -> float | None:
     """Returns the factor if the range of the images is plain."""
-    low, high = float(images.min()), float(images.max())
+    low, high = _extremes(images)
     if images.dtype == np.uint8:
         return None if (low, high) == (0, 1) else 1.0  # floats or a mask, made integers
     if low < -_ROUNDING:
@@ -77,5 +81,16 @@ def _factor(images: np.ndarray) -> float | None:
     return 1.0 if 127 < high <= 255.5 else None
 
 
-def _values(images: np.ndarray) -> str:
-    return f"{images.dtype} in [{images.min():.4g}, {images.max():.4g}]"
+def _values(images: Any) -> str:
+    low, high = _extremes(images, all_of_them=True)
+    return f"{images.dtype} in [{low:.4g}, {high:.4g}]"
+
+
+def _extremes(images: Any, all_of_them: bool = False) -> tuple[float, float]:
+    """Returns the lowest and the highest value; of uint8 images, of as many as tell the range."""
+    low, high = np.inf, -np.inf
+    for block in blocks(images):
+        low, high = min(low, float(block.min())), max(high, float(block.max()))
+        if images.dtype == np.uint8 and high > 1 and not all_of_them:
+            break  # pixels, whatever the others are
+    return low, high

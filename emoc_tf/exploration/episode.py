@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import pixels
+from emoc_tf.data import pixels, views
 from emoc_tf.data.images import read_only
-from emoc_tf.data.views import ImageView
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.task import SAMPLE, Task, spread
 
@@ -118,24 +117,15 @@ def mean_of(images: Any, indices: np.ndarray) -> np.ndarray:
 
 def prepare(images: Any, mean: np.ndarray | None, factor: float | None) -> Any:
     """Returns images as the model takes them: as they are if `factor` is None."""
-    if not isinstance(images, np.ndarray) or 4 * images.size > EAGER or _on_disk(images):
-        return ImageView(images, mean=mean, factor=factor or 1.0)
+    if not views.in_memory(images) or 4 * images.size > EAGER:
+        return views.ImageView(images, mean=mean, factor=factor or 1.0)
     if factor is None:
         return read_only(images.astype(np.float32, copy=False))
     return read_only(pixels.centred(images, mean, factor))
 
 
-def _on_disk(array: Any) -> bool:
-    """Whether an array, or what it is a view of, is a memory map."""
-    while array is not None:
-        if isinstance(array, np.memmap):
-            return True
-        array = getattr(array, "base", None)
-    return False
-
-
 def sample_of(images: Any) -> np.ndarray:
     """Returns all images of an array in memory, and some of others, to tell their range by."""
-    if isinstance(images, np.ndarray) and 4 * images.size <= EAGER and not _on_disk(images):
+    if views.in_memory(images) and 4 * images.size <= EAGER:
         return images
     return images[spread(len(images), SAMPLE)]

@@ -10,7 +10,7 @@ import numpy as np
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import views
-from emoc_tf.models import checks, forks, forward, graphs, networks, reading, structure
+from emoc_tf.models import checks, forks, forward, graphs, networks, structure
 from emoc_tf.models.learner import Learner, diverged
 from emoc_tf.models.own_learner import LearnerLike, LearnerMaker, OwnLearner
 
@@ -134,8 +134,9 @@ class EpisodeModel:
         if config.optimizer != "sgd":  # its keys are those of old folders
             settings += (config.optimizer,)
         digest = hashlib.sha256(repr(settings).encode())
-        for start in range(0, len(labelled), _BATCH):
-            digest.update(reading.read(images, labelled[start : start + _BATCH]).tobytes())
+        for start in range(0, len(labelled), forward.FORWARD_BATCH):
+            rows = labelled[start : start + forward.FORWARD_BATCH]
+            digest.update(views.read(images, rows).tobytes())
         for array in (labels[labelled], *(v.numpy() for v in self.model.variables)):
             digest.update(array.tobytes())
         return digest.hexdigest()

@@ -1,12 +1,13 @@
 """Where training gets its images from: memory, or a place that is read a portion at a time."""
 
 import contextlib
-import mmap
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
+
+from emoc_tf.data import views
 
 # Of images at once; while a portion is copied to the device, twice as many.
 PORTION_BYTES = 2**25
@@ -90,38 +91,9 @@ class ByIndex:
 
     def _load(self, indices: np.ndarray) -> None:
         self.images.assign(self._nothing())  # before the next ones are there
-        self.images.assign(read(self._source, indices))
+        self.images.assign(views.read(self._source, indices).astype(np.float32, copy=False))
 
 
 def source(images: Any) -> Source:
     """Returns `InMemory` for an array that lies in memory, `ByIndex` for anything else."""
-    return InMemory(images) if in_memory(images) else ByIndex(images)
-
-
-def in_memory(images: Any) -> bool:
-    """Returns whether images are an array in memory, rather than a view of a file."""
-    if not isinstance(images, np.ndarray):
-        return False
-    while isinstance(images, np.ndarray):
-        images = images.base
-    return not isinstance(images, mmap.mmap)
-
-
-def read(images: Any, indices: np.ndarray, dtype: str = "float32") -> np.ndarray:
-    """Returns some images as an array (k, H, W, channels).
-
-    Args:
-        images: An array, or anything with `shape` and indexing by integer arrays.
-        indices: (k,) integers.
-        dtype: Of the result.
-
-    Raises:
-        ValueError: It gives images of another shape.
-    """
-    found = np.asarray(images[indices], dtype)
-    expected = (len(indices), *images.shape[1:])
-    if found.shape != expected:
-        raise ValueError(
-            f"images: expected shape {expected} for {len(indices)} indices, got {found.shape}"
-        )
-    return found
+    return InMemory(images) if views.in_memory(images) else ByIndex(images)

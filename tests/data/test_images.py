@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from emoc_tf.data import ImageData, ImageFolder, pixels
+from tests.data.pictures import expected
+
+
+@pytest.mark.parametrize("with_store", [False, True])
+def test_image_data_take_a_folder(folder, tmp_path, with_store):
+    images = ImageFolder(folder, 8, store=tmp_path / "store" if with_store else None)
+    data = ImageData(images, np.arange(6) % 2, ("a", "b"))
+    assert data.images is images
+    data.check_unchanged()
+    np.testing.assert_array_equal(data.images[data.labels == 1], expected(1, 3, 5))
+    assert pixels.factor_to_pixels(data.images, data.images) == 1
+
+
+class Counting:
+    """Images that tell how many of them were read."""
+
+    dtype = np.dtype(np.uint8)
+    shape = (10**6, 2, 2, 1)
+
+    def __init__(self):
+        self.read = 0
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        self.read += len(index)
+        return np.full((len(index), 2, 2, 1), 7, np.uint8)
+
+
+def test_image_data_read_few_images():
+    images = Counting()
+    data = ImageData(images, np.zeros(10**6, np.int64), ("a",))
+    data.check_unchanged()
+    assert pixels.factor_to_pixels(data.images, data.images) == 1
+    assert images.read < 2000
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_image_data_take_a_memory_map(tmp_path, dtype):
+    array = np.arange(5 * 4 * 4 * 3).reshape(5, 4, 4, 3).astype(dtype)
+    np.save(tmp_path / "a.npy", array)
+    images = np.load(tmp_path / "a.npy", mmap_mode="r")
+    data = ImageData(images, np.zeros(5, int), ("a",))
+    assert np.shares_memory(data.images, images)
+    np.testing.assert_array_equal(data.images, array)
+
+
+@pytest.mark.parametrize("bad", [0, 300, 511])
+def test_lazy_floats_are_looked_at_as_a_whole(bad):
+    class Lazy:
+        array = np.zeros((512, 2, 2, 1), np.float32)
+        dtype, shape = array.dtype, array.shape
+
+        def __len__(self):
+            return len(self.array)
+
+        def __getitem__(self, index):
+            return self.array[index]
+
+    Lazy.array = Lazy.array.copy()
+    ImageData(Lazy(), np.zeros(512, int), ("a",))
+    Lazy.array[bad, 1, 1] = np.nan
+    with pytest.raises(ValueError, match=f"NaN or infinity in image {bad}$"):
+        ImageData(Lazy(), np.zeros(512, int), ("a",))
