@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from emoc_tf.data import views
 from emoc_tf.data.images import ImageData, read_only
 from emoc_tf.exploration.answers import REJECT, SKIP
 
@@ -126,10 +127,10 @@ def _checked_images(images: Any) -> Any:
     if isinstance(images, np.ndarray):
         images = read_only(images)
     if dtype.kind == "f":
-        for start in range(0, len(images), SAMPLE):
-            part = np.asarray(images[start : start + SAMPLE])
-            if not np.isfinite(part).all():
-                bad = start + int(np.argmin(np.isfinite(part).all(axis=(1, 2, 3))))
+        for number, part in enumerate(views.batches(images, SAMPLE)):
+            finite = np.isfinite(part).all(axis=(1, 2, 3))
+            if not finite.all():
+                bad = number * SAMPLE + int(np.argmin(finite))
                 raise ValueError(
                     f"images: expected finite pixels, got NaN or infinity in image {bad}"
                 )

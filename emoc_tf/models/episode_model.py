@@ -243,7 +243,7 @@ def copy_own(model: keras.Model, images: np.ndarray, num_classes: int) -> keras.
             something else.
     """
     checks.check_shapes(model, images.shape[1:], num_classes)
-    images = reading.read(images, np.arange(min(2, len(images))))
+    images = views.read(images, np.arange(min(2, len(images)))).astype(np.float32, copy=False)
     forward.check_repeatable(model, images)
     copy = graphs.unwrapped(structure.copy(model))
     expected, found = model(images, training=False), copy(images, training=False)

@@ -88,18 +88,18 @@ def test_nothing_is_kept_after_training():
 
 def test_what_lies_in_memory(tmp_path):
     file = mapped(IMAGES, tmp_path)
-    assert reading.in_memory(IMAGES)
-    assert reading.in_memory(IMAGES[3:])
-    assert reading.in_memory(file[np.arange(3)])
+    assert views.in_memory(IMAGES)
+    assert views.in_memory(IMAGES[3:])
+    assert views.in_memory(file[np.arange(3)])
     for other in (file, file[2:], np.asarray(file), np.asarray(file)[1:], Stored(IMAGES)):
-        assert not reading.in_memory(other)
+        assert not views.in_memory(other)
 
 
 def test_images_of_another_shape_than_told_are_refused():
     stored = Stored(IMAGES)
     stored.shape = (30, 4, 3, 1)
     with pytest.raises(ValueError, match=r"images: expected shape \(2, 4, 3, 1\) for 2 indices"):
-        reading.read(stored, np.arange(2))
+        views.read(stored, np.arange(2))
 
 
 def test_forward_passes_read_at_most_256_images():
