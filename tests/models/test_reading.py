@@ -6,7 +6,7 @@ import pytest
 
 from emoc_tf import ExplorationConfig
 from emoc_tf.data import views
-from emoc_tf.models import forward, structure
+from emoc_tf.models import forward, reading, structure
 from emoc_tf.models.episode_model import EpisodeModel, copy_own
 from emoc_tf.models.learner import Learner
 from tests.scoring import models
