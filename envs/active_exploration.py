@@ -1,7 +1,6 @@
 """The active-exploration loop as a Gymnasium environment."""
 
 import functools
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,19 +12,24 @@ from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
 from emoc_tf.envs.fingerprint import fingerprint
-from emoc_tf.envs.info import Info
+from emoc_tf.envs.info import info_of
 from emoc_tf.envs.observation import observation_space, observe
-from emoc_tf.envs.options import ResetOptions, configuration
+from emoc_tf.envs.options import (
+    ResetOptions,
+    checked_action,
+    configuration,
+    names_and_functions,
+    reward_name,
+)
 from emoc_tf.envs.rendering import Frame, describe, draw
 from emoc_tf.exploration.candidates import Sampler
 from emoc_tf.exploration.loop import Exploration
 from emoc_tf.exploration.oracle import Oracle
 from emoc_tf.exploration.outcome import StepOutcome
-from emoc_tf.exploration.rewards import NEED_TEST, Reward, parse
+from emoc_tf.exploration.rewards import Reward, parse
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.exploration.task import Task
 from emoc_tf.models import forks
-from emoc_tf.registries import reward_terms
 from emoc_tf.storage.checkpoint import Checkpoint
 
 
@@ -95,17 +99,12 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         if isinstance(config, Mapping):
             config = dict(config)  # later changes of the caller's are not in a pickle
         chosen = configuration(config, preset)
-        own = {"reward": reward, "sampler": sampler}
-        for name, given in own.items():
-            if isinstance(given, str):
-                overrides[name], own[name] = given, None
-            elif given is not None and not callable(given):
-                raise ValueError(f"{name}: expected a name or a function, got {given!r}")
-        self.config = chosen.replace(**overrides)
+        named, own = names_and_functions(reward=reward, sampler=sampler)
+        self.config = chosen.replace(**overrides, **named)
         self._reward = own["reward"]
         if self._reward is None:
             asked = reward is not None or (isinstance(config, Mapping) and "reward" in config)
-            self._reward = parse(_reward_of(self.config, task, asked))
+            self._reward = parse(reward_name(self.config, task, asked))
         arguments["model"] = model
         if not forks.forked():  # there, `reset` tells what is wrong: a worker passes that on
             self.exploration = Exploration(
@@ -114,9 +113,8 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             )  # fmt: skip
             # The model as it was given: the caller's own may be trained further.
             arguments["model"] = self.exploration.initial_model
-        self._handed_in = (
-            data, task, arguments["model"], model_classes, (oracle, *own.values(), learner)
-        )  # fmt: skip
+        parts = oracle, *own.values(), *([] if learner is None else [learner])
+        self._handed_in = data, arguments["model"], model_classes, parts, task
         gym.utils.EzPickle.__init__(self, config, **arguments)
         self.observation_space = observation_space(self.config)
         self.action_space = gym.spaces.Discrete(self.config.num_candidate_sets)
@@ -186,7 +184,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         root = streams.draw_root(self.np_random)
         self._outcomes, self._queried_set = [], None
         self._outcomes = [self.exploration.reset(root, wanted.pretrained)]
-        self._over = self.exploration.finished
+        self._over = bool(self.exploration.finished or self.outcome.stopped)
         return self._observation(), self._info()
 
     def save(self) -> Checkpoint:
@@ -256,7 +254,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             )
         self._outcomes = outcomes
         self._queried_set = None if queried_set is None else np.array(queried_set, np.int64)
-        self._over = self.exploration.finished or self._at_last_step(last)
+        self._over = bool(self.exploration.finished or last.stopped or self._at_last_step(last))
         return self._observation(), self._info()
 
     @property
@@ -283,13 +281,13 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         self._check_episode("step")
         if self._over:
             raise gym.error.ResetNeeded("step: expected a call of reset after the episode's end")
-        action = self._check_action(action)
+        action = checked_action(action, self.state.candidate_mask)
         queried_set = self.state.candidates[action]
         queried_set = queried_set[queried_set >= 0]
         before, after = self.outcome, self.exploration.advance(action)
         self._outcomes.append(after)
         self._queried_set = queried_set
-        terminated = bool(self.exploration.finished)
+        terminated = bool(self.exploration.finished or after.stopped)
         truncated = self._at_last_step(after)
         self._over = terminated or truncated
         reward = float(self._reward(before, after))
@@ -314,20 +312,6 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         frame = Frame.of(self.exploration, self._outcomes, self._queried_set)
         return draw(frame) if self.render_mode == "rgb_array" else describe(frame)
 
-    def _check_action(self, action: Any) -> int:
-        mask = self.state.candidate_mask
-        try:
-            index = operator.index(action)
-        except TypeError:
-            raise gym.error.InvalidAction(
-                f"action: expected an integer in [0, {len(mask)}), got {action!r}"
-            ) from None
-        if not (0 <= index < len(mask) and mask[index]):
-            raise gym.error.InvalidAction(
-                f"action: expected one of the {mask.sum()} candidate sets, got {index}"
-            )
-        return index
-
     def _observation(self) -> dict[str, np.ndarray]:
         episode = self.exploration.episode
         classes = len(episode.classes)
@@ -336,37 +320,5 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         return observe(self.state, self.config, episode.num_steps(self.config), classes)
 
     def _info(self) -> dict[str, Any]:
-        told = self.outcome.to_dict().items()
-        mask = self.state.candidate_mask.astype(np.int8)
-        shown = WITHOUT_TEST if self.exploration.episode.test_images is None else ()
-        fields = {name: value for name, value in told if value is not None or name in shown}
-        return Info(fields, action_mask=mask)
-
-
-# Fields of the outcome that are told without test data even where there is no number.
-WITHOUT_TEST = ("test_accuracy", "known_accuracy", "novel_accuracy", "answer_accuracy")
-
-
-def _reward_of(config: ExplorationConfig, task: Task | None, asked: bool) -> str:
-    """Returns the reward's name; without test data the usual one is `discovery`.
-
-    Args:
-        config: The settings.
-        task: The task, or None.
-        asked: Whether the reward was asked for by name.
-
-    Raises:
-        ValueError: It needs test data, and there are none.
-    """
-    if task is None or task.test is not None:
-        return config.reward
-    usual = ExplorationConfig.__dataclass_fields__["reward"].default
-    if config.reward == usual and not asked:
-        return "discovery"
-    needing = [name for _, name in reward_terms(config.reward) if name in NEED_TEST]
-    if needing:
-        raise ValueError(
-            f"reward: expected one that needs no test data, such as 'discovery', since the task "
-            f"has none, got {config.reward!r}"
-        )
-    return config.reward
+        tested = self.exploration.episode.test_images is not None
+        return info_of(self.outcome, self.state.candidate_mask, tested)

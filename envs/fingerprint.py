@@ -9,7 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from emoc_tf.data import views
 from emoc_tf.data.images import ImageData
+from emoc_tf.exploration.task import Task
 
 # Images that are hashed at a time, of pools that may be larger than memory.
 _CHUNK = 1024
@@ -20,6 +22,7 @@ def fingerprint(
     model: keras.Model | None,
     model_classes: Sequence[int] | None,
     parts: Sequence[Any],
+    task: Task | None = None,
 ) -> str | None:
     """Returns a hash of what was handed in; None if that is nothing.
 
@@ -29,14 +32,19 @@ def fingerprint(
         model_classes: Class id of each output.
         parts: Oracle, reward and other things with code, or None: their `fingerprint` counts where
             they have one, and else where their class or function is defined and what it is called.
+        task: Its labels, names and test data count, and its images as far as `Task.digest` tells
+            them.
     """
-    if data is None and model is None and all(part is None for part in parts):
+    if data is None and task is None and model is None and all(part is None for part in parts):
         return None
     digest = hashlib.sha256()
+    if task is not None:
+        digest.update(repr((task.digest(), task.class_names)).encode() + task.labels.tobytes())
+        data = () if task.test is None else (task.test,)
     for part in data or ():
         digest.update(repr((part.images.shape, str(part.images.dtype), part.class_names)).encode())
-        for start in range(0, len(part.images), _CHUNK):
-            digest.update(np.ascontiguousarray(part.images[start : start + _CHUNK]).tobytes())
+        for images in views.batches(part.images, _CHUNK):
+            digest.update(np.ascontiguousarray(images).tobytes())
         digest.update(part.labels.tobytes())
     if model is not None:
         digest.update(json.dumps(_architecture(model), sort_keys=True, default=repr).encode())

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from emoc_tf.exploration.outcome import StepOutcome
+
 
 class Info(dict[str, Any]):
     """A dict whose arrays `json.dumps` writes as lists.
@@ -47,3 +49,21 @@ class _Listed(list):
 
     def __reduce_ex__(self, protocol: int) -> tuple[Any, ...]:
         return list, (list(self),)
+
+
+# Told without test data even where there is no number.
+_WITHOUT_TEST = ("test_accuracy", "known_accuracy", "novel_accuracy", "answer_accuracy")
+
+
+def info_of(outcome: StepOutcome, mask: np.ndarray, tested: bool) -> Info:
+    """Returns what is told of a step.
+
+    Args:
+        outcome: Whose fields are told, but for those without a value.
+        mask: (M,) bool, which sets may be chosen.
+        tested: Whether there are test data.
+    """
+    always = () if tested else _WITHOUT_TEST
+    told = outcome.to_dict().items()
+    fields = {name: value for name, value in told if value is not None or name in always}
+    return Info(fields, action_mask=mask.astype(np.int8))

@@ -1,13 +1,20 @@
 """What an environment and its `reset` are asked for, checked before anything changes."""
 
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import gymnasium as gym
+import numpy as np
+
 from emoc_tf.config import ExplorationConfig
+from emoc_tf.exploration.rewards import NEED_TEST
+from emoc_tf.exploration.task import Task
 from emoc_tf.models.episode_model import SharedWeights
 from emoc_tf.records.pretrained import PretrainedFile
+from emoc_tf.registries import reward_terms
 from emoc_tf.storage.checkpoint import Checkpoint
 
 
@@ -94,3 +101,64 @@ def _names(config: dict[Any, Any]) -> dict[str, Any]:
     if odd:
         raise ValueError(f"config: expected names of settings, got {odd}")
     return config
+
+
+def reward_name(config: ExplorationConfig, task: Task | None, asked: bool) -> str:
+    """Returns the reward's name; without test data the usual one is `discovery`.
+
+    Args:
+        config: The settings.
+        task: The task, or None.
+        asked: Whether the reward was asked for by name.
+
+    Raises:
+        ValueError: It needs test data, and there are none.
+    """
+    if task is None or task.test is not None:
+        return config.reward
+    usual = ExplorationConfig.__dataclass_fields__["reward"].default
+    if config.reward == usual and not asked:
+        return "discovery"
+    needing = [name for _, name in reward_terms(config.reward) if name in NEED_TEST]
+    if needing:
+        raise ValueError(
+            f"reward: expected one that needs no test data, such as 'discovery', since the task "
+            f"has none, got {config.reward!r}"
+        )
+    return config.reward
+
+
+def names_and_functions(**given: Any) -> tuple[dict[str, str], dict[str, Any]]:
+    """Returns which settings were given by name, and by name the functions given in their place.
+
+    Raises:
+        ValueError: One is neither a name nor a function.
+    """
+    for name, value in given.items():
+        if not isinstance(value, str) and value is not None and not callable(value):
+            raise ValueError(f"{name}: expected a name or a function, got {value!r}")
+    named = {name: value for name, value in given.items() if isinstance(value, str)}
+    return named, {name: None if name in named else value for name, value in given.items()}
+
+
+def checked_action(action: Any, mask: np.ndarray) -> int:
+    """Returns an action as an index.
+
+    Args:
+        action: What `step` was given.
+        mask: (M,) bool, which sets may be chosen.
+
+    Raises:
+        gymnasium.error.InvalidAction: It is no integer, or no candidate set.
+    """
+    try:
+        index = operator.index(action)
+    except TypeError:
+        raise gym.error.InvalidAction(
+            f"action: expected an integer in [0, {len(mask)}), got {action!r}"
+        ) from None
+    if not (0 <= index < len(mask) and mask[index]):
+        raise gym.error.InvalidAction(
+            f"action: expected one of the {mask.sum()} candidate sets, got {index}"
+        )
+    return index

@@ -14,12 +14,15 @@ from matplotlib.ticker import MaxNLocator
 
 from emoc_tf.data import mosaic
 from emoc_tf.data.figures import literal
+from emoc_tf.exploration.answers import REJECT, SKIP
 from emoc_tf.exploration.loop import Exploration
 from emoc_tf.exploration.outcome import StepOutcome
 
 # Pixels; even numbers, as video codecs want them.
 WIDTH, HEIGHT = 1280, 720
 _KNOWN, _FOUND, _WAITING = "#0072B2", "#D55E00", "#BBBBBB"
+# Images of a set that got no class.
+_UNNAMED = {SKIP: "skipped", REJECT: "rejected"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +35,20 @@ class Frame:
         outcomes: Of all steps so far, the one after pretraining first.
         classes: Names of the known classes, those known at the start first.
         num_known: How many classes were known at the start.
-        num_classes: Known and novel classes.
+        num_classes: Known and novel classes; None where nobody knows how many there are.
         num_steps: Steps of the episode.
         labels: Of the set labelled last, the name of each image's class; None before any.
+        measure: What `accuracy` is measured on.
     """
 
     images: np.ndarray
     outcomes: Sequence[StepOutcome]
     classes: Sequence[str]
     num_known: int
-    num_classes: int
+    num_classes: int | None
     num_steps: int
     labels: Sequence[str] | None
+    measure: str = "test"
 
     @classmethod
     def of(
@@ -63,19 +68,41 @@ class Frame:
         classes = [exploration.class_names[class_id] for class_id in state.known_classes]
         shown, labels = queried_set, None
         if queried_set is not None:
-            labels = [classes[column] for column in state.pool.labels[queried_set]]
+            columns = state.pool.labels[queried_set]
+            labels = [classes[c] if c >= 0 else _UNNAMED[int(c)] for c in columns]
         else:
-            count = min(episode.num_initial, mosaic.MOST)
-            shown = np.linspace(0, episode.num_initial - 1, count).astype(int)
+            initial = np.flatnonzero(episode.task.labels >= 0)
+            initial = initial if len(initial) else np.arange(len(episode.task.labels))
+            places = np.linspace(0, len(initial) - 1, min(len(initial), mosaic.MOST))
+            shown = initial[places.astype(int)]
+        measure = "test"
+        if outcomes[-1].test_accuracy is None:
+            measure = "answer" if outcomes[-1].audit_accuracy is None else "audit"
         return cls(
             images=episode.raw_images[shown],
             outcomes=outcomes,
             classes=classes,
             num_known=episode.num_known,
-            num_classes=len(episode.classes),
-            num_steps=exploration.config.num_steps,
+            num_classes=None if episode.true_labels is None else len(episode.classes),
+            num_steps=max(episode.num_steps(exploration.config), outcomes[-1].step),
             labels=labels,
+            measure=measure,
         )
+
+    @property
+    def accuracy(self) -> list[tuple[int, float]]:
+        """Step and accuracy, where there is one: on test data, the audit, or the answers."""
+        values = [(o.step, getattr(o, f"{self.measure}_accuracy")) for o in self.outcomes]
+        return [(step, value) for step, value in values if value is not None]
+
+    @property
+    def measured_on(self) -> str:
+        """What the accuracy is, for a title."""
+        return {
+            "test": "test accuracy, all classes",
+            "audit": "accuracy on the audit images",
+            "answer": "answers that were predicted",
+        }[self.measure]
 
     @property
     def discovered(self) -> list[str]:
@@ -87,7 +114,8 @@ class Frame:
     def title(self) -> str:
         """What the mosaic shows."""
         if self.labels is None:
-            return "From the images labelled at the start"
+            some = "labelled at the start" if self.classes else "of the pool"
+            return f"From the images {some}"
         counts = Counter(self.labels).most_common()
         images = f"{len(self.labels)} image{'s' * (len(self.labels) > 1)}"
         if len(counts) == 1:
@@ -108,11 +136,13 @@ class Frame:
 def describe(frame: Frame) -> str:
     """Returns the frame as a few lines of text."""
     last, found = frame.outcomes[-1], frame.classes[frame.num_known :]
+    accuracy = f"{frame.accuracy[-1][1]:.3f}" if frame.accuracy else "not known yet"
+    of = "" if frame.num_classes is None else f" of {frame.num_classes}"
     lines = [
         f"step {last.step} of {frame.num_steps}: {frame.title}{frame.news}",
-        f"labelled {last.labelled}   test accuracy {last.test_accuracy:.3f}   "
-        f"classes known {len(frame.classes)} of {frame.num_classes}",
-        f"known from the start: {', '.join(frame.classes[: frame.num_known])}",
+        f"labelled {last.labelled}   {frame.measure} accuracy {accuracy}   "
+        f"classes known {len(frame.classes)}{of}",
+        f"known from the start: {', '.join(frame.classes[: frame.num_known]) or 'none'}",
         f"discovered: {', '.join(found) or 'none yet'}",
     ]
     return "\n".join(lines) + "\n"
@@ -138,13 +168,12 @@ def compose(frame: Frame) -> Figure:
         0.97, 0.925, f"{last.labelled} images labelled", fontsize=18, ha="right", color="#444444"
     )
     _mosaic(figure.add_subplot(grid[:2, 0]), frame)
-    accuracy = [outcome.test_accuracy for outcome in frame.outcomes]
-    _curve(
-        figure.add_subplot(grid[0, 1]), frame, accuracy, "test accuracy, all classes", 1.0, "{:.3f}"
-    )
-    known = [frame.num_known + outcome.discovered_classes for outcome in frame.outcomes]
-    axes = figure.add_subplot(grid[1, 1])
-    _curve(axes, frame, known, "classes known", frame.num_classes, f"{{}} of {frame.num_classes}")
+    axes = figure.add_subplot(grid[0, 1])
+    _curve(axes, frame, frame.accuracy, frame.measured_on, 1.0, "{:.3f}")
+    known = [(o.step, frame.num_known + o.discovered_classes) for o in frame.outcomes]
+    axes, count = figure.add_subplot(grid[1, 1]), frame.num_classes
+    highest = count or max(4, *(number for _, number in known))
+    _curve(axes, frame, known, "classes known", highest, f"{{}} of {count}" if count else "{}")
     axes.set_xlabel("step", fontsize=13)
     _chips(figure.add_subplot(grid[2, :]), frame)
     return figure
@@ -162,21 +191,22 @@ def _mosaic(axes: Axes, frame: Frame) -> None:
 def _curve(
     axes: Axes,
     frame: Frame,
-    values: Sequence[float],
+    values: Sequence[tuple[int, float]],
     title: str,
     highest: float,
     last: str,
 ) -> None:
-    """Draws values up to `highest` over steps; `last` formats the one of the last step."""
-    steps = [outcome.step for outcome in frame.outcomes]
-    axes.plot(steps, values, "-o", color=_KNOWN, linewidth=2.4, markersize=6)
-    place = steps[-1] / frame.num_steps
-    axes.annotate(
-        last.format(values[-1]),
-        (steps[-1], values[-1]), textcoords="offset points", xytext=(4, 10),
-        ha="left" if place < 0.1 else "right" if place > 0.9 else "center",
-        fontsize=14, weight="bold", color=_KNOWN,
-    )  # fmt: skip
+    """Draws (step, value) up to `highest`; `last` formats the last value."""
+    if values:
+        axes.plot(*zip(*values, strict=True), "-o", color=_KNOWN, linewidth=2.4, markersize=6)
+        step, value = values[-1]
+        place = step / frame.num_steps
+        axes.annotate(
+            last.format(value),
+            (step, value), textcoords="offset points", xytext=(4, 10),
+            ha="left" if place < 0.1 else "right" if place > 0.9 else "center",
+            fontsize=14, weight="bold", color=_KNOWN,
+        )  # fmt: skip
     # Room for the last points, and for the number above.
     axes.set_xlim(-0.02 * frame.num_steps, 1.04 * frame.num_steps)
     axes.set_ylim(0, 1.22 * highest)
@@ -195,7 +225,10 @@ def _chips(axes: Axes, frame: Frame) -> None:
     Up to 40 classes are named, ten a row; of more, only the colours are shown.
     """
     axes.set_axis_off()
-    names = [*frame.classes, *["?"] * (frame.num_classes - len(frame.classes))]
+    missing = (frame.num_classes or len(frame.classes)) - len(frame.classes)
+    names = [*frame.classes, *["?"] * max(missing, 0)]
+    if not names:
+        return
     columns = min(10, len(names)) if len(names) <= 40 else -(-len(names) // 4)
     rows = -(-len(names) // columns)
     axes.set_xlim(0, columns)
@@ -203,7 +236,7 @@ def _chips(axes: Axes, frame: Frame) -> None:
     for x, text, colour in (
         (0.002, "known from the start", _KNOWN),
         (0.19, "discovered", _FOUND),
-        (0.30, "not found yet", "#777777"),
+        *([(0.30, "not found yet", "#777777")] if missing > 0 else []),
     ):
         axes.text(x, 1.12, text, color=colour, fontsize=13, weight="bold", transform=axes.transAxes)
     width = 0.94 * WIDTH * 0.88 / columns * 72 / 100  # points
