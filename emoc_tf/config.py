@@ -32,7 +32,9 @@ class ExplorationConfig:
         ValueError: A value has the wrong type or lies out of range.
     """
 
-    dataset: str = _field("digits", "'digits' (embedded) or a tensorflow-datasets name")
+    dataset: str = _field(
+        "digits", "'digits' (embedded), 'folder:PATH' or a tensorflow-datasets name"
+    )
     data_dir: str | None = _field(
         None, "tensorflow-datasets folder; if not given, TFDS_DATA_DIR or ~/tensorflow_datasets"
     )

@@ -1,8 +1,11 @@
+import keras
 import numpy as np
 import pytest
 
+from emoc_tf import ExplorationConfig
 from emoc_tf.data import ImageData, ImageFolder, pixels
-from tests.data.pictures import expected
+from emoc_tf.exploration import Exploration
+from tests.data.pictures import expected, write
 
 
 @pytest.mark.parametrize("with_store", [False, True])
@@ -67,3 +70,37 @@ def test_lazy_floats_are_looked_at_as_a_whole(bad):
     Lazy.array[bad, 1, 1] = np.nan
     with pytest.raises(ValueError, match=f"NaN or infinity in image {bad}$"):
         ImageData(Lazy(), np.zeros(512, int), ("a",))
+
+
+@pytest.mark.parametrize("own_model", [False, True])
+def test_an_episode_of_image_folders(tmp_path, own_model):
+    for seed in range(40):
+        part = "train" if seed < 32 else "test"
+        write(tmp_path / part / "abcd"[seed % 4] / f"{seed}.png", seed)
+    parts = []
+    for part in ("train", "test"):
+        images = ImageFolder(tmp_path / part, 8, store=tmp_path / "store" / part)
+        parts.append(ImageData(images, images.labels, images.class_names))
+    model = None
+    if own_model:
+        layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
+        model = keras.Sequential(layers)
+    config = ExplorationConfig(
+        known_classes=2, novel_classes=2, initial_per_class=3, pool_per_class=5, set_size=2,
+        num_candidate_sets=3, pretrain_iterations=2, update_iterations=1, max_steps=1,
+        learning_rate=1e-6,
+    )  # fmt: skip
+    explorations = [
+        Exploration(config, data, model)
+        for data in (
+            tuple(parts),
+            tuple(ImageData(part.images[:], part.labels, part.class_names) for part in parts),
+        )
+    ]
+    outcomes = []
+    for exploration in explorations:
+        exploration.reset(0)
+        outcomes.append(exploration.advance(0).test_accuracy)
+    states = [exploration.state.pool.images for exploration in explorations]
+    np.testing.assert_array_equal(*states)
+    assert outcomes[0] == outcomes[1]
