@@ -1,7 +1,7 @@
 """A folder of image files as an array of images."""
 
-import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,6 +73,9 @@ class ImageFolder:
     Raises:
         ValueError: An argument is wrong, there is not one usable image, or the store is damaged or
             another folder's.
+
+    Warns:
+        UserWarning: Files are left out, or gone.
     """
 
     dtype = np.dtype(np.uint8)
@@ -117,15 +120,17 @@ class ImageFolder:
 
     def _tell(self) -> None:
         if self.left_out:
-            logging.getLogger(__name__).warning(
-                "%s: %d files are left out; ImageFolder.print_left_out() lists them",
-                self.root, len(self.left_out),
-            )  # fmt: skip
+            warnings.warn(
+                f"{self.root}: {len(self.left_out)} files are left out; "
+                f"ImageFolder.print_left_out() lists them",
+                stacklevel=3,
+            )
         if self.gone:
-            logging.getLogger(__name__).warning(
-                "%s: %d images of the store are no longer in the folder: ImageFolder.gone",
-                self.root, len(self.gone),
-            )  # fmt: skip
+            warnings.warn(
+                f"{self.root}: {len(self.gone)} images of the store are no longer in the folder, "
+                f"see ImageFolder.gone",
+                stacklevel=3,
+            )
 
     def _kept(
         self, listed: list[Listed], left_out: list[LeftOut], known: Callable[[str], str | None]

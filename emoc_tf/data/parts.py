@@ -1,6 +1,6 @@
 """Labelled images as a training and a test part, for simulations."""
 
-import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +32,6 @@ def training_and_test(
     Raises:
         ValueError: A part has no labelled image.
     """
-    log = logging.getLogger(__name__)
     pairs = []
     for images, labels in found:
         known = labels >= 0
@@ -45,10 +44,11 @@ def training_and_test(
         test = _rank_in_class(labels) % _EVERY == _EVERY - 1
         small = np.setdiff1d(labels, labels[test])
         if len(small):
-            log.warning(
-                "%s: classes of fewer than %d images have no test image: %s",
-                name, _EVERY, ", ".join(class_names[label] for label in small),
-            )  # fmt: skip
+            _warn(
+                name,
+                f"classes of fewer than {_EVERY} images have no test image: "
+                + ", ".join(class_names[label] for label in small),
+            )
         pairs = [(images[~test], labels[~test]), (images[test], labels[test])]
     if not all(len(labels) for _, labels in pairs):
         counts = " and ".join(str(len(labels)) for _, labels in pairs)
@@ -92,10 +92,10 @@ def load_folder(
     if train is not None and test is not None:
         others = sorted(entry.name for entry in inside.values() if entry not in (train, test))
         if others:
-            logging.getLogger(__name__).warning(
-                "%s: %s and %s are the parts; not used: %s",
-                path, train.name, test.name, ", ".join(others),
-            )  # fmt: skip
+            _warn(
+                str(path),
+                f"{train.name} and {test.name} are the parts; not used: {', '.join(others)}",
+            )
         folders = [ImageFolder(part, image_size, fit) for part in (train, test)]
     else:
         alone = train is not None and len(inside) == 1  # no class called train, which are several
@@ -108,8 +108,8 @@ def load_folder(
     for folder, ids in zip(folders, np.split(labels, [len(folders[0])]), strict=False):
         copies = np.array([digest in seen for digest in folder.sha256])
         if copies.any():
-            logging.getLogger(__name__).warning(
-                "%s: %d test images are training images too, and not tested on", path, copies.sum()
+            _warn(
+                str(path), f"{copies.sum()} test images are training images too, and not tested on"
             )
         used = (ids >= 0) & ~copies
         _tell_unlabelled(str(path), (ids < 0).sum())
@@ -120,6 +120,8 @@ def load_folder(
 
 def _tell_unlabelled(name: str, count: int) -> None:
     if count:
-        logging.getLogger(__name__).warning(
-            "%s: %d images without a label are not used in a simulation", name, count
-        )
+        _warn(name, f"{count} images without a label are not used in a simulation")
+
+
+def _warn(name: str, text: str) -> None:
+    warnings.warn(f"{name}: {text}", stacklevel=4)

@@ -7,6 +7,8 @@ import pytest
 from emoc_tf.data import ImageFolder
 from tests.data.pictures import PATHS, expected, write
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*(left out|no longer in the folder)")
+
 
 def reasons(images):
     return dict(images.left_out)
