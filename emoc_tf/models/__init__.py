@@ -14,9 +14,12 @@ if keras.backend.backend() != "tensorflow":
         f"{keras.backend.backend()!r}; set KERAS_BACKEND=tensorflow"
     )
 
+from emoc_tf.models.files import load_model, save_model
+from emoc_tf.models.fit_learner import FitLearner
 from emoc_tf.models.networks import register_network
+from emoc_tf.models.own_learner import LearnerLike
 
-__all__ = ["register_network"]
+__all__ = ["FitLearner", "LearnerLike", "load_model", "register_network", "save_model"]
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 if _X86 and "TF_ENABLE_ONEDNN_OPTS" not in os.environ and not provenance.onednn():
