@@ -139,7 +139,7 @@ def copied(
 ) -> keras.Model:
     """Returns a copy of a model of your own, and warns of what is not used of it."""
     copy = episode_model.copy_own(compiled.uncompiled(model), images, units)
-    compiled.warn_of_other_training(model, config.learning_rate, config.momentum)
+    compiled.warn_of_other_training(model, config)
     checks.check_integers(images[np.arange(min(2, len(images)))], "images", copy)
     return copy
 

@@ -5,42 +5,59 @@ from typing import Any
 
 import keras
 
+from emoc_tf.config import ExplorationConfig
+
 _LOSSES = (
     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     keras.losses.CategoricalCrossentropy(from_logits=True),
 )
 
 
-def warn_of_other_training(model: keras.Model, learning_rate: float, momentum: float) -> None:
+def warn_of_other_training(model: keras.Model, config: ExplorationConfig) -> None:
     """Warns if a compiled model would be trained otherwise by its own `fit`.
 
     Weights of classes are given to `fit`, not to `compile`, and cannot be seen here.
 
     Args:
         model: Compiled or not.
-        learning_rate: Of the SGD that it is trained by.
-        momentum: Of the same.
+        config: With the optimizer that it is trained by, and its settings.
     """
     if not model.compiled:
         return
-    ours = keras.optimizers.SGD(learning_rate, momentum)
+    ours, settings = _optimizer(config)
     loss = list(model.loss) if isinstance(model.loss, list | tuple) else [model.loss]
     # Not from get_compile_config, which refuses losses that Keras cannot write down.
     weights = getattr(getattr(model, "_compile_config", None), "config", {}).get("loss_weights")
-    others = []
+    others, ways = [], []
     if not _alike(model.optimizer, ours):
         others.append(f"optimizer {type(model.optimizer).__name__}")
+        ways.append("optimizer= and learning_rate= choose another")
     if len(loss) != 1 or not any(_alike(loss[0], each) for each in _LOSSES):
         others.append(f"loss {', '.join(map(_name, loss))}")
     if weights is not None:
         others.append(f"loss_weights {weights}")
     if others:
+        ways.append(
+            "learner=emoc_tf.models.FitLearner.maker(model.optimizer, loss=...) trains by the "
+            "model's own"
+        )
         warnings.warn(
             f"model: it was compiled with {' and '.join(others)}, which is not used: it is trained "
-            f"with SGD (learning_rate={learning_rate}, momentum={momentum}, of the configuration) "
-            f"on the plain cross-entropy of its logits",
+            f"with {type(ours).__name__} ({settings}, of the configuration) on the plain "
+            f"cross-entropy of its logits; {', '.join(ways)}",
             stacklevel=3,
         )
+
+
+def _optimizer(config: ExplorationConfig) -> tuple[keras.optimizers.Optimizer, str]:
+    """Returns Keras' twin of what is trained with, and its settings in words."""
+    rate, momentum, decay = config.learning_rate, config.momentum, config.weight_decay
+    told = f"learning_rate={rate}"
+    if config.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum), f"{told}, momentum={momentum}"
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(rate), told
+    return keras.optimizers.AdamW(rate, decay), f"{told}, weight_decay={decay}"
 
 
 def uncompiled(model: keras.Model) -> keras.Model:

@@ -1,5 +1,6 @@
 """What a model was compiled with is not used: that is said."""
 
+import re
 import warnings
 
 import keras
@@ -26,10 +27,10 @@ def make_model(*arguments, **keywords):
     return model
 
 
-def warned(model):
+def warned(model, **settings):
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        exploration = Exploration(CONFIG, model=model)
+        exploration = Exploration(CONFIG.replace(**settings), model=model)
         exploration.reset(0)
         exploration.reset(1)
     return [str(w.message) for w in found if "compile" in str(w.message)]
@@ -71,6 +72,53 @@ def test_another_optimizer_or_loss_is_named_once(arguments, weights, named):
     (said,) = warned(make_model(*arguments, loss_weights=weights))
     for part in ("SGD", "learning_rate=0.02", "momentum=0.9", "cross-entropy"):
         assert part in said
+
+
+ADAM, ADAMW = keras.optimizers.Adam, keras.optimizers.AdamW
+OURS = {
+    "adam": {"optimizer": "adam", "learning_rate": 0.001},
+    "adamw": {"optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.004},
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "optimizer"),
+    [
+        (OURS["adam"], "adam"),
+        (OURS["adam"], ADAM(0.001, name="mine")),
+        (OURS["adamw"], "adamw"),
+        (OURS["adamw"] | {"learning_rate": 0.3}, ADAMW(0.3, weight_decay=0.004)),
+        (OURS["adam"] | {"momentum": 0.1, "weight_decay": 0.1}, ADAM()),
+    ],
+)
+def test_nothing_is_said_of_the_same_optimizer(settings, optimizer):
+    assert warned(make_model(optimizer, SPARSE(from_logits=True)), **settings) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "optimizer", "used"),
+    [
+        (OURS["adam"], ADAM(0.01), r"Adam \(learning_rate=0.001, of"),
+        (OURS["adam"], ADAM(beta_1=0.8), r"Adam \(learning_rate=0.001, of"),
+        (OURS["adam"], ADAM(weight_decay=0.1), r"Adam \(learning_rate=0.001, of"),
+        (OURS["adam"], SGD(0.001), r"Adam \(learning_rate=0.001, of"),
+        (OURS["adamw"], ADAMW(weight_decay=0.1), r"AdamW \(learning_rate=0.001, weight_decay=0.00"),
+        (OURS["adamw"], ADAM(0.001), r"AdamW \(learning_rate=0.001, weight_decay=0.004, of"),
+        ({}, ADAM(0.001), r"SGD \(learning_rate=0.02, momentum=0.9, of"),
+    ],
+)
+def test_another_optimizer_is_told_with_the_way_to_it(settings, optimizer, used):
+    (said,) = warned(make_model(optimizer, SPARSE(from_logits=True)), **settings)
+    assert re.search(f"{type(optimizer).__name__}, which is not used: .*with {used}", said)
+    assert "optimizer= and learning_rate= choose another" in said
+    assert "FitLearner.maker(model.optimizer, loss=...) trains by the model's own" in said
+    assert "\n" not in said
+
+
+def test_of_the_same_optimizer_nothing_is_said_where_the_loss_is_another():
+    (said,) = warned(make_model("adam", "mse"), **OURS["adam"])
+    assert "compiled with loss mse, which" in said
+    assert "optimizer=" not in said
 
 
 def test_the_environment_says_it_too_and_a_schedule_is_no_number():
