@@ -32,8 +32,8 @@ def test_texts_are_written_out(text):
 def test_a_backend_that_is_not_there_does_no_harm(backend):
     code = (
         "import os, gymnasium, emoc_tf\n"
-        "env = gymnasium.make('emoc_tf/Digits-v0', render_mode='rgb_array',\n"
-        "                     max_steps=1, pretrain_iterations=1)\n"
+        "env = gymnasium.make('emoc_tf/Digits-v0', render_mode='rgb_array', max_steps=1,\n"
+        "                     pretrain_iterations=1, num_candidate_sets=5, pool_per_class=10)\n"
         "env.reset(seed=0)\n"
         "assert env.render().std() > 20\n"
         "import emoc_tf.report.plots\n"

@@ -1,9 +1,8 @@
 """Forked processes; each case in a process of its own, with a limit of time."""
 
-import subprocess
-import sys
-
 import pytest
+
+from tests.processes import run_each
 
 START = """
 import multiprocessing, warnings
@@ -77,10 +76,12 @@ refused_in_a_child(lambda: env.step(0), lambda: env.reset(seed=1), lambda: env.r
 }
 
 
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    codes = {name: START + code for name, code in CASES.items()}
+    return run_each(codes, tmp_path_factory.mktemp("forks"))
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_a_forked_process_is_told_what_to_do(case):
-    result = subprocess.run(
-        [sys.executable, "-c", START + CASES[case]],
-        check=False, capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
-    assert result.stdout == "refused\n", result.stderr[-2000:]
+def test_a_forked_process_is_told_what_to_do(ended, case):
+    assert ended[case].stdout == "refused\n", ended[case].stderr[-2000:]

@@ -1,16 +1,16 @@
 """The library's own networks are float32 and channels last, whatever Keras is set to."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+from tests.processes import run_each
+
 SCRIPT = """
-import json, sys
+import json
 import keras
-exec(sys.argv[1])
+SETTINGS
 import numpy as np
 from emoc_tf import ExplorationConfig, agents
 from emoc_tf.agents import learned, policy_gradient
@@ -44,30 +44,28 @@ print(json.dumps(found))
 """
 
 
-def run(settings):
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, settings], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    return json.loads(result.stdout.splitlines()[-1])
+SETTINGS = [
+    "set_dtype_policy('mixed_float16'); keras.config.set_image_data_format('channels_first')",
+    "set_floatx('float64')",
+    "set_floatx('float16')",
+]
 
 
 @pytest.fixture(scope="module")
-def plain():
-    return run("")
+def found(tmp_path_factory):
+    """What processes compute under each of these settings, and under those of Keras itself."""
+    codes = {each: SCRIPT.replace("SETTINGS", f"keras.config.{each}") for each in SETTINGS}
+    codes["plain"] = SCRIPT.replace("SETTINGS", "")
+    ended = run_each(codes, tmp_path_factory.mktemp("settings"))
+    for each in ended.values():
+        assert each.returncode == 0, each.stderr[-2000:]
+    return {name: json.loads(each.stdout.splitlines()[-1]) for name, each in ended.items()}
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        "set_dtype_policy('mixed_float16'); keras.config.set_image_data_format('channels_first')",
-        "set_floatx('float64')",
-        "set_floatx('float16')",
-    ],
-)
-def test_settings_of_keras_change_no_bit(plain, settings):
-    found, expected = run(f"keras.config.{settings}"), dict(plain)
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_settings_of_keras_change_no_bit(found, settings):
+    here, expected = dict(found[settings]), dict(found["plain"])
     if "float16" in settings and "mixed" not in settings:  # Adam's own numbers are of this type
-        assert np.isfinite(found.pop("policy")).all()
+        assert np.isfinite(here.pop("policy")).all()
         del expected["policy"]
-    assert found == expected
+    assert here == expected
