@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -97,7 +98,7 @@ def run(folder, *arguments):
         [
             sys.executable, "-m", "emoc_tf.experiments.true_change", "--known_classes=2",
             "--novel_classes=2", "--initial_per_class=4", "--pool_per_class=6", "--set_size=3",
-            "--num_candidate_sets=6", "--pretrain_iterations=20", "--batch_size=8", "--sets=5",
+            "--num_candidate_sets=6", "--pretrain_iterations=20", "--batch_size=8", "--sets=4",
             "--iterations=1,5", "--scores=emoc,min", "--seeds=0,1", f"--output_dir={folder}",
             *arguments,
         ],
@@ -105,54 +106,64 @@ def run(folder, *arguments):
     )  # fmt: skip
 
 
-def test_the_binary_goes_on_where_it_was_stopped(tmp_path):
-    result = run(tmp_path)
+@pytest.fixture(scope="module")
+def examined(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("examined")
+    result = run(folder)
     assert result.returncode == 0, result.stderr
-    changes = (tmp_path / "changes.csv").read_text()
+    return folder
+
+
+@pytest.fixture
+def copied(examined, tmp_path):
+    """A copy of it, to be changed."""
+    return shutil.copytree(examined, tmp_path / "copy")
+
+
+def test_the_binary_goes_on_where_it_was_stopped(copied):
+    changes = (copied / "changes.csv").read_text()
     rows = list(csv.DictReader(changes.splitlines()))
-    assert len(rows) == 2 * 5 * 5
+    assert len(rows) == 2 * 4 * 5
     assert {row["iterations"] for row in rows if row["true_label"] == "1"} == {"1", "5"}
     for name in ("correlations.png", "correlations.svg", "correlations.csv"):
-        assert (tmp_path / name).stat().st_size > 100
+        assert (copied / name).stat().st_size > 100
     lines = changes.splitlines(keepends=True)
-    (tmp_path / "changes.csv").write_text("".join(lines[:23]) + lines[23][:9])
-    again = run(tmp_path)
+    (copied / "changes.csv").write_text("".join(lines[:18]) + lines[18][:9])
+    again = run(copied)
     assert again.returncode == 0, again.stderr
-    assert sum(line.startswith("seed ") for line in again.stdout.splitlines()) == len(lines) - 23
-    assert (tmp_path / "changes.csv").read_text() == changes
+    assert sum(line.startswith("seed ") for line in again.stdout.splitlines()) == len(lines) - 18
+    assert (copied / "changes.csv").read_text() == changes
     assert {row["novel_share"] for row in rows} == {"0", "1"}
-    told = json.loads((tmp_path / "config.json").read_text())
+    told = json.loads((copied / "config.json").read_text())
     here = environment(*true_change.SOURCE)["source"]
     assert told["environment"]["source"] == here != environment()["source"]
     header = lines[0].strip().split(",")
     with pytest.raises(ValueError, match=r"changes.csv: expected columns"):
-        true_change.rows_there(RecordFolder(tmp_path), header[:-1], told)
+        true_change.rows_there(RecordFolder(copied), header[:-1], told)
     differing = told | {"configuration": told["configuration"] | {"momentum": 0.5}}
     with pytest.raises(ValueError, match=r"output_dir: .*same settings.*differs in \['config"):
-        true_change.rows_there(RecordFolder(tmp_path), header, differing)
+        true_change.rows_there(RecordFolder(copied), header, differing)
     older = told | {"configuration": {k: v for k, v in told["configuration"].items()
                                       if k != "optimizer"}}  # fmt: skip
-    RecordFolder(tmp_path).write_config(older)
-    assert len(true_change.rows_there(RecordFolder(tmp_path), header, told)) == len(lines) - 1
-    assert (tmp_path / "changes.csv").read_text() == changes
+    RecordFolder(copied).write_config(older)
+    assert len(true_change.rows_there(RecordFolder(copied), header, told)) == len(lines) - 1
+    assert (copied / "changes.csv").read_text() == changes
 
 
-def test_finished_work_is_shown_again_anywhere_but_gone_on_with_only_there(tmp_path):
-    arguments = ["--sets=4", "--iterations=1", "--seeds=0"]
-    assert run(tmp_path, *arguments).returncode == 0
-    file, figure = tmp_path / "config.json", tmp_path / "correlations.png"
-    told, changes = json.loads(file.read_text()), (tmp_path / "changes.csv").read_text()
+def test_finished_work_is_shown_again_anywhere_but_gone_on_with_only_there(copied):
+    file, figure = copied / "config.json", copied / "correlations.png"
+    told, changes = json.loads(file.read_text()), (copied / "changes.csv").read_text()
     file.write_text(json.dumps(told | {"environment": told["environment"] | {"cpu": "Another"}}))
     before = figure.read_bytes()
     figure.unlink()
-    again = run(tmp_path, *arguments)
+    again = run(copied)
     assert again.returncode == 0, again.stderr
     assert figure.read_bytes() == before
-    assert (tmp_path / "changes.csv").read_text() == changes
-    more = run(tmp_path, *arguments[:2], "--seeds=0,1")
+    assert (copied / "changes.csv").read_text() == changes
+    more = run(copied, "--seeds=0,1,2")
     assert more.returncode == 1
     assert "same versions and machine to resume in" in more.stderr
-    assert (tmp_path / "changes.csv").read_text() == changes
+    assert (copied / "changes.csv").read_text() == changes
 
 
 def test_what_is_left_to_do(tmp_path):

@@ -269,6 +269,6 @@ def test_pretrained_weights_of_another_place_are_refused_or_taken(world, half):
 def test_a_kill_leaves_no_trace():
     """SIGKILL at a random moment of a process; `make soak` kills more."""
     seed, lines = random.randrange(10**6), []
-    flags = [*FLAGS, "--steps=3", "--set_size=2", "--agent=emoc:references=8"]
+    flags = [*FLAGS, "--steps=3", "--set_size=2", "--agent=emoc:references=8", "--novel_classes=1"]
     kinds = soak(flags, 1, random.Random(seed), lines.append)
     assert kinds.total() == 1, (seed, lines)
