@@ -23,7 +23,7 @@ demo: $(VENV)/installed
 	@echo "Look at demo_results/report.html"
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 # Whether imports point downwards only; `make test` holds it too.
 layers: $(VENV)/installed-test

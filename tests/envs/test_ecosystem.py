@@ -63,7 +63,7 @@ def trajectory(env, actions=(1, 0, 3), seed=4):
 def test_vector_environments_make_the_same_steps(mode, settings):
     """Environment i of a vector with seed s is one with seed s + i."""
     envs = gym.make_vec(DIGITS, num_envs=2, vectorization_mode=mode, **settings, **SHRUNK)
-    observations, _ = envs.reset(seed=4)
+    observations, infos = envs.reset(seed=4)
     single = [trajectory(make(), seed=seed) for seed in (4, 5)]
     for t, action in enumerate((None, 1, 0, 3)):
         if action is not None:
@@ -72,6 +72,10 @@ def test_vector_environments_make_the_same_steps(mode, settings):
             np.testing.assert_array_equal(truncated, [run[t][3] for run in single])
             for i in range(2):
                 assert infos["test_accuracy"][i] == single[i][t][-1]["test_accuracy"]
+        masks = infos["action_mask"]
+        assert (type(masks), masks.dtype, masks.shape) == (np.ndarray, np.int8, (2, 5))
+        np.testing.assert_array_equal(masks, observations["action_mask"])
+        assert envs.single_action_space.sample(masks[0]) in np.flatnonzero(masks[0])
         for i in range(2):
             for key, value in single[i][t][0].items():
                 np.testing.assert_array_equal(observations[key][i], value)

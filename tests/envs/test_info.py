@@ -1,4 +1,4 @@
-"""What `info` is to loggers, to samplers of actions, to vectors and to other processes."""
+"""What `info` is to loggers, to samplers of actions and to other processes."""
 
 import copy
 import json
@@ -82,20 +82,3 @@ def test_wrappers_may_add_to_it():
     written = json.loads(json.dumps(env.step(0)[-1]))
     assert written["episode"]["l"] == 1
     assert written["action_mask"] == [1] * 5
-
-
-@pytest.mark.parametrize(
-    ("mode", "settings"), [("sync", {}), ("async", {"vector_kwargs": {"context": "spawn"}})]
-)
-def test_vectors_stack_the_masks(mode, settings):
-    envs = gym.make_vec(DIGITS, num_envs=2, vectorization_mode=mode, **settings, **SHRUNK)
-    observations, infos = envs.reset(seed=4)
-    told = [(observations, infos)]
-    observations, *_, infos = envs.step(np.array([0, 1]))
-    told.append((observations, infos))
-    envs.close()
-    for observations, infos in told:
-        masks = infos["action_mask"]
-        assert (type(masks), masks.dtype, masks.shape) == (np.ndarray, np.int8, (2, 5))
-        np.testing.assert_array_equal(masks, observations["action_mask"])
-        assert envs.single_action_space.sample(masks[0]) in np.flatnonzero(masks[0])
