@@ -4,8 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from emoc_tf import agents
+from emoc_tf import Task, agents, load
 from emoc_tf.agents import registry
 from tests import ROOT, example
 from tests.envs.test_active_exploration import SHRUNK
@@ -16,7 +17,9 @@ RL = {"sb3_ppo", "sb3_maskable_ppo", "ppo_single_file"}
 def test_each_example_is_run():
     names = {file.stem for file in (ROOT / "examples").glob("*.py")}
     tested = {"step_with_agent", "own_policy", "own_images", "vector_environments"}
-    assert names == tested | {"record_video", "train_policy", "go_on_later"} | RL
+    tested |= {"record_video", "train_policy", "go_on_later"}
+    tested |= {"label_a_folder", "unlabelled_arrays", "memory_map", "saved_model"}
+    assert names == tested | RL
 
 
 def test_step_with_agent(capsys):
@@ -29,6 +32,49 @@ def test_own_images(capsys):
     settings = {"pool_per_class": 10, "update_iterations": 5, "max_steps": 2}
     assert 0 <= example("own_images").main(**settings) <= 1
     assert "10 images asked for" in capsys.readouterr().out
+
+
+def test_label_a_folder(tmp_path, capsys):
+    train, _ = load("digits")
+    folder = tmp_path / "my pictures"
+    for i in range(30):
+        place = folder / ("two" if train.labels[i] == 2 else "unlabelled")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(train.images[i, ..., 0]).save(place / f"{i}.png")
+    typed = iter(["nine", "undo", "nine,,-,one", "seven", "too,few", "stop"])
+    exploration = example("label_a_folder").main(
+        str(folder), lambda _: next(typed), image_size=8,
+        pretrain_iterations=2, update_iterations=2,
+    )  # fmt: skip
+    kinds = [entry.kind for entry in exploration.journal]
+    assert kinds.count("answer") == 3
+    assert kinds.count("undo") == 1
+    assert "oracle: expected (4,)" in capsys.readouterr().out
+    task = Task.from_folder(folder.with_suffix(".csv"), image_size=8)
+    counts = np.bincount(task.labels)
+    assert dict(zip(task.class_names, counts, strict=True)) == {
+        "nine": 1, "one": 1, "seven": 4, "two": int((train.labels[:30] == 2).sum()),
+    }  # fmt: skip
+
+
+def test_unlabelled_arrays(capsys):
+    info = example("unlabelled_arrays").main(
+        audit=10, max_steps=3, pretrain_iterations=20, update_iterations=5
+    )
+    assert 0 <= info["audit_low"] <= info["audit_accuracy"] <= info["audit_high"] <= 1
+    assert "classes, audit" in capsys.readouterr().out
+
+
+def test_memory_map():
+    info = example("memory_map").main(
+        count=400, max_steps=2, pretrain_iterations=10, update_iterations=5
+    )
+    assert info["labelled"] == 60
+
+
+def test_saved_model():
+    names = example("saved_model").main(epochs=5, steps=3, update_iterations=5)
+    assert set(names) >= {"0", "1", "2", "3", "4"}
 
 
 def test_vector_environments():
