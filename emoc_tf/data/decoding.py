@@ -161,7 +161,7 @@ def _decode(file: BinaryIO, size: tuple[int, int], fit: str) -> np.ndarray:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         # Pillow's own conversion cuts all values above 255 off.
-        values = np.asarray(image).astype(np.float64)
+        values = np.asarray(image).astype(np.float32)
         if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:  # 0 is white
             values = 65535 - values
         return _grey(values / 257)

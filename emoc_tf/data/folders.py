@@ -92,7 +92,7 @@ class ImageFolder:
         self._size, self._fit = decoding.check_size(image_size, fit), fit
         self._progress = progress or (lambda step, done, total: None)
         self._store = None
-        self.root, listed, left_out = listings.list_images(Path(path))
+        self.root, listed, left_out = listings.list_images(path)
         self.gone, self.added = (), ()
         if store is None:
             kept = self._kept(listed, left_out, lambda path: None)
@@ -103,12 +103,7 @@ class ImageFolder:
                 kept = self._update_store(listed, left_out)
         del self._progress  # it may be bound to this process
         if not kept:
-            first = (
-                f"; left out are {len(left_out)} files, such as {left_out[0].path!r}: "
-                + (left_out[0].reason)
-                if left_out
-                else ""
-            )
+            first = f"; {_first(sorted(left_out))}" if left_out else ""
             raise ValueError(
                 f"path: expected at least one usable image in {str(path)!r}, got none{first}"
             )
@@ -121,8 +116,7 @@ class ImageFolder:
     def _tell(self) -> None:
         if self.left_out:
             warnings.warn(
-                f"{self.root}: {len(self.left_out)} files are left out; "
-                f"ImageFolder.print_left_out() lists them",
+                f"{self.root}: {_first(self.left_out)}; ImageFolder.print_left_out() lists them",
                 stacklevel=3,
             )
         if self.gone:
@@ -268,6 +262,11 @@ class ImageFolder:
     def print_left_out(self) -> None:
         """Prints `left_out_text`."""
         print(self.left_out_text() or "nothing is left out")
+
+
+def _first(left_out: Sequence[LeftOut]) -> str:
+    count = "1 file is" if len(left_out) == 1 else f"{len(left_out)} files are"
+    return f"{count} left out, such as {left_out[0].path!r}: {left_out[0].reason}"
 
 
 def _threads() -> ThreadPoolExecutor:

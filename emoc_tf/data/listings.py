@@ -44,7 +44,7 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-def list_images(path: Path) -> tuple[Path, list[Listed], list[LeftOut]]:
+def list_images(path: str | os.PathLike) -> tuple[Path, list[Listed], list[LeftOut]]:
     """Lists what may be images, sorted by path, and what is left out already.
 
     Args:
@@ -57,6 +57,8 @@ def list_images(path: Path) -> tuple[Path, list[Listed], list[LeftOut]]:
     Raises:
         ValueError: There is nothing at `path`, or the list cannot be understood.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path: expected a path, got {path!r:.80}")
     root = Path(os.path.abspath(os.path.expanduser(path)))
     left_out: list[LeftOut] = []
     if root.is_dir():

@@ -42,6 +42,12 @@ def load(dataset: str, data_dir: str | None = None) -> tuple[ImageData, ImageDat
         ValueError: The data set is unknown or is no classification of images.
         FileNotFoundError: The data set is not in the folder.
     """
+    if not isinstance(dataset, str):
+        raise ValueError(
+            f"dataset: expected a name, got {type(dataset).__name__}; emoc_tf.data has from_tfds "
+            f"for a builder of tensorflow-datasets and from_dataset for a tf.data.Dataset, and the "
+            f"name of a folder is 'folder:PATH'"
+        )
     if dataset == "digits":
         return _load_digits()
     name, size, fit = _options(dataset)
@@ -75,7 +81,7 @@ def _options(dataset: str) -> tuple[str, tuple[int, int] | None, str]:
 
 def _state(path: str) -> str:
     """Returns a digest that changes when files are added, changed, moved or removed."""
-    root, listed, _ = listings.list_images(Path(path))
+    root, listed, _ = listings.list_images(path)
     digest = hashlib.sha256()
     for image in listed:
         try:

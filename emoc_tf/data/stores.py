@@ -79,6 +79,12 @@ class Store:
         Raises:
             ValueError: The folder holds something else, or a damaged store.
         """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ValueError(
+                f"store: expected a folder, got {self._folder.parent}, which is or lies in a file"
+            ) from None
         with FolderLock(self._folder):
             atomic.remove_asides(self._folder)
             self._load()

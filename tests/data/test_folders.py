@@ -129,7 +129,7 @@ def test_one_bad_file_is_told_and_no_more(folder, capsys):
     (folder / "no class").mkdir()
     (folder / "no class" / "page.html").write_text("<html>")
     os.mkfifo(folder / "pipe.png")
-    with pytest.warns(UserWarning, match="6 files are left out"):
+    with pytest.warns(UserWarning, match=r"6 files are left out.*cat/empty.jpg.: empty"):
         images = ImageFolder(folder, 8)
     assert images.paths == PATHS
     assert images.class_names == ("cat", "dog")
@@ -215,8 +215,13 @@ def test_nothing_there(folder, tmp_path):
     ):
         ImageFolder(tmp_path / "empty")
     (tmp_path / "empty" / "a.jpg").write_text("no image")
-    with pytest.raises(ValueError, match=r"1 files, such as 'a.jpg': not a JPEG"):
+    with pytest.raises(ValueError, match=r"1 file is left out, such as 'a.jpg': not a JPEG"):
         ImageFolder(tmp_path / "empty")
+    for path in (None, 3, [folder]):
+        with pytest.raises(ValueError, match="path: expected a path, got"):
+            ImageFolder(path)
+    with pytest.raises(ValueError, match="store: expected a folder, got"):
+        ImageFolder(folder, store=folder / "y.png")
     with pytest.raises(ValueError, match="image_size: expected"):
         ImageFolder(folder, 0)
     with pytest.raises(ValueError, match="fit: expected"):

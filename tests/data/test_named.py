@@ -1,10 +1,11 @@
+import pathlib
 import shutil
 
 import numpy as np
 import pytest
 
 from emoc_tf import ExplorationConfig, load
-from emoc_tf.data import ImageFolder, folders, parts
+from emoc_tf.data import ImageFolder
 from emoc_tf.exploration import Exploration
 from tests.data.pictures import write
 
@@ -117,6 +118,7 @@ def test_lists_are_folders_too(tmp_path):
     assert as_counts(test) == {"a": 1, "b": 1}
 
 
+@pytest.mark.filterwarnings("ignore:.*no test image")
 def test_a_folder_is_read_again_when_it_changed(tmp_path, monkeypatch):
     fill(tmp_path, {"a": 5, "b": 5})
     name = f"folder:{tmp_path}?image_size=8"
@@ -134,6 +136,7 @@ def test_small_classes_are_told(tmp_path, recwarn):
     assert "fewer than 5 images have no test image: small" in told(recwarn)
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
@@ -171,16 +174,17 @@ def test_an_episode_of_a_folder(tmp_path):
     assert exploration.advance(0).step == 1
 
 
-def test_the_whole_folder_is_decoded_with_two_reads(tmp_path, monkeypatch):
-    """Once to find broken images, once for the pixels."""
-    fill(tmp_path, {"a": 5})
-    seen, decode = [], folders.decoding.decode
-    monkeypatch.setattr(
-        folders.decoding, "decode", lambda *what: seen.append(what[0]) or decode(*what)
-    )
-    load(f"folder:{tmp_path}?image_size=8")
-    assert len(seen) == 10
-    assert parts.TEST_NAMES[0] == "test"
+@pytest.mark.parametrize("thing", [None, 3, b"digits", pathlib.Path("photos"), object()])
+def test_what_is_no_name(thing):
+    with pytest.raises(ValueError, match=r"dataset: expected a name, got .*from_tfds"):
+        load(thing)
+
+
+def test_files_that_are_left_out_are_told(tmp_path, recwarn):
+    fill(tmp_path, {"a": 5, "b": 5})
+    (tmp_path / "b" / "x.png").write_bytes(b"no image")
+    load(f"folder:{tmp_path}")
+    assert "1 file is left out, such as 'b/x.png': not a JPEG" in told(recwarn)
 
 
 def test_nothing_is_told_without_need(tmp_path, recwarn):
