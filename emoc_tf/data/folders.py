@@ -95,7 +95,7 @@ class ImageFolder:
         self.root, listed, left_out = listings.list_images(path)
         self.gone, self.added = (), ()
         if store is None:
-            kept = self._kept(listed, left_out, lambda path: None)
+            kept, _ = self._kept(listed, left_out, lambda path: None)
             kept = [image for image, _ in self._decoded(kept, left_out)]
         else:
             self._store = Store(Path(store).expanduser().absolute(), self._size, fit)
@@ -128,8 +128,8 @@ class ImageFolder:
 
     def _kept(
         self, listed: list[Listed], left_out: list[LeftOut], known: Callable[[str], str | None]
-    ) -> list[_Kept]:
-        """Returns the images by path, one for each content."""
+    ) -> tuple[list[_Kept], dict[str, str]]:
+        """Returns the images by path, one for each content, and the digest of each file."""
 
         def digest(path: str) -> str | LeftOut:
             try:
@@ -148,7 +148,8 @@ class ImageFolder:
         for image in listed:
             if image.path in digests:
                 groups.setdefault(digests[image.path], []).append(image)
-        return sorted(_one_of(group, sha256, left_out) for sha256, group in groups.items())
+        kept = sorted(_one_of(group, sha256, left_out) for sha256, group in groups.items())
+        return kept, digests
 
     def _decoded(
         self, kept: list[_Kept], left_out: list[LeftOut]
@@ -180,7 +181,7 @@ class ImageFolder:
     def _update_store(self, listed: list[Listed], left_out: list[LeftOut]) -> list[_Kept]:
         """Decodes what the store has not got; returns all its images in its order."""
         store = self._store
-        found = self._kept(
+        found, digests = self._kept(
             listed, left_out, lambda path: store.known_digest(path, self.root / path)
         )
         here = {image.sha256: image for image in found}
@@ -204,7 +205,7 @@ class ImageFolder:
         self.added = () if first_new is None else tuple(range(first_new, len(images)))
         store.finish(
             [Known(image.path, image.label) for image in images],
-            [(image.path, self.root / image.path, image.sha256) for image in found],
+            [(path, self.root / path, sha256) for path, sha256 in digests.items()],
         )
         return images
 

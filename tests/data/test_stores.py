@@ -170,6 +170,7 @@ def test_bad_files_and_copies_are_left_out(folder, store):
 
 def test_unchanged_files_are_not_read_again(folder, store, monkeypatch):
     monkeypatch.setattr(stores, "_now", lambda folder: time.time_ns() + 10**10)
+    write(folder / "copy.png", 0)
     ImageFolder(folder, 8, store=store)
     read, digest = [], decoding.digest
 
@@ -185,7 +186,9 @@ def test_unchanged_files_are_not_read_again(folder, store, monkeypatch):
     (folder / "cat" / "2.png").rename(folder / "cat" / "7.png")
     images = ImageFolder(folder, 8, store=store)
     assert sorted(read) == ["0.png", "1.png", "7.png"]
-    assert images.gone == (0,)
+    assert images.gone == ()  # its copy is there
+    assert images.paths[0] == "copy.png"
+    assert images.labels[0] == -1
 
 
 KILLED = """
