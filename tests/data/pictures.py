@@ -1,7 +1,11 @@
 """Folders of small images that are functions of their seeds."""
 
+import re
+
 import numpy as np
 from PIL import Image
+
+from tests import ROOT
 
 
 def write(path, seed, size=(8, 8)):
@@ -30,3 +34,9 @@ def expected(*positions):
         np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8) for seed in SEEDS
     ]
     return np.stack([images[i] for i in positions])
+
+
+def page_scripts():
+    """The scripts of the page about images."""
+    text = (ROOT / "docs" / "images.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)

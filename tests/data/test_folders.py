@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emoc_tf.data import ImageFolder
-from tests.data.pictures import PATHS, expected, write
+from tests.data.pictures import PATHS, expected, make_folder, page_scripts, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(left out|no longer in the folder)")
 
@@ -266,3 +266,12 @@ def test_progress_is_told(folder):
     seen = []
     ImageFolder(folder, 8, progress=lambda *what: seen.append(what))
     assert seen == [("reading", 6, 6), ("decoding", 6, 6)]
+
+
+def test_the_script_of_the_page(tmp_path, monkeypatch, capsys):
+    make_folder(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    exec(page_scripts()[0], names := {})
+    assert names["images"].shape == (6, 96, 96, 3)
+    assert capsys.readouterr().out == "nothing is left out\n"
+    assert (tmp_path / "photos_decoded").is_dir()

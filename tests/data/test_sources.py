@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from emoc_tf.data import from_dataset, from_tfds, load
-from tests.data.pictures import write
+from tests.data.pictures import page_scripts, write
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (7, 6, 5, 3), dtype=np.uint8)
@@ -297,3 +297,10 @@ def test_builders_that_are_none(tmp_path):
             from_tfds(builder)
     with pytest.raises(FileNotFoundError, match=r"not prepared.*download_and_prepare"):
         from_tfds(tfds.builder("mnist", data_dir=tmp_path))
+
+
+def test_the_script_of_the_page(tmp_path):
+    builder = make_builder(tmp_path, ("train", "test"))
+    exec(page_scripts()[1], names := {"builder": builder, "dataset": dataset()})
+    assert names["test"].class_names == ("a", "b")
+    assert names["train"].class_names == ("0", "1", "2")
