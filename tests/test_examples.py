@@ -16,7 +16,7 @@ RL = {"sb3_ppo", "sb3_maskable_ppo", "ppo_single_file"}
 
 def test_each_example_is_run():
     names = {file.stem for file in (ROOT / "examples").glob("*.py")}
-    tested = {"step_with_agent", "own_policy", "own_images", "vector_environments"}
+    tested = {"step_with_agent", "own_policy", "own_images", "own_learner", "vector_environments"}
     tested |= {"record_video", "train_policy", "go_on_later"}
     tested |= {"label_a_folder", "unlabelled_arrays", "memory_map", "saved_model"}
     assert names == tested | RL
@@ -75,6 +75,17 @@ def test_memory_map():
 def test_saved_model():
     names = example("saved_model").main(epochs=5, steps=3, update_iterations=5)
     assert set(names) >= {"0", "1", "2", "3", "4"}
+
+
+def test_own_learner(capsys):
+    own_learner = example("own_learner")
+    for learner in (None, own_learner.HeadLearner):
+        assert 0 <= own_learner.main(learner, **SHRUNK | {"max_steps": 2}) <= 1
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+class TestOwnLearner(example("own_learner").TestHeadLearner):
+    """The contract, as the example shows it."""
 
 
 def test_vector_environments():

@@ -136,7 +136,7 @@ class EpisodeModel:
         digest = hashlib.sha256(repr(settings).encode())
         for start in range(0, len(labelled), forward.FORWARD_BATCH):
             rows = labelled[start : start + forward.FORWARD_BATCH]
-            digest.update(views.read(images, rows).tobytes())
+            digest.update(views.read(images, rows).astype(np.float32, copy=False).tobytes())
         for array in (labels[labelled], *(v.numpy() for v in self.model.variables)):
             digest.update(array.tobytes())
         return digest.hexdigest()

@@ -1,13 +1,14 @@
 """A learner that trains by `keras.Model.fit`: any optimizer, callbacks, held-out answers."""
 
-import functools
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from emoc_tf.models import graphs, reading, structure
+from emoc_tf.data import views
+from emoc_tf.models import graphs, structure
 from emoc_tf.models.learner import check_arrays
 from emoc_tf.models.own_learner import LearnerMaker
 
@@ -94,15 +95,20 @@ class FitLearner:
                 f"augmentation: expected a Keras layer, such as a keras.Sequential of some, got "
                 f"{augmentation!r}"
             )
-        return functools.partial(cls, **settings)
+        return _Maker(cls, settings)
 
     def replace_model(self, model: keras.Model) -> None:
         """See `LearnerLike`."""
         self._model, settings = model, self._settings
         x = image = keras.Input(model.inputs[0].shape[1:], dtype=model.inputs[0].dtype)
         if (augmentation := settings["augmentation"]) is not None:
-            augmentation.trainable = False
             x = augmentation(x)
+            if augmentation.trainable_variables:
+                raise ValueError(
+                    f"augmentation: expected a layer without weights to train, got "
+                    f"{augmentation.name!r} with {len(augmentation.trainable_variables)}; put it "
+                    f"into the model, or set its trainable to False"
+                )
         self._trainer = keras.Model(image, graphs.functional_input(model)(x))
         optimizer = settings["optimizer"]
         self._trainer.compile(
@@ -180,6 +186,38 @@ class FitLearner:
         return {f"optimizer_{i}": v for i, v in enumerate(self._trainer.optimizer.variables)}
 
 
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """Makes learners of the same settings; that which is called a learner by environments.
+
+    Attributes:
+        fingerprint: Equal for equal settings, in other processes too.
+    """
+
+    made: type[FitLearner]
+    settings: dict[str, Any]
+    fingerprint: str = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        told = [f"{name}={_told(value)}" for name, value in self.settings.items()]
+        object.__setattr__(self, "fingerprint", f"{self.made.__qualname__}({', '.join(told)})")
+
+    def __call__(self, model: keras.Model, images: Any) -> FitLearner:
+        return self.made(model, images, **self.settings)
+
+
+def _told(value: Any) -> str:
+    """Returns what a setting is, without the names that Keras counts on."""
+    if isinstance(value, keras.Model):
+        return str([_told(layer) for layer in graphs.flat_layers(value)])
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    if not hasattr(value, "get_config"):
+        return repr(value)
+    config = {name: each for name, each in value.get_config().items() if name != "name"}
+    return f"{type(value).__module__}.{type(value).__qualname__}({config})"
+
+
 class _Batches(keras.utils.PyDataset):
     """Mini-batches of some images with their labels, each image once; read as they are needed.
 
@@ -212,9 +250,8 @@ class _Batches(keras.utils.PyDataset):
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         start = number * self._batch_size
         indices = self._indices[start : start + self._batch_size]
-        return reading.read(self._images, indices, self._dtype), self._labels[indices].astype(
-            "int32"
-        )
+        images = views.read(self._images, indices).astype(self._dtype, copy=False)
+        return images, self._labels[indices].astype(np.int32)
 
     def on_epoch_end(self) -> None:
         """Shuffles the images."""

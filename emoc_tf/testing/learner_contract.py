@@ -160,7 +160,7 @@ class LearnerContract(abc.ABC):
         _check_lower(_loss(grown, labels), loss, "after growth")
 
     def test_shrinking(self) -> None:
-        """An output less."""
+        """An output less; other labels, so that there is something to learn."""
         model, labels = make_model(), make_labels()
         learner = self._make(model=model)
         learner.train(5, _SEED, labels, _EVERY, None)
@@ -169,7 +169,7 @@ class LearnerContract(abc.ABC):
         learner.replace_model(smaller)
         for old, new in zip(weights, smaller.get_weights(), strict=True):
             np.testing.assert_array_equal(old, new, "replace_model: expected weights kept")
-        used, labels = _EVERY[labels != 1], labels // 2
+        used, labels = _EVERY[labels != 1], 1 - labels // 2
         loss = _loss(smaller, labels, used)
         learner.train(ITERATIONS, _SEED, labels, used, None)
         _check_lower(_loss(smaller, labels, used), loss, "after shrinking")

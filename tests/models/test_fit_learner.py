@@ -1,5 +1,7 @@
 """A learner that trains by Keras' own `fit`."""
 
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -32,6 +34,15 @@ class Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.seen.append(dict(logs))
+
+
+def watching():
+    return [Watch([])]
+
+
+class Loss(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return y_pred[:, 0]
 
 
 def test_epochs_follow_the_iterations_or_are_given():
@@ -184,7 +195,7 @@ def test_in_an_episode():
     maker = FitLearner.maker("adam", validation_split=0.2)
     one = EpisodeModel(config, own, images, 3, make_learner=maker)
     one.pretrain(images, LABELS, EVERY[:20], None)
-    one.grow(1, 1)
+    one.change_outputs(1, [0, 1, 2], 1, "new units")
     one.update(1, np.where(EVERY < 20, LABELS, 3), EVERY[:20], EVERY[20:25])
     other = EpisodeModel(config, own, images, 3, 4, make_learner=maker)
     other.set_arrays(one.get_arrays())
@@ -214,3 +225,35 @@ def test_in_an_episode():
 def test_bad_settings_get_one_sentence(settings, message):
     with pytest.raises(ValueError, match=message):
         FitLearner.maker(**settings)
+
+
+def everything(rate=0.01, callbacks=watching, **settings):
+    augmentation = keras.Sequential([layers.RandomFlip(), layers.GaussianNoise(0.5)])
+    return FitLearner.maker(
+        keras.optimizers.Adam(rate), augmentation=augmentation, callbacks=callbacks, **settings
+    )
+
+
+def test_equal_settings_have_equal_fingerprints_and_pickles_keep_them():
+    """Checkpoints of environments are told by them; other processes get pickles."""
+    maker = everything()
+    maker(dense(), IMAGES)
+    copy = pickle.loads(pickle.dumps(maker))
+    assert maker.fingerprint == everything().fingerprint == copy.fingerprint
+    assert "object at" not in maker.fingerprint
+    found = []
+    for each in (maker, copy):
+        model = dense()
+        each(model, IMAGES).train(2, SEED, LABELS, EVERY, None)
+        found.append(model.get_weights()[0].tobytes())
+    assert found[0] == found[1]
+    others = (
+        everything(0.02), everything(callbacks=None), everything(epochs=3), everything(loss=Loss()),
+        FitLearner.maker(keras.optimizers.Adam(0.01), callbacks=watching),
+    )  # fmt: skip
+    assert len({each.fingerprint for each in (maker, *others)}) == 6
+
+
+def test_an_augmentation_that_learns_is_refused():
+    with pytest.raises(ValueError, match="augmentation: expected a layer without weights to tra"):
+        FitLearner.maker(augmentation=layers.Conv2D(1, 1))(dense(), IMAGES)

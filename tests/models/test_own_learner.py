@@ -49,10 +49,10 @@ def test_an_episode_needs_four_methods_alone():
     one.pretrain(IMAGES, LABELS, np.arange(6), None)
     one.update(1, LABELS, np.arange(6), np.arange(6, 9))
     np.testing.assert_allclose(bias(one), start + 3, rtol=1e-6)
-    one.grow(2, 1)
+    one.change_outputs(2, [0, 1, 2], 1, "new units")
     one.update(2, LABELS, np.arange(9), None)
     np.testing.assert_allclose(bias(one), [*(start + 6), 3], rtol=1e-6)
-    one.select_outputs([3])
+    one.change_outputs(3, [3], 0, "new units")
     assert one.model.output_shape == (None, 1)
     assert one.predict(IMAGES)[1].shape == (12, 1)
     one.check_finite(2, *one.predict(IMAGES))
@@ -79,7 +79,7 @@ def test_what_it_is_given():
 def test_it_resumes_with_weights_that_it_does_not_keep_itself():
     one = episode()
     one.update(1, LABELS, np.arange(6), None)
-    one.grow(2, 1)
+    one.change_outputs(2, [0, 1, 2], 1, "new units")
     one.update(2, LABELS, np.arange(6), None)
     arrays = one.get_arrays()
     assert "labels" not in arrays
