@@ -232,7 +232,7 @@ def check_integers(images: np.ndarray, name: str, model: keras.Model) -> np.ndar
     dtype = model.inputs[0].dtype
     if "float" in dtype:
         return images
-    if not (whole := images == np.floor(images)).all():
+    if images.dtype.kind == "f" and not (whole := images == np.floor(images)).all():
         raise ValueError(f"{name}: expected integers for this model, got {images[~whole][0]}")
     low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     if images.min() < low or images.max() > high:
@@ -241,4 +241,4 @@ def check_integers(images: np.ndarray, name: str, model: keras.Model) -> np.ndar
             f"{name}: expected integers in [{low}, {high}], since the model takes {dtype}, got "
             f"{outside}"
         )
-    return images.astype(dtype)
+    return images.astype(dtype, copy=False)

@@ -230,22 +230,32 @@ def _where(step: int) -> str:
     return f"update step {step}" if step else "pretraining"
 
 
-def copy_own(model: keras.Model, images: np.ndarray, num_classes: int) -> keras.Model:
+def copy_own(
+    model: keras.Model, images: np.ndarray, num_classes: int, *others: np.ndarray
+) -> keras.Model:
     """Returns a copy, which later changes of the model do not reach.
 
     Args:
         model: Functional or Sequential, ending in a linear Dense layer.
         images: (n, H, W, channels) of the data, n > 0.
         num_classes: C, the outputs that it has to have.
+        *others: More images of the data.
+
+    Returns:
+        One that takes a tensor, not a list or dict of one.
 
     Raises:
-        ValueError: The model does not fit, is random in inference mode too, or its copy computes
-            something else.
+        ValueError: The model does not fit, takes integers and the images are fractions, is random
+            in inference mode too, or its copy computes something else.
     """
     checks.check_shapes(model, images.shape[1:], num_classes)
+    for part in (images, *others):
+        _check_integers(part, model)
     images = views.read(images, np.arange(min(2, len(images)))).astype(np.float32, copy=False)
     forward.check_repeatable(model, images)
     copy = graphs.unwrapped(structure.copy(model))
+    if not isinstance(model, keras.Sequential):
+        model, copy = graphs.functional_input(model), graphs.functional_input(copy)
     expected, found = model(images, training=False), copy(images, training=False)
     if not np.allclose(found, expected, rtol=1e-3, atol=1e-5, equal_nan=True):
         raise ValueError(

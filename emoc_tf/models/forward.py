@@ -65,6 +65,7 @@ def check_repeatable(model: keras.Model, images: np.ndarray | None = None) -> No
 
     Raises:
         ValueError: It refuses so many images, or returns other outputs when called again.
+        MemoryError, tf.errors.ResourceExhaustedError: There is too little memory.
     """
     if images is None:
         images = _random_images(model.inputs[0])
@@ -73,6 +74,8 @@ def check_repeatable(model: keras.Model, images: np.ndarray | None = None) -> No
         for _ in range(2):  # what Python draws is drawn once a trace
             forward = compile_forward(model)
             outputs += [in_batches(forward, images, model.inputs[0].dtype) for _ in range(4)]
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise  # tells nothing about the model
     except Exception as error:
         raise ValueError(
             f"model: expected one that takes any number of images with training=False, got an "

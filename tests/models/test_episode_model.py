@@ -157,6 +157,30 @@ def test_models_of_integers_get_integers(dtype):
             episode(pixels(dtype), images + 1)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+@pytest.mark.parametrize("part", [0, 1])
+def test_models_of_integers_refuse_fractions_before_any_episode(dtype, part):
+    images = np.random.default_rng(0).integers(0, 256, (12, *SHAPE))
+    parts = [images.astype(np.float32), images[:4].astype(np.float64)]
+    copy_own(pixels(dtype), parts[0], 3, parts[1])
+    parts[part] = parts[part] / 255
+    with pytest.raises(ValueError, match="images: expected integers for this model, got 0"):
+        copy_own(pixels(dtype), parts[0], 3, parts[1])
+
+
+@pytest.mark.parametrize("kind", ["dict", "list", "tuple"])
+def test_a_structure_of_one_input_is_called_as_it_wants(kind, recwarn):
+    image = keras.Input(SHAPE, name="image")
+    taken = {"dict": {"image": image}, "list": [image], "tuple": (image,)}[kind]
+    x = layers.Conv2D(2, 3)(image)
+    model = keras.Model(taken, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    one = episode(model)
+    one.update(1, np.arange(12) % 3, np.arange(6), np.arange(6, 12))
+    one.grow(2, 1)
+    assert one.predict(IMAGES)[1].shape == (12, 4)
+    assert [str(each.message) for each in recwarn if "inputs" in str(each.message)] == []
+
+
 def test_a_layer_that_cannot_be_copied_is_named():
     model = classifier(layers.Lambda(lambda x: 2 * x, name="double"))
     with pytest.raises(ValueError, match="got 'double' of type Lambda, which cannot; put"):
