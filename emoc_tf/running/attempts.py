@@ -1,6 +1,7 @@
 """Attempts at runs: whatever goes wrong is recorded, and the others continue."""
 
-from collections.abc import Callable, Mapping
+import pickle
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from emoc_tf.agents import AGENTS
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.records.record_folder import RecordFolder
 from emoc_tf.records.run_record import run_path
-from emoc_tf.registries import NETWORKS, REWARDS, SAMPLERS
+from emoc_tf.registries import NETWORKS, REWARDS, SAMPLERS, reward_terms
 from emoc_tf.running.console import Display
 from emoc_tf.running.single_run import Grid, Run, Show, make_agent, run_episode
 
@@ -94,9 +95,39 @@ def _sentence(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def registered() -> dict[str, dict[str, Any]]:
-    """Returns what was registered in this process, by kind: worker processes need it too."""
-    return {kind: registry.registered() for kind, registry in _REGISTRIES.items()}
+def registered(grid: Grid, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Returns what was registered in this process, by kind: worker processes need it too.
+
+    What cannot be sent is left out where the grid does not name it. What can be sent is not: a
+    policy may ask for another one by name.
+
+    Args:
+        grid: With the settings, which name a sampler, a network and terms of the reward.
+        names: Policies, with variants.
+    """
+    config = grid.config
+    used = {
+        "agents": {name.partition(":")[0] for name in names},
+        "samplers": {config.sampler},
+        "networks": {config.network},
+        "rewards": {name for _, name in reward_terms(config.reward)},
+    }
+    return {
+        kind: {
+            name: thing
+            for name, thing in registry.registered().items()
+            if name in used[kind] or _can_be_sent(thing)
+        }
+        for kind, registry in _REGISTRIES.items()
+    }
+
+
+def _can_be_sent(thing: Any) -> bool:
+    try:
+        pickle.dumps(thing)
+    except Exception:  # pickling runs code of the thing's own
+        return False
+    return True
 
 
 def serve(grid: Grid, known: Mapping[str, Mapping[str, Any]]) -> Callable[[Run], Result]:

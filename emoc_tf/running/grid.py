@@ -73,7 +73,7 @@ def run_grid(
             if num_workers == 1:
                 results = ((run, attempt(run)) for run in waiting)
             else:
-                work = partial(serve, grid, registered())
+                work = partial(serve, grid, registered(grid, names))
                 lost = partial(Result.lost, grid=grid)
                 results = workers.run(num_workers, work, waiting, display.restart, lost)
             busy = []

@@ -80,7 +80,10 @@ if __name__ == "__main__":
     from emoc_tf.exploration import register_reward
     agents.register("first", First)
     register_reward("length", length)
-    config = CONFIG.replace(reward="length")
+    for name in ("unused", "also"):  # nobody asks for these, which could not be sent
+        register_reward(name, lambda before, after: 0.0)
+        agents.register(name, type("Local", (First,), {}))
+    config = CONFIG.replace(reward="0.5*length + 0.5*length")
     grid = Grid(config, sys.argv[1], environment=own_environment)
     findings, failed = compare(grid, ["first", "random"], [0], Console(), num_workers=2)
     sys.exit(failed or 0)
