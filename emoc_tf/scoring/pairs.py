@@ -112,15 +112,17 @@ class PairScores:
         they fit a quarter of the budget.
         """
         if self._last is None:
-            parts, fits = [], True
+            parts: list[list[Factors]] = []
+            fits: bool | None = None
             for start in range(0, len(self.reference), FORWARD_BATCH):
                 rows = np.arange(start, min(start + FORWARD_BATCH, len(self.reference)))
                 images = self.reference[_padded(rows, FORWARD_BATCH)]
                 with refusals("reference"):
                     logits, factors = self._changes.last(self._changes.tensor(images))
                 check_logits(logits.numpy(), "reference")
-                count = start // FORWARD_BATCH + 1
-                fits = fits and 0 < count * _bytes(factors) <= self._budget // 4
+                if fits is None:  # told by the first: nothing is held in vain
+                    count = _ceil(len(self.reference), FORWARD_BATCH)
+                    fits = 0 < count * _bytes(factors) <= self._budget // 4
                 if fits:
                     parts.append(factors)
             together = max(1, LAST_ROWS // (FORWARD_BATCH * self._changes.num_classes))
