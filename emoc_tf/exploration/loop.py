@@ -84,9 +84,9 @@ class Exploration(Asking):
         if model is not None:  # before any loading
             check_model(model, grows=task is not None or config.novel_classes > 0)
         source: Source = (
-            Drawn(config, data, model, model_classes)
+            Drawn(config, data, model, model_classes, learner is not None)
             if task is None
-            else Given(config, task, data, model, model_classes)
+            else Given(config, task, data, model, model_classes, learner is not None)
         )
         super().__init__(config, source, oracle, sampler, learner)
         self.query: Query | None = None

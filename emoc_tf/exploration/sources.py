@@ -43,6 +43,8 @@ class Drawn:
         data: Training and test part; None loads `config.dataset`.
         model: See `Exploration`, as for the following.
         model_classes: See `Exploration`.
+        own_learner: Whether a learner of your own trains the model, so that nothing is said of
+            what it was compiled with.
 
     Raises:
         ValueError: They do not fit each other.
@@ -57,6 +59,7 @@ class Drawn:
         data: tuple[ImageData, ImageData] | None,
         model: keras.Model | None,
         model_classes: Sequence[int] | None,
+        own_learner: bool = False,
     ) -> None:
         self._config = config
         self._train, self._test = drawing.check_data(
@@ -70,7 +73,9 @@ class Drawn:
             pixels.factor_to_pixels(self._train.images, self._test.images)  # raises at once
         else:
             parts = self._train.images, self._test.images
-            self.initial_model = copied(config, model, config.known_classes, *parts)
+            self.initial_model = copied(model, config.known_classes, *parts)
+            if not own_learner:
+                compiled.warn_of_other_training(model, config)
         self._known_ids = drawing.check_known_ids(model_classes, model is not None, config, every)
 
     def episode(self, root: int, arrays: Mapping[str, np.ndarray] | None = None) -> Episode:
@@ -90,6 +95,7 @@ class Given:
         data: Has to be None.
         model: See `Exploration`, as for the following.
         model_classes: See `Exploration`.
+        own_learner: See `Drawn`.
 
     Raises:
         ValueError: They do not fit each other.
@@ -102,6 +108,7 @@ class Given:
         data: object,
         model: keras.Model | None,
         model_classes: Sequence[int] | None,
+        own_learner: bool = False,
     ) -> None:
         if not isinstance(task, Task):
             raise ValueError(
@@ -124,7 +131,9 @@ class Given:
             pixels.factor_to_pixels(sample_of(task.images), task.test and task.test.images)
         else:
             parts = [task.images] if task.test is None else [task.images, task.test.images]
-            self.initial_model = copied(config, model, units, *parts)
+            self.initial_model = copied(model, units, *parts)
+            if not own_learner:
+                compiled.warn_of_other_training(model, config)
 
     def episode(self, root: int, arrays: Mapping[str, np.ndarray] | None = None) -> Episode:
         """Returns the task's episode; its labels are those of its beginning if it was saved."""
@@ -136,13 +145,9 @@ class Given:
         return take_task(task, known, as_they_are=as_they_are, mean=mean)
 
 
-def copied(
-    config: ExplorationConfig, model: keras.Model, units: int, images: Any, *others: Any
-) -> keras.Model:
-    """Returns a copy of a model of your own, and warns of what is not used of it."""
-    copy = episode_model.copy_own(compiled.uncompiled(model), images, units, *others)
-    compiled.warn_of_other_training(model, config)
-    return copy
+def copied(model: keras.Model, units: int, images: Any, *others: Any) -> keras.Model:
+    """Returns a copy of a model of your own; see `episode_model.copy_own`."""
+    return episode_model.copy_own(compiled.uncompiled(model), images, units, *others)
 
 
 def known_at_start(
