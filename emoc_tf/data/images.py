@@ -70,8 +70,8 @@ class ImageData:
         if labels.min() < 0 or labels.max() >= len(self.class_names):
             raise ValueError(
                 f"labels: expected class ids in [0, {len(self.class_names)}), the number of "
-                f"class_names, got values in [{labels.min()}, {labels.max()}]; images without a "
-                f"label are scored by emoc_tf.scoring, which needs none"
+                f"class_names, got values in [{labels.min()}, {labels.max()}]; emoc_tf.Task "
+                f"takes images without a label (-1)"
             )
         object.__setattr__(self, "images", images if is_lazy(images) else read_only(images))
         object.__setattr__(self, "labels", read_only(labels.astype(np.int64)))

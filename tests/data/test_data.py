@@ -139,7 +139,7 @@ NAN[1, 2, 2] = np.nan
         (IMAGES, [0.0, 1.0, 0.0], "labels: expected integer class ids, got dtype float64"),
         (IMAGES, [0, 1, 2], r"labels: expected class ids in \[0, 2\).*got values in \[0, 2\]"),
         (IMAGES, [0, 1, -1], r"labels: expected class ids in \[0, 2\).*got values in \[-1, 1\]"),
-        (IMAGES, [0, 1, -1], r"images without a label.*emoc_tf\.scoring"),
+        (IMAGES, [0, 1, -1], r"emoc_tf\.Task takes images without a label"),
         (IMAGES.astype(bool), [0, 1, 0], r"got bool; .*astype\(np.uint8\).*floats"),
     ],
 )
