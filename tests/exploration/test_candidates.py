@@ -235,3 +235,16 @@ def test_many_images_are_clustered_from_mini_batches(monkeypatch):
     assert first.state.candidate_mask.any()
     real = first.state.candidates[first.state.candidate_mask]
     assert all(len(set(row)) == 3 for row in real.tolist())
+
+
+@pytest.mark.parametrize("sampler", ["single_class", "uniform", "cluster"])
+@pytest.mark.parametrize("waiting", [40, 41, 120])
+def test_single_images_are_each_given_once_if_there_is_room(sampler, waiting):
+    config = ExplorationConfig(num_candidate_sets=waiting, set_size=1, pool_per_class=None)
+    labels = np.arange(waiting) % 7
+    features = np.random.default_rng(0).normal(size=(waiting, 3)).astype(np.float32)
+    sets, mask = candidates.draw(
+        candidates.named(sampler, labels), config, 3, 1, np.arange(waiting), features=features
+    )
+    assert mask.all()
+    np.testing.assert_array_equal(np.sort(sets[:, 0]), np.arange(waiting))
