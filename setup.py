@@ -56,6 +56,7 @@ setup(
         "matplotlib>=3.8",
         "pillow>=10.1",
         "pebble>=5.0",
+        "portalocker>=2.7; sys_platform == 'win32'",  # elsewhere the system's own locks do
         "rich>=13.0",
         "jinja2>=3.1",
     ],
@@ -65,6 +66,7 @@ setup(
         "video": ["moviepy>=2.2", "pygame>=2.6"],  # RecordVideo, render_mode="human"
         "test": [
             "moviepy>=2.2",
+            "portalocker>=2.7",
             "pygame>=2.6",
             "pytest>=9.0",
             "pytest-xdist>=3.8",

@@ -13,6 +13,7 @@ from emoc_tf.data import decoding, listings
 from emoc_tf.data.indexing import positions
 from emoc_tf.data.listings import LeftOut, Listed
 from emoc_tf.data.stores import Known, Store
+from emoc_tf.storage.system_locks import cores
 
 # Images that are decoded before something is done with them.
 _BLOCK = 64
@@ -271,7 +272,7 @@ def _first(left_out: Sequence[LeftOut]) -> str:
 
 
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    return ThreadPoolExecutor(cores())
 
 
 def _append(store: Store, block: list[tuple[_Kept, np.ndarray]]) -> None:

@@ -1,11 +1,12 @@
 """Files that are either whole or not there: written aside, flushed to disk, then renamed."""
 
 import contextlib
-import fcntl
 import os
 import re
 import secrets
 from pathlib import Path
+
+from emoc_tf.storage.system_locks import lock
 
 # Files are written aside under a name of their own, so that threads and machines never share one.
 _ASIDE = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?")
@@ -26,7 +27,7 @@ def write_bytes(path: Path, content: bytes, previous: Path | None = None) -> Non
         with open(aside, "xb") as file:  # a file of its own, wherever a link may point
             # Held until the file has its name, or the process ends: see `remove_asides`.
             with contextlib.suppress(OSError):  # not every file system has locks
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(file.fileno())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -41,6 +42,8 @@ def write_bytes(path: Path, content: bytes, previous: Path | None = None) -> Non
 
 def _flush_names(folder: Path) -> None:
     """Brings the names in a folder to disk, so that a renaming outlives a power cut."""
+    if os.name == "nt":  # where folders cannot be opened
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -65,9 +68,6 @@ def remove_asides(folder: Path) -> None:
 def _is_held(file: Path) -> bool:
     try:
         with open(file, "rb") as opened:
-            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not lock(opened.fileno(), shared=True)
     except OSError:  # gone meanwhile, or on a file system without locks
         return False
-    return False

@@ -2,13 +2,14 @@
 
 import contextlib
 import datetime
-import fcntl
 import json
 import os
 import platform
 import time
 from pathlib import Path
 from types import TracebackType
+
+from emoc_tf.storage.system_locks import NO_LINK, lock
 
 NAME = ".lock"
 
@@ -32,10 +33,8 @@ class FolderLock:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             # No link is followed: nothing outside the folder is written to.
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o644)
+            if not lock(descriptor):
                 owned = _is_owned(descriptor)
                 os.close(descriptor)
                 if owned:
@@ -65,6 +64,8 @@ class FolderLock:
             descriptor, self._descriptor = self._descriptor, None
             try:
                 self._path.unlink(missing_ok=True)  # before unlocking: nobody else's is removed
+            except PermissionError:  # Windows removes no open file; a free lock's is no hindrance
+                pass
             finally:
                 os.close(descriptor)
 
@@ -73,7 +74,7 @@ class FolderLock:
         if self._descriptor is not None:
             return False
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = os.open(self._path, os.O_RDONLY | NO_LINK)
         except FileNotFoundError:
             return False
         try:
@@ -109,8 +110,4 @@ def _is_owned(descriptor: int) -> bool:
 
     To ask is to share the lock for a moment, which keeps nobody out: owners have it alone.
     """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
+    return not lock(descriptor, shared=True)

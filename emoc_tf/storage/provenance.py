@@ -12,6 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from emoc_tf.storage.system_locks import cores
+
 # Variables that change which operations run, or in how many parts.
 _VARIABLES = (
     "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_XLA_FLAGS",
@@ -58,7 +60,7 @@ def environment(*more: str) -> dict[str, Any]:
             for device in tf.config.list_physical_devices("GPU")
         ],
         "onednn": onednn(),
-        "intra_op_threads": threads or len(os.sched_getaffinity(0)),
+        "intra_op_threads": threads or cores(),
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
 
