@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from emoc_tf.config import ExplorationConfig
+from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.models import FitLearner, structure
 from emoc_tf.models.episode_model import EpisodeModel
+from emoc_tf.storage.checkpoint import Checkpoint
 from tests.scoring import models
 
 layers = keras.layers
@@ -203,6 +205,26 @@ def test_in_an_episode():
         each.update(2, np.where(EVERY < 20, LABELS, 3), EVERY[:25], EVERY[25:30])
     for ours, theirs in zip(one.predict(images), other.predict(images), strict=True):
         assert ours.tobytes() == theirs.tobytes()
+
+
+def test_an_environment_resumes_bit_for_bit(tiny, tmp_path):
+    """From a file, in an environment made anew with equal settings."""
+    config = tiny.replace(pretrain_iterations=8, update_iterations=4)
+
+    def environment():
+        return ActiveExplorationEnv(config, learner=everything(validation_split=0.3))
+
+    one = environment()
+    one.reset(seed=0)
+    one.step(0)
+    one.save().write(tmp_path / "checkpoint.npz")
+    other = environment()
+    other.restore(Checkpoint.read(tmp_path / "checkpoint.npz"))
+    for env in (one, other):
+        env.step(1)
+    for ours, theirs in zip(*(e.state.model.get_weights() for e in (one, other)), strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+    assert one.fingerprint == other.fingerprint
 
 
 @pytest.mark.parametrize(

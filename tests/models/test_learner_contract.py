@@ -11,7 +11,7 @@ from emoc_tf.testing import LearnerContract
 
 
 class TestLearner(LearnerContract):
-    @pytest.fixture(params=["sgd", "adam", "adamw"], autouse=True)
+    @pytest.fixture(params=["sgd", "adamw"], autouse=True)
     def _optimizer(self, request):
         self.optimizer = request.param
 

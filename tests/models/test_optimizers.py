@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from emoc_tf import ExplorationConfig
+from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.models import structure
 from emoc_tf.models.episode_model import EpisodeModel
 from emoc_tf.models.learner import Learner, draw_mini_batches
@@ -182,3 +183,15 @@ def test_pretrained_weights_belong_to_their_optimizer_and_those_of_sgd_to_the_ol
         episode.pretrain(np.ones((12, *SHAPE), np.float32), LABELS, EVERY, kept)
     assert len(set(kept.keys)) == 3
     assert kept.keys[0] == "b9442356b9b194669aa73810c941783cd04176a5b7f6b9b011e297353098cb44"
+
+
+def test_an_environment_resumes_bit_for_bit(tiny):
+    config = tiny.replace(optimizer="adamw", learning_rate=0.003)
+    one, other = ActiveExplorationEnv(config), ActiveExplorationEnv(config)
+    one.reset(seed=0)
+    one.step(0)
+    other.restore(one.save())
+    for env in (one, other):
+        env.step(1)
+    for ours, theirs in zip(*(e.state.model.get_weights() for e in (one, other)), strict=True):
+        assert ours.tobytes() == theirs.tobytes()
