@@ -41,8 +41,8 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(path.read_text(encoding="utf-8")), target
 
 
-def script_with(mark):
-    text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+def script_with(mark, page="experiments"):
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     (script,) = (s for s in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if mark in s)
     return script
 
@@ -75,3 +75,11 @@ def test_the_script_that_keeps_answers(tmp_path, monkeypatch):
     # The file is that of the answer, from before it was learnt: the step is made again.
     assert env.outcome.test_accuracy == names["info"]["test_accuracy"]
     assert env.outcome.step == 1
+
+
+def test_the_script_of_learners():
+    script, _, last = script_with("FitLearner.maker", "environment").partition("env = ")
+    assert "learner=learner" in last
+    exec(script, names := {})
+    env = ActiveExplorationEnv(**SHRUNK | {"pretrain_iterations": 1}, learner=names["learner"])
+    assert np.isfinite(env.reset(seed=0)[1]["test_accuracy"])
