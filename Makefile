@@ -36,7 +36,8 @@ test-rl: $(VENV)/installed-rl
 # Kills runs at random moments and compares them with a whole one; tries the books at length.
 soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.running.soak --kills=30
-	EMOC_CASES=1000 $(BIN)/python -m pytest -s tests/exploration/test_bookkeeping.py
+	EMOC_CASES=1000 $(BIN)/python -m pytest -s tests/exploration/test_bookkeeping.py \
+		tests/exploration/test_task_bookkeeping.py
 
 clean:
 	rm -rf $(VENV) demo_results build *.egg-info

@@ -48,7 +48,9 @@ class Asking(Corrections):
             ValueError: The set does not exist.
         """
         self._check_running("ask")
+        self._check_learnt("ask")
         query = self._query(choice)
+        self.query = None  # one of `advance` that nobody answered is given up
         self._asked.append(query)
         self._hide(query.indices)
         self._tell()
@@ -70,6 +72,7 @@ class Asking(Corrections):
         self._check_running("answer")
         place = self._place(query)
         found = self._asked[place]
+        self._check_learnt("answer", found.number)
         said = read(answer, len(found.indices), self.class_names)
         if found.classes is not None and not np.array_equal(found.classes, said.labels):
             raise ValueError(
@@ -77,6 +80,7 @@ class Asking(Corrections):
                 f"{said.labels.tolist()}; correct changes it later"
             )
         found = self._asked[place] = found.answered(said)
+        self.query = None
         self._tell()
         if found.choice is not None:
             return self._learn(found)
@@ -88,20 +92,18 @@ class Asking(Corrections):
         """Closes an open query without an answer; its images may be asked about again.
 
         Raises:
+            RuntimeError: There is no episode, or its last step did not come to its end.
             ValueError: It is not open, or has been answered.
         """
+        self._check_running("withdraw")
         place = self._place(query)
         if self._asked[place].classes is not None or self._asked[place].choice is None:
             raise ValueError("query: expected one that has not been answered, of a candidate set")
+        self._check_learnt("withdraw")
+        self.query = None
         del self._asked[place]
         self._draw_again()
-
-    def _check_running(self, call: str) -> None:
-        if not self._running:
-            raise RuntimeError(
-                f"{call}: expected a call of reset first, since there is no episode or its last "
-                f"step was broken off"
-            )
+        self._tell()
 
     def _query(self, choice: int) -> Query:
         """Returns a query of a candidate set."""

@@ -41,16 +41,8 @@ class Corrections(Course):
 
     def _check_images(self, indices: Any) -> np.ndarray:
         """Returns pool indices as (k,) int64, of images in no open query."""
-        if not self._running:
-            raise RuntimeError(
-                "correct: expected a call of reset first, since there is no episode or its last "
-                "step was broken off"
-            )
-        if self.query is not None and self.query.classes is not None:
-            raise RuntimeError(
-                f"correct: expected a call of advance({self.query.choice}) first, since its set "
-                f"has been answered and is not learnt yet"
-            )
+        self._check_running("correct")
+        self._check_learnt("correct")
         return check_indices(indices, len(self._pool), self._hidden())
 
     def correct(self, indices: Any, labels: Any) -> None:
@@ -70,22 +62,16 @@ class Corrections(Course):
             said = read(labels, len(where), self._book.class_names)
         except AnswerError as error:
             raise ValueError(str(error).replace("oracle:", "labels:")) from None
-        audited = np.isin(where, list(self._book.audited))
-        new = tuple(said.new_classes)
-        entries = []
-        for kind, chosen in (("correct", ~audited), ("audit", audited)):
-            if chosen.any():
-                entries.append(
-                    Entry(
-                        kind,
-                        self._step,
-                        tuple(where[chosen].tolist()),
-                        tuple(said.labels[chosen].tolist()),
-                        new,
-                        first_class=len(self._book.class_names) if new else None,
-                    )
+        if len(where):
+            self._say(
+                Entry(
+                    "correct",
+                    self._step,
+                    tuple(where.tolist()),
+                    tuple(said.labels.tolist()),
+                    tuple(said.new_classes),
                 )
-        self._say(*entries)
+            )
 
     def undo(self) -> Entry:
         """Takes back the newest answer, correction, renaming or merging that still stands.
@@ -117,12 +103,7 @@ class Corrections(Course):
         """
         self._check_images([])
         class_id = self._check_class("class_id", class_id)
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"name: expected a name, got {name!r}")
-        if name in self._book.class_names:
-            raise ValueError(
-                f"name: expected a new name, got {name!r} of another class; merge joins two classes"
-            )
+        self._check_new(name, "; merge joins two classes")
         self._say(Entry("rename", self._step, class_id=class_id, name=name.strip()))
 
     def merge(self, class_id: int, into: int) -> None:
@@ -145,13 +126,45 @@ class Corrections(Course):
             RuntimeError: There is no episode, or its last step was broken off.
             ValueError: There are no such images, or the name is taken or none.
         """
-        if name in self._book.class_names:
-            raise ValueError(f"name: expected a new name, got {name!r} of another class")
-        self.correct(indices, [name] * len(self._check_images(indices)))
+        where = self._check_images(indices)
+        self._check_new(name)
+        self.correct(where, [name] * len(where))
+
+    def _check_new(self, name: Any, remedy: str = "") -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"name: expected a name, got {name!r}")
+        if name.strip() in [each.strip() for each in self._book.class_names]:
+            raise ValueError(f"name: expected a new name, got {name!r} of a class{remedy}")
+
+    def _check_running(self, call: str) -> None:
+        if not self._running:
+            raise RuntimeError(
+                f"{call}: expected a call of reset first, since there is no episode or its last "
+                f"step was broken off"
+            )
+
+    def _check_learnt(self, call: str, number: int | None = None) -> None:
+        """Raises `RuntimeError` if a set was answered and is not learnt, but that of a number.
+
+        It happens where `on_query` raised, or the process ended. The ids of the classes that an
+        answer brings go on where the list ended then.
+        """
+        if self.query is not None and self.query.classes is not None:
+            raise RuntimeError(
+                f"{call}: expected a call of advance({self.query.choice}) first, since its set "
+                f"has been answered and is not learnt yet"
+            )
+        for query in self._asked:
+            if query.classes is not None and query.number != number:
+                raise RuntimeError(
+                    f"{call}: expected a call of answer first for query number {query.number}, "
+                    f"which has been answered and is not learnt yet"
+                )
 
     def _check_class(self, argument: str, class_id: Any) -> int:
         count = len(self._book.class_names)
-        if not isinstance(class_id, int | np.integer) or not 0 <= class_id < count:
+        number = isinstance(class_id, int | np.integer) and not isinstance(class_id, bool)
+        if not number or not 0 <= class_id < count:
             raise ValueError(f"{argument}: expected a class id in [0, {count}), got {class_id!r}")
         return self._book.resolve(int(class_id))
 

@@ -90,22 +90,29 @@ class Course:
         if self._source.task is not None:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             entry = dataclasses.replace(entry, time=now)
-        names = len(self._book.class_names), tuple(self._book.class_names)
+        names = tuple(self._book.class_names)
         self._book.enter(entry)
-        if names[1] != tuple(self._book.class_names):
+        if names != tuple(self._book.class_names):
             tell_classes(self._oracle, self._book.class_names)
         return len(self._book.entries) - 1
 
     def _follow(self) -> None:
         """Gives the model the outputs of the classes known now, and the pool its labels."""
         known = self._book.known
-        kept = [self._known.index(class_id) for class_id in known if class_id in self._known]
         if known != self._known:
+            # A class that another was merged into without having an output takes that one's.
+            had = list(self._known)
+            for column, class_id in enumerate(had):
+                into = self._book.resolve(class_id)
+                if into not in had:
+                    had[column] = into
+            kept = [had.index(class_id) for class_id in known if class_id in had]
             # Units that come with one entry are drawn together, those of another one otherwise.
             entries = self._book.entries
             by_answer = entries[-1].kind == "answer"
             purpose = "new units" if by_answer else f"new units {len(entries)}"
-            self._network.change_outputs(self._step, kept, len(known) - len(kept), purpose)
+            if len(kept) < len(had) or len(kept) < len(known):
+                self._network.change_outputs(self._step, kept, len(known) - len(kept), purpose)
             self._known = list(known)
         self._pool.set_labels(self._book.columns())
 
@@ -216,7 +223,11 @@ class Course:
     def _draw(
         self, probabilities: np.ndarray, features: np.ndarray, pool: Pool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draws candidate sets; images that were skipped come after all others."""
+        """Draws candidate sets; images that were skipped come after all others.
+
+        Of a task, the images that are left when they are fewer than K are a set as well: nobody
+        would ever be asked about them otherwise.
+        """
         gone = np.array(getattr(self.episode.raw_images, "gone", ()), np.int64)
         away = np.concatenate([self._hidden(), self._audit, gone])
         waiting = np.setdiff1d(self._pool.unlabelled, away)
@@ -227,7 +238,10 @@ class Course:
                 probabilities=probabilities, features=features, pool=pool, again=self._draws,
             )  # fmt: skip
             if mask.any():
-                break
+                return sets, mask
+        own = self._given_sampler is not None
+        if self._source.task is not None and not own and 0 < len(waiting) < sets.shape[1]:
+            sets[0, : len(waiting)], mask[0] = waiting, True
         return sets, mask
 
     def _draw_again(self) -> None:

@@ -93,7 +93,7 @@ class Book:
             image left, since what was said of it was taken back or corrected, is not among them.
         skipped: (n,) how often each image was skipped.
         audited: Class id, or `REJECT`, of each audit image by index; not in `labels`, since they
-            are never learnt.
+            are never learnt. A correction of such an image changes it here.
     """
 
     def __init__(self, labels: np.ndarray, class_names: Sequence[str], known: Sequence[int]):
@@ -107,6 +107,7 @@ class Book:
         self.class_names, self.known = list(class_names), list(known)
         self.skipped = np.zeros(len(labels), np.int64)
         self.audited: dict[int, int] = {}
+        self._audit: set[int] = set()
         self._lasting = set(known)
         self._same_as: dict[int, int] = {}
 
@@ -144,6 +145,8 @@ class Book:
             self._apply(entry)
         self._drop_empty()
         # What is left keeps its place.
+        if entry.kind == "merge" and entry.into not in before:
+            before = [entry.into if c == entry.class_id else c for c in before]
         kept = [c for c in before if c in self.known]
         self.known = kept + [c for c in self.known if c not in kept]
 
@@ -186,8 +189,8 @@ class Book:
     def _apply(self, entry: Entry) -> None:
         self._name(entry)
         if entry.kind == "audit":
-            pairs = zip(entry.indices, entry.labels, strict=True)
-            self.audited |= {i: self.resolve(c) for i, c in pairs if c != SKIP}
+            self._audit |= set(entry.indices)
+            self._label(entry)
         elif entry.kind in ("answer", "correct"):
             self._label(entry)
         elif entry.kind == "rename":
@@ -201,6 +204,11 @@ class Book:
     def _label(self, entry: Entry) -> None:
         for index, said in zip(entry.indices, entry.labels, strict=True):
             label = self.resolve(said)
+            if index in self._audit:
+                self.audited.pop(index, None)
+                if label != SKIP:
+                    self.audited[index] = label
+                continue
             if label == SKIP and entry.kind == "answer":
                 self.skipped[index] += 1
             self.labels[index] = label
@@ -209,7 +217,9 @@ class Book:
 
     def _merge(self, class_id: int, into: int) -> None:
         self._same_as[class_id] = into
-        self.class_names[class_id] = self.class_names[into]
+        for other in range(len(self.class_names)):  # those that were merged into it before, too
+            if self.resolve(other) == into:
+                self.class_names[other] = self.class_names[into]
         self.labels[self.labels == class_id] = into
         self.audited = {i: self.resolve(c) for i, c in self.audited.items()}
         if class_id in self._lasting:

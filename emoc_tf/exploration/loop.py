@@ -139,6 +139,8 @@ class Exploration(Asking):
             FloatingPointError: Training diverged.
         """
         self._check_running("advance")
+        if self.query is None or self.query.classes is None:
+            self._check_learnt("advance")
         query = self._query(choice)
         if self.query is not None and self.query.classes is not None:
             if self.query.choice != choice:
