@@ -50,18 +50,17 @@ def read(given: Any, count: int, class_names: Sequence[str]) -> Answer:
     values = _values(given, count)
     if any(isinstance(value, str) for value in values):
         return _of_names(values, class_names)
-    labels = np.array([_number(value, given) for value in values], np.int64)
+    labels = [_number(value, given) for value in values]
     end = len(class_names) + len(new_classes)
-    if labels.size and not (labels.min() >= REJECT and labels.max() < end):
+    if not all(REJECT <= label < end for label in labels):
         raise AnswerError(
             f"oracle: expected class ids in [0, {end}), {SKIP} to skip an image or {REJECT} to "
-            f"reject it, got {labels.tolist()}; a class that the list lacks is named in "
+            f"reject it, got {labels}; a class that the list lacks is named in "
             f"emoc_tf.Answer(labels, new_classes=[...])"
         )
     names = [*class_names, *new_classes]
     return _of_names(
-        [names[label] if label >= len(class_names) else label for label in labels.tolist()],
-        class_names,
+        [names[label] if label >= len(class_names) else label for label in labels], class_names
     )
 
 
@@ -82,7 +81,8 @@ def _values(given: Any, count: int) -> list[Any]:
     masked = np.ma.getmaskarray(given) if isinstance(given, np.ma.MaskedArray) else None
     try:
         array = np.asarray(given)
-        if array.dtype.kind not in "iuf" or masked is not None:
+        # As they are: NumPy makes text of an id beside a name, and a number of True beside one.
+        if not hasattr(given, "dtype") or array.dtype.kind not in "iuf" or masked is not None:
             array = np.asarray(given, dtype=object)
     except ValueError:
         array = np.array(None)  # lists of several lengths
@@ -118,9 +118,10 @@ def _of_names(values: list[Any], class_names: Sequence[str]) -> Answer:
     """Returns an answer of ids and names as ids; `new_classes` has the names nobody listed."""
     names, labels = [*class_names], []
     ids = {name: i for i, name in reversed(list(enumerate(names)))}
+    ids = {name.strip(): i for name, i in reversed(ids.items())} | ids
     for value in values:
         if isinstance(value, str):
-            name = value.strip()
+            name = value if value in ids else value.strip()
             if not name:
                 raise AnswerError("oracle: expected a name or a class id, got an empty text")
             if name not in ids:

@@ -28,8 +28,8 @@ class Task:
         images: (n, H, W, channels), uint8 or floating: anything with `len`, `shape`, `dtype` and
             indexing by an integer array, such as a NumPy array, a memory map or an
             `emoc_tf.data.ImageFolder`. It is not copied, and read only where it is needed.
-        labels: (n,) class ids, −1 where unknown, −2 where there is nothing to be named; None
-            where nothing is known of any image.
+        labels: (n,) class ids, −1, None or NaN where unknown or masked, −2 where there is nothing
+            to be named; None where nothing is known of any image.
         class_names: Of the classes known so far, by class id.
         test: Test images, or None. Its class names may be others: classes are matched by name.
 
@@ -118,7 +118,12 @@ def _checked_images(images: Any) -> Any:
         raise ValueError(
             f"images: expected (n, H, W, channels) with at least one image, got shape {shape}"
         )
-    dtype = np.dtype(images.dtype)
+    try:
+        dtype = np.dtype(images.dtype)
+    except TypeError:
+        raise ValueError(
+            f"images: expected a NumPy dtype, got {images.dtype!r}; np.asarray(images) is an array"
+        ) from None
     if dtype != np.uint8 and dtype.kind != "f":
         raise ValueError(
             f"images: expected dtype uint8 or floating, got {dtype}; pixels in 0-255 are "
@@ -149,7 +154,16 @@ def _checked_names(names: Any) -> tuple[str, ...]:
 
 
 def _checked_labels(labels: Any, count: int, num_classes: int) -> np.ndarray:
-    labels = np.full(count, SKIP) if labels is None else np.asarray(labels)
+    if labels is None:
+        labels = np.full(count, SKIP)
+    elif isinstance(labels, np.ma.MaskedArray):
+        labels = np.where(np.ma.getmaskarray(labels), SKIP, labels.data)
+    labels = np.asarray(labels)
+    if labels.dtype == object and labels.ndim == 1:
+        missing = [value is None or type(value).__name__ == "NAType" for value in labels]
+        if not any(isinstance(value, str | bool | np.bool_) for value in labels):
+            known = np.array([SKIP if none else v for v, none in zip(labels, missing, strict=True)])
+            labels = known if known.dtype.kind in "iuf" else labels
     if labels.shape != (count,):
         raise ValueError(f"labels: expected shape ({count},), one an image, got {labels.shape}")
     if labels.dtype.kind == "f" and (np.isnan(labels) | (labels == np.round(labels))).all():
