@@ -94,6 +94,7 @@ def examine(
     state = start.state
     for choice in sets.tolist():
         indices = state.candidates[choice]
+        indices = indices[indices >= 0]  # sets may be short
         column = int(most_likely_set_labels(start.logits, indices[None])[0])
         truth = start.true_labels[indices]
         predicted = np.full_like(truth, state.known_classes[column])

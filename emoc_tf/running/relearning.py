@@ -89,7 +89,8 @@ class Start:
 
     def step(self, choice: int, column: int) -> float:
         """Takes one step along the gradient of a set's mean loss, and returns the output change."""
-        model, images = self.state.model, self.state.pool.images[self.state.candidates[choice]]
+        model, indices = self.state.model, self.state.candidates[choice]
+        images = self.state.pool.images[indices[indices >= 0]]  # sets may be short
         kept = model.get_weights()
         with tf.GradientTape() as tape:
             logits = model(tf.constant(images), training=False)

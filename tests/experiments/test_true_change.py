@@ -16,6 +16,7 @@ from emoc_tf.experiments import true_change
 from emoc_tf.exploration import Exploration
 from emoc_tf.models import forward
 from emoc_tf.records.record_folder import RecordFolder
+from emoc_tf.registries import SAMPLERS
 from emoc_tf.report.correlations import table
 from emoc_tf.scoring import reference
 from emoc_tf.storage.locks import FolderLock
@@ -64,6 +65,19 @@ def test_the_control_learns_the_same_old_images(start):
     # Another set in the same iterations: the same control.
     first, second = (start.learn(choice, classes, 7) for choice in (0, 1))
     assert 0 < first["own_change"] != second["own_change"]
+
+
+def test_sets_may_have_fewer_than_k_images(monkeypatch):
+    """Those of a rare class, or of a sampler of your own."""
+    monkeypatch.setitem(
+        SAMPLERS, "short", lambda inputs: ([inputs.waiting[:2], inputs.waiting[2:5]], [True, True])
+    )
+    start = true_change.Start(CONFIG.replace(sampler="short"), named.load("digits"), seed=3)
+    rows = list(true_change.examine(start, 3, np.array([0, 1]), set(), [1]))
+    assert [row["set"] for row in rows] == [0] * 3 + [1] * 3
+    truth = start.true_labels[start.state.candidates[0, :2]]
+    assert rows[0]["queried_class"] == np.bincount(truth).argmax()
+    assert all(row["output_change"] > 0 for row in rows)
 
 
 def test_one_gradient_step_is_what_equation_4_says():
