@@ -11,7 +11,7 @@ from tests.scoring import models, own_models
 from tests.scoring.own_models import SHAPE, classifier
 
 layers = keras.layers
-IMAGES = own_models.images(12)
+IMAGES = own_models.make_images(12)
 
 
 def episode(model, images=IMAGES, classes=3):
@@ -77,7 +77,7 @@ def linear_activation_at_the_end():
 
 def called_on_a_batch():
     model = keras.Sequential([layers.Flatten(), layers.Dense(5), layers.Dense(3)])
-    model(own_models.images(8))
+    model(own_models.make_images(8))
     return models.randomised(model)
 
 

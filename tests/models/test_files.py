@@ -13,7 +13,7 @@ from tests.scoring.own_models import classifier
 
 layers = keras.layers
 NAMES = ["oak", "Übel", "ash"]
-IMAGES = own_models.images(5)
+IMAGES = own_models.make_images(5)
 
 
 def broken_off(*args, **kwargs):

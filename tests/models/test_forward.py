@@ -20,7 +20,7 @@ def test_a_lack_of_memory_is_called_so(monkeypatch, error):
 
     monkeypatch.setattr(forward, "in_batches", fail)
     with pytest.raises(type(error)) as raised:
-        forward.check_repeatable(classifier(), own_models.images(2))
+        forward.check_repeatable(classifier(), own_models.make_images(2))
     assert raised.value is error
 
 

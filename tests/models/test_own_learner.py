@@ -9,7 +9,7 @@ from emoc_tf.models.episode_model import EpisodeModel
 from tests.scoring import own_models
 from tests.scoring.own_models import classifier
 
-IMAGES = own_models.images(12)
+IMAGES = own_models.make_images(12)
 LABELS = np.arange(12) % 3
 CONFIG = ExplorationConfig(known_classes=3, batch_size=4, learning_rate=0.01)
 

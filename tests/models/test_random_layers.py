@@ -10,7 +10,7 @@ from tests.scoring import own_models
 from tests.scoring.own_models import classifier
 
 layers = keras.layers
-IMAGES, LABELS = own_models.images(12), np.arange(12) % 3
+IMAGES, LABELS = own_models.make_images(12), np.arange(12) % 3
 FIXED = {
     "size": own_models.augmentations()["size"],
     "values": own_models.augmentations()["values"],

@@ -11,7 +11,7 @@ from tests.scoring import models, own_models
 from tests.scoring.own_models import SHAPE, classifier
 
 layers = keras.layers
-IMAGES = own_models.images(5)
+IMAGES = own_models.make_images(5)
 NESTED = {
     f"{kind} {depth}": lambda kind=kind, depth=depth: own_models.nested_head(kind, depth)
     for kind in ("sequential", "functional")
@@ -78,7 +78,7 @@ def test_a_head_of_a_class_of_its_own_is_refused_as_in_growth():
 
 def episode(num_outputs=None):
     config = ExplorationConfig(known_classes=3, batch_size=4, learning_rate=0.01)
-    return EpisodeModel(config, classifier(), own_models.images(12), 3, num_outputs)
+    return EpisodeModel(config, classifier(), own_models.make_images(12), 3, num_outputs)
 
 
 def test_an_episode_takes_outputs_back_and_resumes():

@@ -1,16 +1,20 @@
 """Models as people hand them in, each with something that Keras' guides do."""
 
+import warnings
+
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from emoc_tf.scoring import EMOCScorer, reference
 from tests.scoring import models
 
 layers = keras.layers
 SHAPE = (8, 8, 3)
 
 
-def images(count=7, seed=1):
+def make_images(count=7, seed=1):
     return np.random.default_rng(seed).random((count, *SHAPE)).astype(np.float32)
 
 
@@ -111,3 +115,35 @@ def nested_head(kind, depth):
     image = keras.Input(SHAPE)
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="tanh")(image))
     return models.randomised(keras.Model(image, inner(x)))
+
+
+def scorer_of(model, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # some go the slow way
+        return EMOCScorer(model, **settings)
+
+
+def assert_scored(model, images=None, tolerance=1e-4):
+    """The fast scores are the literal ones; returns them."""
+    images = make_images() if images is None else images
+    fast = scorer_of(model).scores(images[:3], images[3:])
+    literal = reference.scores(model, images[:3], images[3:])
+    assert np.abs(fast - literal).max() <= tolerance * np.abs(literal).max()
+    assert literal.max() > 0
+    return fast
+
+
+def assert_refused(model, message, images=None):
+    """By the scorer when it is made, by the reference when it is called."""
+    images = make_images() if images is None else images
+    with pytest.raises(ValueError, match=message) as caught:
+        EMOCScorer(model)
+    sets = np.arange(len(images))[:, None]
+    for literal in (
+        lambda: reference.scores(model, images, images),
+        lambda: reference.expected_scores(model, images, images),
+        lambda: reference.set_scores(model, images, images, sets),
+    ):
+        with pytest.raises(ValueError, match=message):
+            literal()
+    return str(caught.value)

@@ -1,7 +1,6 @@
 """Models that people hand in: scored as the reference does, or refused with a way on."""
 
 import re
-import warnings
 
 import keras
 import numpy as np
@@ -9,41 +8,9 @@ import pytest
 
 from emoc_tf.scoring import EMOCScorer, reference
 from tests.scoring import models, own_models
-from tests.scoring.own_models import SHAPE, classifier
+from tests.scoring.own_models import SHAPE, assert_refused, assert_scored, classifier, scorer_of
 
 layers = keras.layers
-
-
-def scorer_of(model, **settings):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # some go the slow way
-        return EMOCScorer(model, **settings)
-
-
-def assert_scored(model, images=None, tolerance=1e-4):
-    """The fast scores are the literal ones; returns them."""
-    images = own_models.images() if images is None else images
-    fast = scorer_of(model).scores(images[:3], images[3:])
-    literal = reference.scores(model, images[:3], images[3:])
-    assert np.abs(fast - literal).max() <= tolerance * np.abs(literal).max()
-    assert literal.max() > 0
-    return fast
-
-
-def assert_refused(model, message, images=None):
-    """By the scorer when it is made, by the reference when it is called."""
-    images = own_models.images() if images is None else images
-    with pytest.raises(ValueError, match=message) as caught:
-        EMOCScorer(model)
-    sets = np.arange(len(images))[:, None]
-    for literal in (
-        lambda: reference.scores(model, images, images),
-        lambda: reference.expected_scores(model, images, images),
-        lambda: reference.set_scores(model, images, images, sets),
-    ):
-        with pytest.raises(ValueError, match=message):
-            literal()
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("kind", sorted(own_models.augmentations()))
@@ -95,7 +62,7 @@ def test_the_way_from_one_output_to_two():
     way = re.search(r"by (head = .*\]\))$", str(caught.value)).group(1)
     scope = {"keras": keras, "np": np, "model": model}
     exec(way.replace("; ", "\n"), scope)  # what the sentence says
-    images = own_models.images()
+    images = own_models.make_images()
     logistic = keras.ops.sigmoid(model(images))[:, 0]
     softmax = keras.ops.softmax(scope["new"](images))[:, 1]
     np.testing.assert_allclose(softmax, logistic, rtol=1e-5)
@@ -147,7 +114,7 @@ def test_a_model_that_changed_since_is_noticed_at_each_call(name):
     normalization.build((None, 4))
     x = normalization(inner(frozen(image)))
     model = models.randomised(keras.Model(image, layers.Dense(3)(x)))
-    images, sets = own_models.images(), np.arange(6).reshape(3, 2)
+    images, sets = own_models.make_images(), np.arange(6).reshape(3, 2)
     scorer = scorer_of(model)
     before = scorer.scores(images, images)
     models.randomised(model, seed=3)  # other weights are no change
@@ -177,7 +144,7 @@ def test_a_head_that_was_replaced_is_noticed():
 
 def test_toggling_back_and_forth_is_no_change():
     model = classifier()
-    images = own_models.images()
+    images = own_models.make_images()
     scorer = EMOCScorer(model)
     before = scorer.scores(images, images)
     model.trainable = False
@@ -185,89 +152,9 @@ def test_toggling_back_and_forth_is_no_change():
     np.testing.assert_array_equal(scorer.scores(images, images), before)
 
 
-def test_an_activation_that_was_set_to_none_is_linear():
-    model = classifier()
-    expected = assert_scored(model)
-    model.layers[-1].activation = None
-    np.testing.assert_array_equal(assert_scored(model), expected)
-
-
-@pytest.mark.parametrize("nested", [False, True])
-def test_the_way_past_a_softmax_of_a_trained_model(nested):
-    softmax = layers.Dense(3, activation="softmax")
-    head = keras.Sequential([keras.Input((4,)), softmax]) if nested else softmax
-    model = classifier(head=head)
-    model.compile(loss="sparse_categorical_crossentropy")
-    images = own_models.images()
-    posterior = model.predict(images, verbose=0)
-    told = assert_refused(model, "activation 'softmax'; give it activation=None")
-    exec(re.search(r"set (model\..*linear)", told).group(1), {"keras": keras, "model": model})
-    scorer = scorer_of(model)
-    logits = scorer._predict(images).numpy()
-    np.testing.assert_allclose(keras.ops.softmax(logits), posterior, rtol=1e-4)
-    assert np.abs(logits.sum(axis=1) - 1).max() > 0.01
-    assert_scored(model)
-
-
-def softmax_layer(model):
-    return keras.Model(model.inputs, layers.Softmax()(model.outputs[0]))
-
-
-def softmax_activation(model):
-    return keras.Model(model.inputs, layers.Activation("softmax")(model.outputs[0]))
-
-
-def softmax_operation(model):
-    return keras.Model(model.inputs, keras.ops.softmax(model.outputs[0]))
-
-
-@pytest.mark.parametrize("build", [softmax_layer, softmax_activation, softmax_operation])
-def test_the_way_past_a_softmax_layer(build):
-    plain = classifier()
-    expected = assert_scored(plain)
-    model = build(plain)
-    told = assert_refused(model, "drop the softmax")
-    way = re.search(r"as (keras\.Model\(.*?\]\.(in|out)put\)) ", told).group(1)
-    new = eval(way, {"keras": keras, "model": model})
-    np.testing.assert_allclose(assert_scored(new), expected, rtol=1e-6)
-
-
-def test_a_linear_activation_behind_the_head_is_looked_through():
-    model = softmax_activation(classifier())
-    model.layers[-1].activation = keras.activations.linear
-    assert_scored(model)
-
-
-@pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("kind", ["sequential", "functional"])
-def test_a_head_in_a_nested_model_is_found(kind, depth):
-    model = own_models.nested_head(kind, depth)
-    assert_scored(model)
-    assert len(scorer_of(model).plan()) == len([w for w in model.weights if w.path[-4:] == "bias"])
-
-
-def test_a_mask_reaches_a_nested_head():
-    words = keras.Input((6,), dtype="int32")
-    inner = keras.Input((6, 4))
-    head = keras.Model(inner, layers.Dense(3)(layers.GlobalAveragePooling1D()(inner)))
-    model = keras.Model(words, head(layers.Embedding(11, 4, mask_zero=True)(words)))
-    models.randomised(model)
-    images = models.inputs(model, 7)
-    images[:, 3:] = 0
-    scorer = scorer_of(model)
-    np.testing.assert_allclose(
-        scorer._predict(images.astype(np.int32)), model(images), rtol=1e-5, atol=1e-6
-    )
-    assert_scored(model, images)
-
-
-def test_a_head_of_a_class_of_its_own_is_scored_as_what_it_is():
-    assert_scored(classifier(head=own_models.Cosine(3)))
-
-
 def called_on_a_batch():
     model = keras.Sequential([layers.Flatten(), layers.Dense(5), layers.Dense(3)])
-    model(own_models.images(8))
+    model(own_models.make_images(8))
     return model
 
 
@@ -285,7 +172,7 @@ def of_a_fixed_number_inside():
 @pytest.mark.parametrize("build", [called_on_a_batch, of_a_fixed_number, of_a_fixed_number_inside])
 def test_any_number_of_images_is_scored(build):
     model = models.randomised(build())
-    images = own_models.images(13)
+    images = own_models.make_images(13)
     assert_scored(model, images)
     sets = np.arange(12).reshape(4, 3)
     selected = scorer_of(model).select_set(images, images, sets, confidence=None)
@@ -359,7 +246,7 @@ class OfItsOwn(keras.Model):
 
 def test_the_way_from_a_class_of_its_own_to_a_graph():
     net = OfItsOwn()
-    net(own_models.images())
+    net(own_models.make_images())
     told = assert_refused(net, r"model: expected a built keras\.Model")
     scope = {"keras": keras, "model": net, "shape": SHAPE}
     exec(re.search(r"(x = .*); (.*)$", told).group(1), scope)
