@@ -153,21 +153,10 @@ def _checked_names(names: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _checked_labels(labels: Any, count: int, num_classes: int) -> np.ndarray:
-    if labels is None:
-        labels = np.full(count, SKIP)
-    elif isinstance(labels, np.ma.MaskedArray):
-        labels = np.where(np.ma.getmaskarray(labels), SKIP, labels.data)
-    labels = np.asarray(labels)
-    if labels.dtype == object and labels.ndim == 1:
-        missing = [value is None or type(value).__name__ == "NAType" for value in labels]
-        if not any(isinstance(value, str | bool | np.bool_) for value in labels):
-            known = np.array([SKIP if none else v for v, none in zip(labels, missing, strict=True)])
-            labels = known if known.dtype.kind in "iuf" else labels
+def _checked_labels(given: Any, count: int, num_classes: int) -> np.ndarray:
+    labels = np.full(count, SKIP) if given is None else _without_missing(given)
     if labels.shape != (count,):
         raise ValueError(f"labels: expected shape ({count},), one an image, got {labels.shape}")
-    if labels.dtype.kind == "f" and (np.isnan(labels) | (labels == np.round(labels))).all():
-        labels = np.where(np.isnan(labels), SKIP, labels).astype(np.int64)  # NaN is unknown
     if labels.dtype.kind not in "iu":
         raise ValueError(
             f"labels: expected integer class ids, {SKIP} where unknown, got dtype {labels.dtype}"
@@ -178,6 +167,24 @@ def _checked_labels(labels: Any, count: int, num_classes: int) -> np.ndarray:
             f"{SKIP} where unknown, got values in [{labels.min()}, {labels.max()}]"
         )
     return read_only(labels.astype(np.int64))
+
+
+def _without_missing(given: Any) -> np.ndarray:
+    """Returns labels with `SKIP` in place of None, NaN and what is masked."""
+    if isinstance(given, np.ma.MaskedArray):
+        given = np.where(np.ma.getmaskarray(given), SKIP, given.data)
+    labels = np.asarray(given)
+    if labels.dtype == object and labels.ndim == 1:
+        kept = [
+            SKIP if value is None or type(value).__name__ == "NAType" else value for value in labels
+        ]
+        if not any(isinstance(value, str | bool | np.bool_) for value in kept):
+            labels = np.array(kept)
+    if labels.dtype.kind == "f":
+        missing = np.isnan(labels)
+        if (missing | (np.abs(labels) < 2**31) & (labels == np.round(labels))).all():
+            labels = np.where(missing, SKIP, labels).astype(np.int64)
+    return labels
 
 
 def _check_test(test: Any, images: Any) -> None:

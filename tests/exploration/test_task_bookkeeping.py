@@ -156,7 +156,7 @@ class TaskBookkeeping(RuleBasedStateMachine):
             tuple("abc"[:num_names]),
         )
         start = sorted({int(label) for label in labels if label >= 0})
-        if all_units and num_names:
+        if num_names and (all_units or not start):
             start = list(range(num_names))
         self.model = keras.Sequential(
             [
