@@ -1,6 +1,7 @@
 """Uncertainty measures of posteriors, and their means over candidate sets.
 
-All take posteriors (n, C) and return (n,).
+All take posteriors (n, C) and return (n,). Where no class is known, C = 0, nothing can be told: all
+images have the values that they have where there is one.
 """
 
 import numpy as np
@@ -8,25 +9,25 @@ import numpy as np
 
 def max_score(posterior: np.ndarray) -> np.ndarray:
     """The highest class score, in [1/C, 1]."""
-    return posterior.max(axis=1)
+    return posterior.max(axis=1) if posterior.shape[1] else np.ones(len(posterior), np.float32)
 
 
 def min_score(posterior: np.ndarray) -> np.ndarray:
     """The lowest class score, in [0, 1/C]."""
-    return posterior.min(axis=1)
+    return posterior.min(axis=1) if posterior.shape[1] else np.ones(len(posterior), np.float32)
 
 
 def margin(posterior: np.ndarray) -> np.ndarray:
-    """Difference of the two highest class scores, in [0, 1]; 1 where there is one class."""
-    if posterior.shape[1] == 1:
+    """Difference of the two highest class scores, in [0, 1]; 1 where there is one class at most."""
+    if posterior.shape[1] <= 1:
         return np.ones(len(posterior), posterior.dtype)
     second, first = np.partition(posterior, -2, axis=1)[:, -2:].T
     return first - second
 
 
 def entropy(posterior: np.ndarray) -> np.ndarray:
-    """Entropy divided by log C, in [0, 1]; 0 where there is one class."""
-    if posterior.shape[1] == 1:
+    """Entropy divided by log C, in [0, 1]; 0 where there is one class at most."""
+    if posterior.shape[1] <= 1:
         return np.zeros(len(posterior), posterior.dtype)
     # The smallest normal number stands for 0, whose share of the entropy is 0.
     logarithm = np.log(np.maximum(posterior, np.finfo(posterior.dtype).tiny))

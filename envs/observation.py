@@ -74,12 +74,14 @@ def observe(
         over all images, known classes over all classes.
     """
     posterior, sets = state.probabilities, state.candidates
+    if not posterior.shape[1]:  # what is known of no class tells as little as what is known of one
+        posterior = np.ones((len(posterior), 1), np.float32)
     measured = [measure(posterior) for measure in _MEASURES.values()]
     columns = [
         *(uncertainty.set_means(values, sets) for values in measured),
         *(uncertainty.set_spreads(values, sets) for values in measured),
         _label_agreement(posterior, sets),
-        uncertainty.set_means(_labelled_share(state), sets),
+        uncertainty.set_means(_labelled_share(state.pool.labels, posterior), sets),
         uncertainty.set_means(_distance(state), sets),
     ]
     steps = num_steps or config.num_steps or 1
@@ -105,9 +107,8 @@ def _label_agreement(posterior: np.ndarray, sets: np.ndarray) -> np.ndarray:
     return counts.max(axis=1) / np.maximum(real.sum(axis=1), 1)
 
 
-def _labelled_share(state: ExplorationState) -> np.ndarray:
+def _labelled_share(labels: np.ndarray, posterior: np.ndarray) -> np.ndarray:
     """Returns how well labelled the predicted class of each pool image is, (n_pool,)."""
-    labels, posterior = state.pool.labels, state.probabilities
     counts = np.bincount(labels[labels >= 0], minlength=posterior.shape[1])
     return (counts / max(counts.max(), 1))[posterior.argmax(axis=1)]
 

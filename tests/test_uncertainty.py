@@ -31,3 +31,11 @@ def test_set_spreads_are_standard_deviations_without_padding():
     np.testing.assert_allclose(
         uncertainty.set_spreads(np.array([1.0, 2, 4]), sets), [1.5, 0, 0], atol=1e-12
     )
+
+
+def test_where_no_class_is_known_all_images_are_as_where_there_is_one():
+    none, ones = np.zeros((3, 0), np.float32), np.ones((3, 1), np.float32)
+    for measure in ("max_score", "min_score", "margin", "entropy"):
+        found, expected = (getattr(uncertainty, measure)(each) for each in (none, ones))
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype

@@ -1,7 +1,7 @@
 """The active-exploration loop: query a candidate set, learn its answer, evaluate, draw new sets."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ import numpy as np
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
 from emoc_tf.exploration import candidates, saved
-from emoc_tf.exploration.answers import AnswerError
+from emoc_tf.exploration.answers import AnswerError, read
 from emoc_tf.exploration.asking import Asking
 from emoc_tf.exploration.oracle import Oracle, Query, check_oracle, tell_classes
 from emoc_tf.exploration.outcome import StepOutcome
@@ -215,25 +215,39 @@ class Exploration(Asking):
         taken = saved.replay_journal(
             arrays, self.episode, self._book, self._source.task, self._audit
         )
-        self._gone = taken.gone
+        self._gone, self._audit = taken.gone, taken.audit
         tell_classes(self._oracle, self._book.class_names)
-        self._known, self._step = list(self._book.known), int(arrays["step"])
-        self._audit = taken.audit
+        self._known, self._step = arrays["known_classes"].tolist(), int(arrays["step"])
         self._trains = self._trains or any(entry.kind == "learn" for entry in self.journal)
-        self._pool.set_labels(self._book.columns())
         self._network = self._new_network(len(self._known))
         self._network.set_arrays(arrays)
+        self._follow()  # classes may have gone with their images
         self._asked = taken.queries
         outcome = self._finish_step(choice, queried_class)
-        self._asked = [self._shown(query) for query in self._asked]
-        query, self.state = saved.take_up(arrays, self.state)
         self._draws = int(arrays.get("draws", 0))
-        if query is not None:
-            guesses = self._guesses(query.indices)
-            self.query = self._shown(dataclasses.replace(query, guesses=guesses))
+        end = len(self._book.class_names)
         if taken.late:
             self._say(*taken.late)
+        query, self.state = saved.take_up(
+            arrays, self.state, self._source.task, sets_as_then=not taken.late
+        )
+        if query is not None:
+            guesses = self._guesses(query.indices)
+            self.query = self._shown(self._read_again(replace(query, guesses=guesses), end))
+        self._asked = [self._shown(self._read_again(query, end)) for query in self._asked]
         return outcome
+
+    def _read_again(self, query: Query, end: int) -> Query:
+        """Returns a query with the ids of the new classes in its answer as they are now.
+
+        Args:
+            query: Maybe with an answer.
+            end: How many classes there were when it was answered.
+        """
+        if query.classes is None:
+            return query
+        values = [query.new_classes[c - end] if c >= end else c for c in query.classes.tolist()]
+        return query.answered(read(values, len(values), self._book.class_names))
 
     @property
     def running(self) -> bool:

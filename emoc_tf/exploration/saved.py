@@ -10,6 +10,7 @@ import numpy as np
 
 from emoc_tf.data.images import read_only
 from emoc_tf.exploration.answers import SKIP
+from emoc_tf.exploration.candidates import PADDING
 from emoc_tf.exploration.episode import Episode
 from emoc_tf.exploration.journal import Book, Entry
 from emoc_tf.exploration.oracle import Query
@@ -93,24 +94,39 @@ def _read(arrays: Mapping[str, np.ndarray], name: str, otherwise: object) -> obj
     return json.loads(str(arrays[name])) if name in arrays else otherwise
 
 
-def _places(arrays: Mapping[str, np.ndarray], task: Task) -> dict[int, int]:
-    """Returns today's pool index of each image that was there then, by its index then."""
-    ids, then = task.image_ids(), arrays.get("image_ids")
-    if ids is None or then is None or np.array_equal(ids, then):
-        return {i: i for i in range(len(arrays["labels"]))}
-    now = {text: i for i, text in enumerate(ids.tolist())}
-    return {i: now[text] for i, text in enumerate(then.tolist()) if text in now}
+def places(arrays: Mapping[str, np.ndarray], task: Task | None) -> dict[int, int]:
+    """Returns today's pool index of each image that was there then, by its index then.
+
+    Of images of the same content the first is the first, and so on.
+
+    Args:
+        arrays: What `to_arrays` returned.
+        task: As it is today; None if the episode is drawn.
+
+    Raises:
+        ValueError: There are more or fewer images, which are not recognised by their content.
+    """
+    count = len(arrays["labels"])
+    ids, then = None if task is None else task.image_ids(), arrays.get("image_ids")
+    if task is None or (ids is not None and then is not None and np.array_equal(ids, then)):
+        return {i: i for i in range(count)}
+    if ids is None or then is None:
+        if count != len(task.images):
+            raise ValueError(
+                f"checkpoint: expected one of the same images, got one of {count} for a task of "
+                f"{len(task.images)}"
+            )
+        return {i: i for i in range(count)}
+    now: dict[str, list[int]] = {}
+    for i, text in reversed(list(enumerate(ids.tolist()))):
+        now.setdefault(text, []).append(i)
+    return {i: now[text].pop() for i, text in enumerate(then.tolist()) if now.get(text)}
 
 
 def task_at_start(arrays: Mapping[str, np.ndarray], task: Task) -> tuple[Task, tuple[int, ...]]:
     """Returns a task with the labels of the beginning on today's images, and the known classes."""
-    place = _places(arrays, task)
+    place = places(arrays, task)
     labels = np.full(len(task.images), SKIP, np.int64)
-    if max(place.values(), default=0) >= len(labels):
-        raise ValueError(
-            f"checkpoint: expected one of the same images, got one of {len(place)} for a task of "
-            f"{len(labels)}"
-        )
     labels[list(place.values())] = arrays["start_labels"][list(place)]
     names = _read(arrays, "start_names", [])
     known = tuple(arrays["start_known"].tolist())
@@ -153,7 +169,7 @@ def replay_journal(
     Raises:
         ValueError: The arrays belong to an episode of other images or classes.
     """
-    place = {i: i for i in range(len(arrays["labels"]))} if task is None else _places(arrays, task)
+    place = places(arrays, task)
     same = len(place) == len(book.labels) and all(i == j for i, j in place.items())
     if same and str(arrays["images"]) != episode.digest:
         raise ValueError("checkpoint: expected one of the same images, got others")
@@ -230,25 +246,42 @@ def _compare(
 
 
 def take_up(
-    arrays: Mapping[str, np.ndarray], state: ExplorationState
+    arrays: Mapping[str, np.ndarray],
+    state: ExplorationState,
+    task: Task | None,
+    *,
+    sets_as_then: bool,
 ) -> tuple[Query | None, ExplorationState]:
     """Returns the query that was begun, if there is one, and the state with the sets of then.
 
     On another machine the network's features, and with them the sets of the cluster sampler, may
     differ; an answer belongs to the images that were shown.
+
+    Args:
+        arrays: What `to_arrays` returned.
+        state: As it is now.
+        task: As it is today; None if the episode is drawn.
+        sets_as_then: Whether the sets of then stand. If not, a query that nobody answered is given
+            up.
     """
+    place = places(arrays, task)
     sets, mask = state.candidates.copy(), state.candidate_mask.copy()
-    if "candidates" in arrays and len(state.pool) == len(arrays["labels"]):
-        sets, mask = arrays["candidates"], arrays["candidate_mask"]
+    same = len(place) == len(arrays["labels"]) and all(i == j for i, j in place.items())
+    if "candidates" in arrays and same and sets_as_then:
+        sets, mask = arrays["candidates"].copy(), arrays["candidate_mask"].copy()
     query = None
-    if "query" in arrays:
+    if "query" in arrays and (sets_as_then or "answer" in arrays):
         choice, images = int(arrays["query"]), arrays["queried_images"]
-        sets[choice], mask[choice] = images, True
         query = Query(
             choice,
             arrays.get("answer"),
             indices=images[images >= 0],
             new_classes=tuple(_read(arrays, "new_classes", [])),
-        )
+        ).of_images(place)
+        if not len(query.indices):
+            query = None
+        else:
+            sets[choice], mask[choice] = PADDING, True
+            sets[choice, : len(query.indices)] = query.indices
     state = dataclasses.replace(state, candidates=read_only(sets), candidate_mask=read_only(mask))
     return query, state

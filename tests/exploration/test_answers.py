@@ -113,7 +113,7 @@ def test_where_nothing_is_known_a_name_is_the_first_class(given):
         (1, r"shape \(\)"),
         ("cat", r"shape \(\)"),
         (np.zeros((3, 1), int), r"int64 of shape \(3, 1\)"),
-        ([0, 1, 2], r"expected class ids in \[0, 2\).*got \[0, 1, 2\]; a class that the list"),
+        ([0, 1, 2], r"ids in \[0, 2\).*got \[0, 1, 2\]; a class that the list lacks"),
         ([0, 1, -3], r"got \[0, 1, -3\]"),
         ([0, 1, 2**70], r"expected class ids in \[0, 2\)"),
         (np.array([0, 1, 2**63], np.uint64), r"expected class ids in \[0, 2\)"),

@@ -517,6 +517,7 @@ class TaskBookkeeping(RuleBasedStateMachine):
         else:
             self.say(indices, meant, new, "answer")
             self.books.step += 1
+        self.save()
 
     @invariant()
     def every_image_is_in_one_place(self):
