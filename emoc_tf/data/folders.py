@@ -68,6 +68,7 @@ class ImageFolder:
         gone: Indices of images in the store whose files are no longer there; they keep their last
             path and label.
         added: Indices of images that have come since the folder was last read into the store.
+        fit: As given.
         shape: (n, H, W, 3).
         dtype: uint8.
 
@@ -90,7 +91,7 @@ class ImageFolder:
         store: str | os.PathLike | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self._size, self._fit = decoding.check_size(image_size, fit), fit
+        self._size, self.fit = decoding.check_size(image_size, fit), fit
         self._progress = progress or (lambda step, done, total: None)
         self._store = None
         self.root, listed, left_out = listings.list_images(path)
@@ -170,7 +171,7 @@ class ImageFolder:
                 yield image, found
 
     def _decode(self, path: str, sha256: str) -> np.ndarray:
-        return decoding.decode(self.root / path, self._size, self._fit, sha256)
+        return decoding.decode(self.root / path, self._size, self.fit, sha256)
 
     def _in_threads(self, step: str, function: Callable, inputs: Sequence) -> Iterator:
         """Yields function(input) of each, some at a time, so that Ctrl-C is heard soon."""

@@ -187,6 +187,9 @@ def draw_episode(
         true_labels=read_only(true_labels),
         mean=mean,
         digest=_digest(task.images, true_labels, raw_tested, test_labels),
+        factor=factor,
+        source=train.images,
+        source_indices=read_only(chosen),
     )
 
 

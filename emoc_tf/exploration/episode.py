@@ -31,6 +31,9 @@ class Episode:
         true_labels: (n_pool,) class ids; None where nobody knows them.
         mean: The mean image that was subtracted; None if none was.
         digest: A hash that tells other images and labels.
+        factor: What images were multiplied by after that; None if they are as they came.
+        source: What the images were taken from: those of the task, or a data set's training images.
+        source_indices: (n_pool,) indices into `source`; None where they are the pool's own.
     """
 
     task: Task
@@ -43,6 +46,16 @@ class Episode:
     true_labels: np.ndarray | None
     mean: np.ndarray | None
     digest: str
+    factor: float | None = None
+    source: Any = None
+    source_indices: np.ndarray | None = None
+
+    def path(self, index: int) -> str | None:
+        """Returns the file of a pool image, as its folder has it; None if it comes from none."""
+        paths = getattr(self.source, "paths", None)
+        if paths is None:
+            return None
+        return paths[index if self.source_indices is None else self.source_indices[index]]
 
     @property
     def raw_images(self) -> Any:
@@ -106,6 +119,8 @@ def take_task(
         true_labels=None,
         mean=mean,
         digest=task.digest(),
+        factor=factor,
+        source=task.images,
     )
 
 

@@ -250,6 +250,11 @@ class Exploration(Asking):
         return query.answered(read(values, len(values), self._book.class_names))
 
     @property
+    def task(self) -> Task | None:
+        """The task that was handed in, as it is today; None where episodes are drawn."""
+        return self._source.task
+
+    @property
     def running(self) -> bool:
         """Whether there is an episode and its last step came to its end."""
         return self._running

@@ -1,18 +1,23 @@
 """The folder of one run: its records, its checkpoints, its lock."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.exploration.outcome import StepOutcome
+from emoc_tf.exploration.task import Task
 from emoc_tf.records.record_folder import CONFIG, FAILURE, RecordFolder
 from emoc_tf.records.run_record import (
+    ANSWER_COLUMNS,
+    AUDIT_COLUMNS,
     RECALLS,
     STEP_COLUMNS,
     STEPS,
     TIMING_COLUMNS,
     TIMINGS,
+    expected_steps,
     read_config,
     read_run,
     run_path,
@@ -28,7 +33,14 @@ _MADE_OF = {
 # What TensorBoard shows of a row.
 _SHOWN = {
     name: name
-    for name in ("test_accuracy", "known_accuracy", "novel_accuracy", "discovered_classes")
+    for name in (
+        "test_accuracy",
+        "known_accuracy",
+        "novel_accuracy",
+        "discovered_classes",
+        *ANSWER_COLUMNS,
+        *AUDIT_COLUMNS,
+    )
 } | {name: f"timings/{name}" for name in TIMING_COLUMNS[1:]}
 
 
@@ -37,8 +49,9 @@ class RunFolder(RecordFolder):
 
     `config.json` tells configuration, versions and machine; `steps.csv` has a row a step, row 0
     after pretraining, equal byte for byte for equal seeds; `recalls.csv` the recall of each class
-    of the episode, named by class id; `timings.csv` the seconds. The checkpoint of an unfinished
-    run holds its records too.
+    of the episode, named by class id; `timings.csv` the seconds. Without test data there are no
+    recalls, and `steps.csv` has the accuracy on the answers. What was asked and said is written
+    beside by `AnswerFiles`. The checkpoint of an unfinished run holds its records too.
 
     Args:
         output_dir: OUT.
@@ -67,6 +80,7 @@ class RunFolder(RecordFolder):
         self._identity |= {name: value for name, value in (made_of or {}).items() if value}
         self._config = config
         self._records: list[tuple[StepOutcome, dict[str, Any]]] = []
+        self._tested = True
 
     def check(self, allow_mixed: bool = False) -> None:
         """Checks that the folder is empty or holds records of this policy and seed.
@@ -139,22 +153,28 @@ class RunFolder(RecordFolder):
             return False
         return not self.has_checkpoint or bool(differences(read_config(self.path)))
 
-    def claim(self, mixed: Sequence[Mapping[str, Any]] = ()) -> None:
+    def claim(self, mixed: Sequence[Mapping[str, Any]] = (), task: Task | None = None) -> None:
         """Writes `config.json` for a run from its beginning, before any work.
 
         Args:
             mixed: Other environments that a part of the run was made in.
+            task: The one that was handed in, or None.
         """
         content = self._identity | {"configuration": self._config.record()} | environment()
-        self.write_config(content | ({"mixed": list(mixed)} if mixed else {}))
+        if mixed:
+            content["mixed"] = list(mixed)
+        if task is not None:
+            content["task"] = _told(task)
+        self.write_config(content)
 
-    def start(self, class_ids: Sequence[int]) -> None:
+    def start(self, class_ids: Sequence[int], tested: bool = True) -> None:
         """Makes ready for the steps of a run from its beginning.
 
         Args:
             class_ids: Of the episode, which head the columns of `recalls.csv`.
+            tested: Whether there are test data.
         """
-        self._start(class_ids, [])
+        self._start(class_ids, [], tested)
 
     def saved(self) -> Checkpoint | None:
         """Returns the checkpoint to resume from; None if there is none.
@@ -185,28 +205,36 @@ class RunFolder(RecordFolder):
         if differences(config) and environment() not in config.setdefault("mixed", []):
             config["mixed"].append(environment())
             self.write_config(config)
-        self._start(run["classes"], records)
+        self._start(run["classes"], records, run.get("tested", True))
 
     def _start(
-        self, class_ids: Sequence[int], records: list[tuple[StepOutcome, dict[str, Any]]]
+        self,
+        class_ids: Sequence[int],
+        records: list[tuple[StepOutcome, dict[str, Any]]],
+        tested: bool,
     ) -> None:
-        self._class_ids, self._records = list(class_ids), records
+        self._class_ids, self._records, self._tested = list(class_ids), records, tested
         self.begin([*self._tables(), Board(self.path / "tensorboard", _SHOWN)], self._rows())
 
     def _tables(self) -> list[Table]:
         """Returns the CSV files; a step is complete once the last one, steps.csv, has it."""
+        columns = STEP_COLUMNS + (() if self._tested else ANSWER_COLUMNS)
+        if self._config.audit:
+            columns += AUDIT_COLUMNS
+        recalls = [Table(self.path / RECALLS, ["step", *self._class_ids])] if self._tested else []
         return [
-            Table(self.path / RECALLS, ["step", *self._class_ids]),
+            *recalls,
             Table(self.path / TIMINGS, TIMING_COLUMNS),
-            Table(self.path / STEPS, STEP_COLUMNS),
+            Table(self.path / STEPS, columns),
         ]
 
     def _rows(self) -> list[Row]:
         return [self._row(outcome, **record) for outcome, record in self._records]
 
     def _row(self, outcome: StepOutcome, reward: float | None, timings: Mapping[str, float]) -> Row:
-        recalls = zip(self._class_ids, outcome.class_recall.tolist(), strict=True)
-        return {**vars(outcome), **timings, "reward": reward, **dict(recalls)}
+        recalls = [None if math.isnan(r) else r for r in outcome.class_recall.tolist()]
+        by_class = zip(self._class_ids, recalls, strict=True) if self._tested else ()
+        return {**vars(outcome), **timings, "reward": reward, **dict(by_class)}
 
     def write_step(
         self, outcome: StepOutcome, reward: float | None, timings: Mapping[str, float]
@@ -232,19 +260,37 @@ class RunFolder(RecordFolder):
         run = {
             "identity": self._identity,
             "classes": self._class_ids,
+            "tested": self._tested,
             "records": [record for _, record in self._records],
             "selection_seconds": selection_seconds,
             "environment": environment(),
         }
         self.write_checkpoint(Checkpoint({**state.header, "run": run}, state.arrays))
 
-    def finish(self) -> None:
-        """Brings the complete records to disk and removes what only resuming would need."""
+    def finish(self, reason: str = "no step was left") -> None:
+        """Brings the complete records to disk and removes what only resuming would need.
+
+        Args:
+            reason: Why the episode has ended; recorded if it had other steps than the settings say.
+        """
         rows = self._rows()
         for table in self._tables():
             table.begin(rows)
+        content = self.read_config() or {}
+        last = len(rows) - 1
+        if last != expected_steps(self._config.record(), content.get("task")):
+            self.write_config(content | {"ended": {"step": last, "reason": reason}})
         super().finish()
 
     def fail(self, error: Exception) -> None:
         """Writes why an attempt ended, with its traceback."""
         super().fail(error, len(self._records))
+
+
+def _told(task: Task) -> dict[str, Any]:
+    """Returns what `config.json` tells of a task: of which images, and where they lay."""
+    told = {"shape": [int(n) for n in task.images.shape], "class_names": list(task.class_names)}
+    root, fit = getattr(task.images, "root", None), getattr(task.images, "fit", None)
+    if root is not None:
+        told["folder"] = str(root)
+    return told if fit is None else {**told, "fit": fit}

@@ -1,5 +1,6 @@
 """Run records, read back for figures and tables: one folder a run (`run_folder` writes them)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ TIMING_COLUMNS = (
     "step", "selection_seconds", "training_seconds", "evaluation_seconds",
     "prediction_seconds", "candidate_seconds", "step_seconds",
 )  # fmt: skip
+# Further columns of steps.csv: in runs without test data, and in runs with an audit.
+ANSWER_COLUMNS = ("answer_accuracy",)
+AUDIT_COLUMNS = ("audit_accuracy", "audit_low", "audit_high")
 STEPS, TIMINGS, RECALLS = "steps.csv", "timings.csv", "recalls.csv"
 
 
@@ -82,10 +86,15 @@ class RunRecord:
         environment: Versions, CPU type and so on; `mixed` lists others that a part of the
             run was made in.
         failure: The error that ended the last attempt, as one sentence; None if there was none.
-        steps: Column name to (rows,) float64, NaN where empty.
+        steps: Column name to (rows,) float64, NaN where empty; `answer_accuracy` and those of an
+            audit only where they were recorded.
         timings: The same of `timings.csv`.
         classes: Class ids of the episode, those known at the start first; empty if not recorded.
-        recalls: (rows, classes) share of each class's test images that is recognised.
+        recalls: (rows, classes) share of each class's test images that is recognised, NaN where
+            there are none.
+        ended: The last `step` of an episode that has ended before its last one, or whose number of
+            steps only the data tell, and the `reason`; None otherwise.
+        task: What `config.json` tells of a task that was handed in; None if there was none.
     """
 
     agent: str
@@ -97,15 +106,29 @@ class RunRecord:
     timings: dict[str, np.ndarray]
     classes: tuple[int, ...]
     recalls: np.ndarray
+    ended: dict[str, Any] | None = None
+    task: dict[str, Any] | None = None
 
     @property
     def finished(self) -> bool:
         """Whether there is a row for each step of the episode."""
-        wanted = ExplorationConfig().replace(**self.configuration).num_steps + 1
+        last = expected_steps(self.configuration, self.task)
+        if self.ended is not None:
+            last = self.ended["step"]
+        if last is None:  # it has not ended yet
+            return False
+        wanted = last + 1
         return all(
             len(part["step"]) == wanted and np.array_equal(part["step"], np.arange(wanted))
             for part in (self.steps, self.timings)
         )
+
+
+def expected_steps(configuration: Mapping[str, Any], task: object) -> int | None:
+    """Returns the last step of a run by its settings; None if only its images tell."""
+    if task is not None:
+        return None
+    return ExplorationConfig().replace(**configuration).num_steps
 
 
 def read_run(path: str | Path) -> RunRecord:
@@ -121,9 +144,11 @@ def read_run(path: str | Path) -> RunRecord:
         agent=content.pop("agent"),
         seed=content.pop("seed"),
         configuration=content.pop("configuration"),
+        ended=content.pop("ended", None),
+        task=content.pop("task", None),
         environment=content,
         failure=_read_failure(path),
-        steps=_read_columns(path / STEPS, STEP_COLUMNS),
+        steps=_read_columns(path / STEPS, STEP_COLUMNS, ANSWER_COLUMNS + AUDIT_COLUMNS),
         timings=_read_columns(path / TIMINGS, TIMING_COLUMNS),
         classes=classes,
         recalls=recalls,
@@ -153,6 +178,9 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path / CONFIG}: expected agent, seed and configuration, got less")
     if type(content["agent"]) is not str or type(content["seed"]) is not int:
         raise ValueError(f"{path / CONFIG}: expected a name and an integer as agent and seed")
+    ended = content.get("ended")
+    if ended is not None and not (isinstance(ended, dict) and type(ended.get("step")) is int):
+        raise ValueError(f"{path / CONFIG}: expected a step and a reason as ended, got {ended!r}")
     try:
         # A record from before a setting was there has its default.
         config = ExplorationConfig().replace(**content["configuration"])
@@ -170,11 +198,15 @@ def _read_failure(path: Path) -> str | None:
         return f"{FAILURE} cannot be read"
 
 
-def _read_columns(file: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _read_columns(
+    file: Path, columns: tuple[str, ...], further: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
+    """Returns the numbers by column; those of `further` that the file has come behind."""
     header, values = read_numbers(file)
-    if header and header != columns:
+    header = header or columns
+    if header != columns + tuple(name for name in further if name in header):
         raise unreadable(file, f"columns {list(columns)}", f"other columns: {list(header)}")
-    return dict(zip(columns, values.reshape(-1, len(columns)).T, strict=True))
+    return dict(zip(header, values.reshape(-1, len(header)).T, strict=True))
 
 
 def _read_recalls(file: Path) -> tuple[tuple[int, ...], np.ndarray]:

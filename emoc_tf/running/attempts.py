@@ -143,5 +143,5 @@ def serve(grid: Grid, known: Mapping[str, Mapping[str, Any]]) -> Callable[[Run],
         env = grid.make_environment()
     except Exception as error:  # such as a data set that has vanished meanwhile
         return partial(_fail, grid, error=error)
-    display = Display(Console(), grid.config, 0, False)
+    display = Display(Console(), grid.config, 0, False, env.exploration.task is not None)
     return partial(attempt_run, grid, env, display.show)

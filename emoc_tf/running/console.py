@@ -27,19 +27,30 @@ class Display:
         config: Of the runs.
         runs: How many there are.
         bar: Whether only this process writes.
+        of_task: Whether the runs are of a task that was handed in, whose images tell when it ends.
     """
 
-    def __init__(self, console: Console, config: ExplorationConfig, runs: int, bar: bool) -> None:
+    def __init__(
+        self,
+        console: Console,
+        config: ExplorationConfig,
+        runs: int,
+        bar: bool,
+        of_task: bool = False,
+    ) -> None:
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
         )  # fmt: skip
         self._console, self._config = console, config
+        self._of_task = of_task
+        self._num_steps = config.max_steps if of_task else config.num_steps  # None: unknown
         self._progress = Progress(
             *columns, console=console, disable=not (bar and console.is_terminal)
         )
         self._runs = self._progress.add_task("runs", total=runs)
-        self._steps = self._progress.add_task("update steps", total=runs * config.num_steps)
+        steps = None if self._num_steps is None else runs * self._num_steps
+        self._steps = self._progress.add_task("update steps", total=steps)
 
     def __enter__(self) -> "Display":
         self._progress.start()
@@ -71,11 +82,18 @@ class Display:
             seconds: It took.
             queried: Name of the class that was queried, if one was.
         """
+        of = "" if self._num_steps is None else f"/{self._num_steps}"
+        to_find = "" if self._of_task else f"/{self._config.novel_classes}"
+        accuracies = {
+            "accuracy": outcome.test_accuracy,
+            "accuracy on answers": outcome.answer_accuracy,
+            "on audit": outcome.audit_accuracy,
+        }
         self.say(
             run,
-            f"step {outcome.step}/{self._config.num_steps}  "
-            f"accuracy {outcome.test_accuracy:.3f}  "
-            f"classes found {outcome.discovered_classes}/{self._config.novel_classes}  "
-            f"{seconds:.1f} s" + (f"  queried {queried}" if queried else ""),
+            f"step {outcome.step}{of}  "
+            + "".join(f"{name} {a:.3f}  " for name, a in accuracies.items() if a is not None)
+            + f"classes found {outcome.discovered_classes}{to_find}  {seconds:.1f} s"
+            + (f"  queried {queried}" if queried else ""),
         )
         self._progress.advance(self._steps, int(outcome.step > 0))

@@ -65,7 +65,8 @@ def run_grid(
     env = env or grid.make_environment()
     make_output_dir(grid.output_dir)
     failures: dict[Run, str] = {}
-    with Display(console, grid.config, len(waiting), num_workers == 1) as display:
+    of_task = env.exploration.task is not None
+    with Display(console, grid.config, len(waiting), num_workers == 1, of_task) as display:
         attempt = partial(attempt_run, grid, env, display.show)
         others = OtherProcesses(folders, display.say)
         while waiting:

@@ -12,6 +12,7 @@ from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.records.pretrained import PretrainedFile
+from emoc_tf.records.queried import AnswerFiles
 from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.running import patience
 from emoc_tf.storage.atomic import remove_asides
@@ -97,6 +98,7 @@ def run_episode(
             class queried.
     """
     selection_seconds: float | None = None
+    answers: AnswerFiles | None = None
 
     def save_choice() -> None:
         # What took no time is not worth a file; the answers of a data set never are.
@@ -110,6 +112,7 @@ def run_episode(
         timings = {**env.exploration.timings, "step_seconds": seconds}
         if selection_seconds is not None:
             timings["selection_seconds"] = selection_seconds
+        answers.write()
         folder.write_step(outcome, reward, timings)
         folder.save(env.save())
         queried = outcome.queried_class
@@ -120,14 +123,18 @@ def run_episode(
     start = time.perf_counter()
     saved = _restore(grid, env, folder)
     if saved is None:
-        folder.claim()
+        task = env.exploration.task
+        folder.claim(task=task)
         observation, made_in = _reset(grid, env, run[1])
         if made_in is not None:
-            folder.claim([made_in])
-        folder.start(env.exploration.episode.classes)
+            folder.claim([made_in], task)
+        episode = env.exploration.episode
+        folder.start(episode.classes, episode.test_images is not None)
+        answers = AnswerFiles(folder.path, env.exploration)
         record(env.outcome, None, time.perf_counter() - start)
     else:
         observation, selection_seconds = saved
+        answers = AnswerFiles(folder.path, env.exploration)
     while not env.over:
         start = time.perf_counter()
         if env.query is None:
@@ -138,7 +145,17 @@ def run_episode(
             start -= selection_seconds or 0
         observation, reward, *_ = env.step(action)
         record(env.outcome, reward, time.perf_counter() - start)
-    folder.finish()
+    answers.begin()
+    folder.finish(_why_over(env))
+
+
+def _why_over(env: ActiveExplorationEnv) -> str:
+    """Returns why an episode has ended, in words."""
+    if env.outcome.stopped:
+        return env.outcome.stopped
+    if env.exploration.finished:
+        return "no candidate set can be formed any more"
+    return f"max_steps, {env.config.max_steps}, were taken"
 
 
 def _restore(

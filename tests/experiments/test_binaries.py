@@ -39,7 +39,7 @@ def compare(folder, *arguments):
 
 
 def contents(folder):
-    names = ("steps.csv", "recalls.csv", "config.json")
+    names = ("steps.csv", "recalls.csv", "queried.csv", "config.json")
     return {
         str(file.relative_to(folder)): file.read_bytes()
         for name in names
@@ -61,7 +61,7 @@ def test_compare_leaves_records_figure_and_table(grid):
         f"{agent}/{seed}/{name}"
         for agent in ("emoc__references=8", "random")
         for seed in (0, 1)
-        for name in ("config.json", "recalls.csv", "steps.csv")
+        for name in ("config.json", "queried.csv", "recalls.csv", "steps.csv")
     ]
     for name in ("curves.png", "curves.svg", "table.csv", "differences.csv", "report.html"):
         assert (folder / name).stat().st_size > 100

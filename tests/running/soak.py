@@ -27,7 +27,7 @@ FLAGS = [
     "--initial_per_class=5", "--pool_per_class=9", "--num_candidate_sets=8", "--set_size=3",
     "--pretrain_iterations=200", "--update_iterations=100", "--batch_size=8", "--steps=5",
 ]  # fmt: skip
-RECORDS = ("steps.csv", "recalls.csv", "config.json")
+RECORDS = ("steps.csv", "recalls.csv", "queried.csv", "config.json")
 
 
 def start(flags, folder, *prefix):

@@ -1,0 +1,225 @@
+"""Which images a run asked about and what was said of them: `queried.csv`, and the journal's file.
+
+All of it is derived from the journal, which a checkpoint holds, so that the files are made again
+whenever a run is resumed.
+"""
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from emoc_tf.exploration.answers import REJECT, SKIP
+from emoc_tf.exploration.episode import Episode
+from emoc_tf.exploration.journal import Book, Entry
+from emoc_tf.exploration.loop import Exploration
+from emoc_tf.records.sinks import Row, Table
+from emoc_tf.storage import atomic
+from emoc_tf.storage.csv_files import unreadable
+
+QUERIED, JOURNAL, IMAGES = "queried.csv", "journal.jsonl", "images.csv"
+QUERIED_COLUMNS = (
+    "step", "chosen_set", "image", "data_index", "path", "kind", "answer", "class_id",
+    "class_name", "guess_id", "guess_name", "taken_back", "entry",
+)  # fmt: skip
+IMAGE_COLUMNS = ("image", "path", "sha256", "answer", "label")
+# Entries that say what images show, by what `queried.csv` calls them.
+_KINDS = {"answer": "query", "audit": "audit", "correct": "correction"}
+# Entries after which lines that are written already say something else.
+_REWRITING = ("undo", "rename", "merge")
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A class that was named, while its id could still come to mean another one.
+
+    The id of a class that is taken back goes to the next new class.
+    """
+
+    class_id: int
+    name: str
+    born: int | None  # the entry that brought the class; None if it was there at the start
+
+
+class AnswerRows:
+    """The lines of `queried.csv`: one for each image of each entry that says what it shows.
+
+    Args:
+        episode: Whose journal it is.
+    """
+
+    def __init__(self, episode: Episode) -> None:
+        self._episode = episode
+        names, known = episode.task.class_names, episode.classes[: episode.num_known]
+        self._book = Book(episode.task.labels, names, known)
+        self._born: dict[int, int] = {}
+        self._drafts: list[tuple[Row, _Said | None, _Said | None]] = []
+
+    @property
+    def num_entries(self) -> int:
+        """How many entries were entered."""
+        return len(self._book.entries)
+
+    def enter(self, entry: Entry) -> None:
+        """Takes the next entry of the journal."""
+        number, known_before = self.num_entries, set(self._book.known)
+        names_before = list(self._book.class_names)
+        self._book.enter(entry)
+        for class_id, name in enumerate(entry.new_classes, entry.first_class or 0):
+            if names_before[class_id : class_id + 1] != [name]:  # else the entry before brought it
+                self._born[class_id] = number
+        if entry.kind not in _KINDS:
+            return
+        for place, (index, label) in enumerate(zip(entry.indices, entry.labels, strict=True)):
+            said = guess = None
+            if label >= 0:
+                said = self._said(label, self._book.class_names)
+            if entry.guesses:
+                guess = self._said(entry.guesses[place], names_before)
+            row = {
+                "step": entry.step,
+                "chosen_set": entry.choice,
+                "image": index,
+                "path": self._episode.path(index),
+                "kind": _KINDS[entry.kind],
+                "answer": _answer(label, known_before),
+                "entry": number,
+            }
+            if self._episode.source_indices is not None:
+                row["data_index"] = int(self._episode.source_indices[index])
+            self._drafts.append((row, said, guess))
+
+    def _said(self, class_id: int, names: list[str]) -> _Said:
+        return _Said(class_id, names[class_id], self._born.get(class_id))
+
+    def rows(self, start: int = 0) -> list[Row]:
+        """Returns the lines as they are now, from a number on."""
+        undone = {number for e in self._book.entries if e.kind == "undo" for number in e.of}
+        rows = []
+        for row, said, guess in self._drafts[start:]:
+            told = {**row, "taken_back": int(row["entry"] in undone)}
+            told["class_id"], told["class_name"] = self._now(said, undone)
+            told["guess_id"], told["guess_name"] = self._now(guess, undone)
+            rows.append(told)
+        return rows
+
+    def __len__(self) -> int:
+        return len(self._drafts)
+
+    def _now(self, said: _Said | None, undone: set[int]) -> tuple[int | None, str | None]:
+        """Returns the id and the name that a class has now, or those of then if it is no more."""
+        if said is None:
+            return None, None
+        if said.born in undone or self._born.get(said.class_id) != said.born:
+            return said.class_id, said.name
+        class_id = self._book.resolve(said.class_id)
+        return class_id, self._book.class_names[class_id]
+
+    def images(self) -> list[Row]:
+        """Returns the lines of `images.csv`: files, and labels that the task came with.
+
+        Classes have the names of now. An image without a file and a label has no line.
+        """
+        images, labels = self._episode.task.images, self._episode.task.labels
+        paths, hashes = getattr(images, "paths", None), getattr(images, "sha256", None)
+        rows = []
+        for index, label in enumerate(labels.tolist()):
+            if paths is None and label == SKIP:
+                continue
+            row = {"image": index, "answer": {SKIP: "", REJECT: "reject"}.get(label, "class")}
+            if paths is not None:
+                row["path"] = paths[index]
+            if hashes is not None:
+                row["sha256"] = hashes[index]
+            if label >= 0:
+                row["label"] = self._book.class_names[self._book.resolve(label)]
+            rows.append(row)
+        return rows
+
+
+def _answer(label: int, known: set[int]) -> str:
+    if label in (SKIP, REJECT):
+        return "skip" if label == SKIP else "reject"
+    return "class" if label in known else "new class"
+
+
+class AnswerFiles:
+    """Files of a run folder that tell what was asked and said.
+
+    `queried.csv` has a line for each image that was asked about, in order; it is equal byte for
+    byte for equal seeds. In runs of a task `journal.jsonl` has the journal, an entry a line, and
+    `images.csv` the files and labels that the task came with.
+
+    Args:
+        folder: Of the run.
+        exploration: Whose journal it is; there is an episode.
+    """
+
+    def __init__(self, folder: Path, exploration: Exploration) -> None:
+        self._folder, self._exploration = folder, exploration
+        self._table = Table(folder / QUERIED, QUERIED_COLUMNS)
+        self.begin()
+
+    def begin(self) -> None:
+        """Writes all files anew, each whole or not at all."""
+        self._episode = self._exploration.episode
+        self._rows = AnswerRows(self._episode)
+        for entry in self._exploration.journal:
+            self._rows.enter(entry)
+        self._rewrite()
+        if self._is_task:
+            lines = map(_line, self._exploration.journal)
+            atomic.write_text(self._folder / JOURNAL, "".join(lines))
+
+    def write(self) -> None:
+        """Brings the files up to date after a step, an answer, a correction or an undoing."""
+        if self._exploration.episode is not self._episode:
+            self.begin()
+            return
+        new = self._exploration.journal[self._rows.num_entries :]
+        written = len(self._rows)
+        for entry in new:
+            self._rows.enter(entry)
+        if self._is_task:
+            with open(self._folder / JOURNAL, "a", encoding="utf-8") as file:
+                file.writelines(map(_line, new))
+        if any(entry.kind in _REWRITING for entry in new):
+            self._rewrite()
+        else:
+            for row in self._rows.rows(written):
+                self._table.write(row)
+
+    @property
+    def _is_task(self) -> bool:
+        return self._exploration.task is not None
+
+    def _rewrite(self) -> None:
+        self._table.begin(self._rows.rows())
+        if self._is_task:
+            Table(self._folder / IMAGES, IMAGE_COLUMNS).begin(self._rows.images())
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps(entry.to_dict(), ensure_ascii=False) + "\n"
+
+
+def read_texts(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Returns the lines of a CSV file as `AnswerFiles` writes it, text by column.
+
+    A last line without its newline was cut short and is none.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds anything else.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8")
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        if not text.endswith("\n"):
+            rows = rows[:-1]
+        if not rows or tuple(rows[0]) != columns:
+            raise ValueError(f"columns {rows[0] if rows else 'that are missing'}")
+        return [dict(zip(columns, row, strict=True)) for row in rows[1:]]
+    except (ValueError, csv.Error) as error:
+        raise unreadable(file, f"columns {list(columns)}", f"a file that fails: {error}") from None
