@@ -1,7 +1,7 @@
 """The interface of a query policy."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -18,12 +18,16 @@ class Agent(abc.ABC):
     Attributes:
         fingerprint: Hash of what the agent was made of besides its name and settings, such as a
             file; None if that is nothing. Runs with different ones are different policies'.
+        score_images: Tells how much the policy wants single images, for the sampler `top`: a
+            function of (state, seed) that takes a state, which may have no candidate sets, and (k,)
+            pool indices, and returns (k,) scores, higher is better. None for a policy without.
 
     Raises:
         ValueError: The seed is no integer of at least 0.
     """
 
     fingerprint: str | None = None
+    score_images: Callable[[ExplorationState, np.ndarray], np.ndarray] | None = None
 
     def __init__(self, seed: int = 0) -> None:
         if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:

@@ -99,14 +99,23 @@ class EMOCAgent(ScoringAgent):
             self._reference_images(state), state.pool.images, state.candidates, self._labels
         )
 
+    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
+        """Returns the score of some pool images, (k,), without elimination.
+
+        Each is scored under its own most likely label, or, with `labels="expected"`, under all.
+        """
+        if _has_one_class(state) or not len(indices):
+            return np.zeros(len(indices))
+        scorer = self._scorer_of(state)
+        scores = scorer.expected_scores if self._labels == "expected" else scorer.scores
+        return scores(self._reference_images(state), _some(state.pool.images, indices))
+
     def _reference_images(self, state: ExplorationState) -> np.ndarray | views.ImageView:
         reference = state.reference
         if self._references is not None and self._references < len(reference):
             rng = self.rng(state, "reference images")
             chosen = rng.choice(len(reference), self._references, replace=False)
-            # Thousands of images of a pool larger than memory are not read at once.
-            whole = views.in_memory(reference)
-            reference = reference[chosen] if whole else views.ImageView(reference, chosen)
+            reference = _some(reference, chosen)
         return reference
 
     def _scorer_of(self, state: ExplorationState) -> EMOCScorer:
@@ -115,6 +124,11 @@ class EMOCAgent(ScoringAgent):
                 state.model, self._output, self._regularizer, self._precision, self._memory_budget
             )
         return self._scorer
+
+
+def _some(images: np.ndarray | views.ImageView, rows: np.ndarray) -> np.ndarray | views.ImageView:
+    # Thousands of images of a pool larger than memory are not read at once.
+    return images[rows] if views.in_memory(images) else views.ImageView(images, rows)
 
 
 def _has_one_class(state: ExplorationState) -> bool:

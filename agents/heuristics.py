@@ -1,5 +1,6 @@
 """The baselines: random choice and the uncertainty heuristics, from posteriors alone."""
 
+import abc
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,33 +18,58 @@ class RandomAgent(Agent):
         return int(self.rng(state).choice(np.flatnonzero(check_choice(state))))
 
 
-class MinAgent(ScoringAgent):
+class PosteriorAgent(ScoringAgent):
+    """Chooses the highest mean of a measure of single images' posteriors."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def measure(posterior: np.ndarray) -> np.ndarray:
+        """Returns how much each image is wanted, (n,), by its posterior, (n, C) with C > 0."""
+
+    def score(self, state: ExplorationState) -> np.ndarray:
+        """Returns the mean measure of each set, (M,)."""
+        return uncertainty.set_means(self._measured(state.probabilities), state.candidates)
+
+    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
+        """Returns the measure of some pool images, (k,)."""
+        return self._measured(state.probabilities[indices])
+
+    def _measured(self, posterior: np.ndarray) -> np.ndarray:
+        # Where no class is known yet, all images are alike.
+        return self.measure(posterior) if posterior.shape[1] else np.zeros(len(posterior))
+
+
+class MinAgent(PosteriorAgent):
     """Chooses the lowest mean maximum class score, the most uncertain."""
 
-    def score(self, state: ExplorationState) -> np.ndarray:
-        """Returns minus the mean maximum class score of each set, (M,)."""
-        return -uncertainty.set_means(uncertainty.max_score(state.probabilities), state.candidates)
+    @staticmethod
+    def measure(posterior: np.ndarray) -> np.ndarray:
+        """Returns minus the maximum class score."""
+        return -uncertainty.max_score(posterior)
 
 
-class MinLiteralAgent(ScoringAgent):
+class MinLiteralAgent(PosteriorAgent):
     """Chooses the lowest mean minimum class score, as the paper's method section words it."""
 
-    def score(self, state: ExplorationState) -> np.ndarray:
-        """Returns minus the mean minimum class score of each set, (M,)."""
-        return -uncertainty.set_means(uncertainty.min_score(state.probabilities), state.candidates)
+    @staticmethod
+    def measure(posterior: np.ndarray) -> np.ndarray:
+        """Returns minus the minimum class score."""
+        return -uncertainty.min_score(posterior)
 
 
-class MarginAgent(ScoringAgent):
+class MarginAgent(PosteriorAgent):
     """Chooses the lowest mean difference of the two highest class scores."""
 
-    def score(self, state: ExplorationState) -> np.ndarray:
-        """Returns minus the mean margin of each set, (M,)."""
-        return -uncertainty.set_means(uncertainty.margin(state.probabilities), state.candidates)
+    @staticmethod
+    def measure(posterior: np.ndarray) -> np.ndarray:
+        """Returns minus the margin."""
+        return -uncertainty.margin(posterior)
 
 
-class MaxAgent(ScoringAgent):
+class MaxAgent(PosteriorAgent):
     """Chooses the highest mean maximum class score, the most certain."""
 
-    def score(self, state: ExplorationState) -> np.ndarray:
-        """Returns the mean maximum class score of each set, (M,)."""
-        return uncertainty.set_means(uncertainty.max_score(state.probabilities), state.candidates)
+    @staticmethod
+    def measure(posterior: np.ndarray) -> np.ndarray:
+        """Returns the maximum class score."""
+        return uncertainty.max_score(posterior)

@@ -52,8 +52,8 @@ class ExplorationConfig:
     set_size: int = _field(5, "K, images per candidate set")
     sampler: str = _field(
         "single_class",
-        "how candidate sets are built: 'single_class' (the paper's), 'uniform', 'cluster' or one "
-        "that was registered",
+        "how candidate sets are built: 'single_class' (the paper's), 'uniform', 'cluster', 'top' "
+        "(the images that the policy wants most) or one that was registered",
     )
     network: str = _field(
         "small_cnn", "'small_cnn', 'cifar10_quick' (the paper's) or one that was registered"
@@ -162,14 +162,16 @@ class ExplorationConfig:
         """How many update steps an episode has: `max_steps`, or less if the pool runs out first.
 
         With `single_class` every class gives ⌊pool_per_class / K⌋ sets; the other samplers go on
-        while K images are left at all. Fewer where classes have fewer images than asked for. None
-        if only the data tell.
+        while K images are left at all, `top` while any is. Fewer where classes have fewer images
+        than asked for. None if only the data tell.
         """
         if self.pool_per_class is None:
             return self.max_steps
         classes = self.known_classes + self.novel_classes
         if self.sampler == "single_class":
             possible = classes * (self.pool_per_class // self.set_size)
+        elif self.sampler == "top":
+            possible = -(-classes * self.pool_per_class // self.set_size)
         else:
             possible = classes * self.pool_per_class // self.set_size
         return possible if self.max_steps is None else min(self.max_steps, possible)

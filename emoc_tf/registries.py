@@ -96,6 +96,7 @@ SAMPLERS = Registry(
         "single_class": "emoc_tf.exploration.candidates:SingleClass",
         "uniform": "emoc_tf.exploration.candidates:uniform",
         "cluster": "emoc_tf.exploration.candidates:cluster",
+        "top": "emoc_tf.exploration.top:top",
     }
 )
 NETWORKS = Registry(

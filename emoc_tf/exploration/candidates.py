@@ -2,9 +2,11 @@
 
 The library's own samplers draw each set within one group of images, and differ only in the groups:
 true classes (`single_class`, the paper's), k-means clusters of the network's features (`cluster`),
-or all images in one (`uniform`). A sampler of your own is a function of `SamplerInputs`.
+or all images in one (`uniform`); but for `top`, see there. A sampler of your own is a function of
+`SamplerInputs`.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -39,6 +41,8 @@ class SamplerInputs:
         num_sets: M.
         rng: The generator to draw from. It is keyed by the episode's root and the step.
         seed: An integer in [0, 2^31 − 1) with the same keys, for what takes a seed.
+        image_scorer: Tells how much the policy wants images, (k,) pool indices to (k,); None if
+            nobody does.
     """
 
     waiting: np.ndarray
@@ -49,6 +53,29 @@ class SamplerInputs:
     num_sets: int
     rng: np.random.Generator
     seed: int
+    image_scorer: Callable[[np.ndarray], Any] | None = None
+
+    @functools.cached_property
+    def image_scores(self) -> np.ndarray | None:
+        """(n,) float64, how much the policy wants each waiting image; None if nobody tells.
+
+        Higher is better. They are computed when they are asked for.
+
+        Raises:
+            ValueError: The policy gives anything but a number an image.
+        """
+        if self.image_scorer is None:
+            return None
+        found = self.image_scorer(self.waiting)
+        try:
+            scores = np.asarray(found, np.float64)
+        except (TypeError, ValueError):
+            scores = np.array(np.nan)
+        if scores.shape != self.waiting.shape or np.isnan(scores).any():
+            raise ValueError(
+                f"score_images: expected {self.waiting.shape} numbers, one an image, got {found!r}"
+            )
+        return read_only(scores)
 
 
 Sampler = Callable[[SamplerInputs], tuple[np.ndarray, np.ndarray]]
@@ -152,6 +179,7 @@ def draw(
     features: np.ndarray | None = None,
     pool: Pool | None = None,
     again: int = 0,
+    image_scorer: Callable[[np.ndarray], Any] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws the candidate sets of a step.
 
@@ -165,6 +193,7 @@ def draw(
         features: See `SamplerInputs`.
         pool: See `SamplerInputs`.
         again: How often sets were drawn before in this step.
+        image_scorer: See `SamplerInputs`.
 
     Returns:
         sets (M, K) int64 pool indices; and mask (M,) bool, which sets are real. What is no image
@@ -179,12 +208,11 @@ def draw(
     more = f" {again}" if again else ""
     seed = int(streams.generator(root, step, f"groups{more}").integers(2**31 - 1))
     rng = streams.generator(root, step, f"candidates{more}")
-    found = sampler(
-        SamplerInputs(
-            read_only(waiting), probabilities, features, pool, shape[1], shape[0], rng, seed
-        )
-    )
-    return _checked(found, waiting, shape)
+    inputs = SamplerInputs(
+        read_only(waiting), probabilities, features, pool, shape[1], shape[0], rng, seed,
+        image_scorer,
+    )  # fmt: skip
+    return _checked(sampler(inputs), waiting, shape)
 
 
 def _checked(

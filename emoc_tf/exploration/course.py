@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -50,6 +51,7 @@ class Course:
         self.config = config
         self.initial_model = source.initial_model
         self.timings: dict[str, float] = {}
+        self.image_scores: Callable[[ExplorationState, np.ndarray], np.ndarray] | None = None
         self._source = source
         self._given_oracle, self._given_sampler, self._given_learner = oracle, sampler, learner
         self._rules = stop_rules(config.stop_when) if config.stop_when else []
@@ -204,30 +206,31 @@ class Course:
         with self._timed("candidate_seconds"):
             pool = self._pool.snapshot()
             probabilities, features = read_only(probabilities), read_only(features)
-            sets, mask = self._draw(probabilities, features, pool)
-        self.state = ExplorationState(
-            model=self._network.model,
-            pool=pool,
-            candidates=read_only(sets),
-            candidate_mask=read_only(mask),
-            probabilities=probabilities,
-            features=features,
-            known_classes=tuple(self._known),
-            step=self._step,
-        )
+            shape = self.config.num_candidate_sets, self.config.set_size
+            none = np.full(shape, candidates.PADDING, np.int64), np.zeros(shape[0], bool)
+            state = ExplorationState(
+                model=self._network.model,
+                pool=pool,
+                candidates=read_only(none[0]),
+                candidate_mask=read_only(none[1]),
+                probabilities=probabilities,
+                features=features,
+                known_classes=tuple(self._known),
+                step=self._step,
+            )
+            self.state = _with_sets(state, *self._draw(state))
 
     def _hidden(self) -> np.ndarray:
         """Returns the pool indices that are in open queries."""
         return np.array([i for query in self._asked for i in query.indices], np.int64)
 
-    def _draw(
-        self, probabilities: np.ndarray, features: np.ndarray, pool: Pool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draws candidate sets; images that were skipped come after all others.
+    def _draw(self, state: ExplorationState) -> tuple[np.ndarray, np.ndarray]:
+        """Draws candidate sets for a state that has none; images that were skipped come last.
 
         Of a task, the images that are left when they are fewer than K are a set as well: nobody
         would ever be asked about them otherwise.
         """
+        scorer = self.image_scores and functools.partial(self.image_scores, state)
         gone = np.array(getattr(self.episode.raw_images, "gone", ()), np.int64)
         away = np.concatenate([self._hidden(), self._audit, gone])
         waiting = np.setdiff1d(self._pool.unlabelled, away)
@@ -235,7 +238,8 @@ class Course:
         for most in [*np.unique(skipped)] or [0]:
             sets, mask = candidates.draw(
                 self._sampler, self.config, self._root, self._step, waiting[skipped <= most],
-                probabilities=probabilities, features=features, pool=pool, again=self._draws,
+                probabilities=state.probabilities, features=state.features, pool=state.pool,
+                again=self._draws, image_scorer=scorer,
             )  # fmt: skip
             if mask.any():
                 return sets, mask
@@ -247,20 +251,16 @@ class Course:
     def _draw_again(self) -> None:
         """Draws other candidate sets in the same step, since other images wait."""
         self._draws += 1
-        state = self.state
-        sets, mask = self._draw(state.probabilities, state.features, state.pool)
-        self.state = dataclasses.replace(
-            state, candidates=read_only(sets), candidate_mask=read_only(mask)
-        )
+        sets, mask = self.state.candidates, self.state.candidate_mask
+        none = np.full_like(sets, candidates.PADDING), np.zeros_like(mask)
+        self.state = _with_sets(self.state, *self._draw(_with_sets(self.state, *none)))
 
     def _hide(self, indices: np.ndarray) -> None:
         """Masks the candidate sets that share an image with a query that was opened."""
         sets, mask = self.state.candidates.copy(), self.state.candidate_mask.copy()
         shared = np.isin(sets, indices).any(axis=1)
         sets[shared], mask[shared] = candidates.PADDING, False
-        self.state = dataclasses.replace(
-            self.state, candidates=read_only(sets), candidate_mask=read_only(mask)
-        )
+        self.state = _with_sets(self.state, sets, mask)
         if not mask.any():
             self._draw_again()
 
@@ -269,3 +269,7 @@ class Course:
         start = time.perf_counter()
         yield
         self.timings[name] = time.perf_counter() - start
+
+
+def _with_sets(state: ExplorationState, sets: np.ndarray, mask: np.ndarray) -> ExplorationState:
+    return dataclasses.replace(state, candidates=read_only(sets), candidate_mask=read_only(mask))

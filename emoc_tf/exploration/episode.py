@@ -71,7 +71,7 @@ class Episode:
         """Returns how many update steps there are at most: `max_steps`, or until nothing waits."""
         size = config.set_size
         possible = -(-int((self.task.labels == SKIP).sum()) // size)
-        if self.true_labels is not None:
+        if self.true_labels is not None and config.sampler != "top":  # which has a short last set
             counts = np.bincount(self.true_labels[self.task.labels == SKIP])
             possible = counts.sum() // size
             if config.sampler == "single_class":  # a class of fewer than K images gives one set

@@ -59,6 +59,8 @@ class Exploration(Asking):
         timings: Seconds of the parts of the last `reset`, `advance` or `answer`.
         query: The query that `advance` has begun and that is not learnt yet; None between two
             steps.
+        image_scores: A policy's `score_images`, which the sampler `top` asks for the images that
+            the policy wants most, also after `restore`: set it before either; None for nobody's.
         on_query: Called after a set was chosen, and again after it was answered or its answer
             was refused (`query` is None then), when `save` has something new; None for nobody.
 

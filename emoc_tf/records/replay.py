@@ -56,7 +56,7 @@ def queried_sets(
         num_steps: How many of its first steps; if not given, all.
 
     Raises:
-        ValueError: The sets may depend on a network's features (sampler `cluster`, or one of your
+        ValueError: The sets may depend on a network (samplers `cluster` and `top`, or one of your
             own), or the episode is not the run's.
     """
     config = ExplorationConfig().replace(**run.configuration)

@@ -62,7 +62,7 @@ def attempt_run(grid: Grid, env: ActiveExplorationEnv, show: Show, run: Run) -> 
     except Exception as error:
         return Result(_record_failure(folder, error))
     finally:
-        env.exploration.on_query = None
+        env.exploration.on_query = env.exploration.image_scores = None
         try:
             folder.close()
         finally:

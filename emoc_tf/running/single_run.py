@@ -107,6 +107,8 @@ def run_episode(
             folder.save(env.save(), selection_seconds)
 
     env.exploration.on_query = save_choice
+    # Before reset and restore: the sampler `top` asks it there.
+    env.exploration.image_scores = agent.score_images
 
     def record(outcome: StepOutcome, reward: float | None, seconds: float) -> None:
         timings = {**env.exploration.timings, "step_seconds": seconds}

@@ -78,8 +78,9 @@ class AgentContract(abc.ABC):
 
     An agent passes if it chooses only sets that may be chosen, as Python integers; if its choice is
     a function of observation, state and seed, whatever it was asked before; if it leaves what it is
-    shown as it was; if it copes with one candidate set, one image a set and one known class; and
-    if it raises ValueError where there is nothing to choose.
+    shown as it was; if it copes with one candidate set, one image a set and one known class; if it
+    raises ValueError where there is nothing to choose; and if its scores of images, where it has
+    `score_images`, are a function of state and seed, whatever candidate sets there are.
     """
 
     @abc.abstractmethod
@@ -112,6 +113,24 @@ class AgentContract(abc.ABC):
         again = [self._choose(one, make_world()) for one in asked]
         if again != [first] * 3:
             raise AssertionError(f"act: expected the choice {first} again, got {again}")
+
+    def test_image_scores_are_functions_of_state_and_seed(self) -> None:
+        """Of an agent that has `score_images`: a number an image, whichever sets there are."""
+        agent, (_, state) = self.make_agent(3), make_world()
+        if agent.score_images is None:
+            return
+        indices = state.pool.unlabelled[::2]
+        first = np.asarray(agent.score_images(state, indices))
+        if first.shape != indices.shape or np.isnan(first).any():
+            raise AssertionError(
+                f"score_images: expected {indices.shape} numbers, one an image, got {first!r}"
+            )
+        agent.score_images(make_world(steps=1)[1], indices)
+        _, bare = _take_out(state, range(len(state.candidates)))
+        for one in (agent, self.make_agent(3)):
+            again = np.asarray(one.score_images(bare, indices))
+            if not np.array_equal(again, first):
+                raise AssertionError(f"score_images: expected {first!r} again, got {again!r}")
 
     def test_what_is_shown_is_left_as_it_was(self) -> None:
         """Observation, state and the model's variables."""

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.models.learner import Learner
 from emoc_tf.records import run_folder
 from emoc_tf.running import attempts, single_run
@@ -75,6 +76,26 @@ def test_stopped_at_any_call_a_run_goes_on_as_if_it_had_not_been(
         assert attempt(world, folder).error is None
         assert records(folder) == whole, folder.name
         assert_tidy(folder / "1-vs-2" / "3")
+
+
+@pytest.mark.parametrize("agent", ["max", "emoc:references=4"])
+def test_sets_that_the_policy_scored_are_the_same_again(world, tmp_path, monkeypatch, agent):
+    """Sets of `top` are the policy's own: they are drawn anew when a run is resumed."""
+    config = world[0].replace(sampler="top")
+    world = config, ActiveExplorationEnv(config)
+    folders = [tmp_path / name for name in ("whole", "stopped", "other")]
+    assert attempt(world, folders[0], agent).error is None
+    with monkeypatch.context() as patch:
+        stop_at(patch, Learner, "train", 3)
+        with pytest.raises(Killed):
+            attempt(world, folders[1], agent)
+    assert attempt(world, folders[1], agent).error is None
+    attempt(world, folders[2], "random")
+    records = [
+        (folder / name / "3" / "steps.csv").read_text()
+        for folder, name in zip(folders, (agent, agent, "random"), strict=True)
+    ]
+    assert records[0] == records[1] != records[2]
 
 
 def test_nothing_is_done_again_that_was_saved(world, whole, tmp_path, monkeypatch):
