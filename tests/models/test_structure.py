@@ -84,10 +84,10 @@ def episode(num_outputs=None):
 def test_an_episode_takes_outputs_back_and_resumes():
     labels, one = np.arange(12) % 3, episode()
     one.update(1, labels, np.arange(6), np.arange(6, 12))
-    one.grow(2, 2)
+    one.change_outputs(2, [0, 1, 2], 2, "new units")
     for columns in ([1, 3], [1]):  # below the classes known at the start
         logits = one.predict(IMAGES)[1]
-        one.select_outputs(columns)
+        one.change_outputs(3, columns, 0, "new units")
         np.testing.assert_allclose(one.predict(IMAGES)[1], logits[:, columns], atol=1e-6)
         other = episode(len(columns))
         other.set_arrays(one.get_arrays())
@@ -96,11 +96,23 @@ def test_an_episode_takes_outputs_back_and_resumes():
         for ours, theirs in zip(*(e.get_arrays().values() for e in (one, other)), strict=True):
             assert ours.tobytes() == theirs.tobytes()
         one = other
-        one.grow(4, 3)
+        one.change_outputs(4, [*range(len(columns))], 3, "new units")
         assert one.model.output_shape == (None, len(columns) + 3)
 
 
-@pytest.mark.parametrize("columns", [[0, 1, 2], [1, 0], [], [5]])
-def test_an_episode_takes_back_nothing_else(columns):
-    with pytest.raises(ValueError, match="columns: expected"):
-        episode().select_outputs(columns)
+@pytest.mark.parametrize(("kept", "new_units"), [([], 3), ([0, 2], 1), ([2], 2), ([], 0)])
+def test_what_an_optimizer_keeps_of_other_outputs_is_forgotten(kept, new_units):
+    """Also where as many outputs come as go, which no shape tells afterwards."""
+    labels, one = np.arange(12) % 3, episode()
+    one.update(1, labels, np.arange(6), np.arange(6, 12))
+    before = one.get_arrays()
+    one.change_outputs(2, kept, new_units, "new units")
+    after = one.get_arrays()
+    assert after["variable_3"].shape == (max(1, len(kept) + new_units),)
+    for i in (2, 3):  # kernel and bias of the head
+        assert before[f"velocity_{i}"].any()
+        assert not after[f"velocity_{i}"].any()
+        np.testing.assert_array_equal(
+            after[f"variable_{i}"][..., : len(kept)], before[f"variable_{i}"][..., kept]
+        )
+    np.testing.assert_array_equal(after["velocity_0"], before["velocity_0"])
