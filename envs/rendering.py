@@ -234,8 +234,8 @@ def _chips(axes: Axes, frame: Frame) -> None:
     axes.set_xlim(0, columns)
     axes.set_ylim(rows, 0)
     for x, text, colour in (
-        (0.002, "known from the start", _KNOWN),
-        (0.19, "discovered", _FOUND),
+        *([(0.002, "known from the start", _KNOWN)] if frame.num_known else []),
+        (0.19 if frame.num_known else 0.002, "discovered", _FOUND),
         *([(0.30, "not found yet", "#777777")] if missing > 0 else []),
     ):
         axes.text(x, 1.12, text, color=colour, fontsize=13, weight="bold", transform=axes.transAxes)

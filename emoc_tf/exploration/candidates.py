@@ -120,9 +120,12 @@ def cluster(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
     if clusters == 1:
         return uniform(inputs)
     features = inputs.features[inputs.waiting]
-    kind = KMeans if len(features) <= MANY else MiniBatchKMeans
+    settings = {"n_init": 1, "random_state": inputs.seed}
+    kmeans = KMeans(clusters, **settings)
+    if len(features) > MANY:  # k-means++ would take minutes to begin with
+        kmeans = MiniBatchKMeans(clusters, init="random", **settings)
     with threadpool_limits(1):  # several threads would give other bits from run to run
-        groups = kind(clusters, n_init=1, random_state=inputs.seed).fit_predict(features)
+        groups = kmeans.fit_predict(features)
     return _within(groups, inputs)
 
 
@@ -284,10 +287,13 @@ def sample(
     """
     sets, mask = np.full((num_sets, set_size), PADDING, np.int64), np.zeros(num_sets, bool)
     whole = set() if small is None else set(small.tolist())
+    order = np.argsort(groups, kind="stable")
+    names, counts = np.unique(groups, return_counts=True)
+    parts = np.split(indices[order], np.cumsum(counts))[:-1]
     members = [
-        np.sort(indices[groups == group])
-        for group in np.unique(groups)
-        if (groups == group).sum() >= set_size or int(group) in whole
+        np.sort(part)
+        for name, part in zip(names, parts, strict=True)
+        if len(part) >= set_size or int(name) in whole
     ]
     if not members:
         return sets, mask

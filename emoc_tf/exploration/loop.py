@@ -18,6 +18,7 @@ from emoc_tf.exploration.sources import Drawn, Given, Source
 from emoc_tf.exploration.task import Task
 from emoc_tf.models.checks import check_model
 from emoc_tf.models.episode_model import SharedWeights
+from emoc_tf.models.own_learner import check_maker
 
 
 class Exploration(Asking):
@@ -49,7 +50,7 @@ class Exploration(Asking):
             `config.sampler`.
         task: Images of yours, with the labels so far, in place of `data`.
         learner: A function of model and pool images that makes what trains the model, see
-            `emoc_tf.models.learner`; None: SGD or Adam, as `config` says.
+            `emoc_tf.models.LearnerLike`; None: SGD or Adam, as `config` says.
 
     Attributes:
         config: As given.
@@ -83,6 +84,7 @@ class Exploration(Asking):
     ) -> None:
         candidates.check_given(sampler)
         check_oracle(oracle)
+        check_maker(learner)
         if model is not None:  # before any loading
             check_model(model, grows=task is not None or config.novel_classes > 0)
         source: Source = (
