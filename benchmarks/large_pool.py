@@ -1,28 +1,23 @@
 """What a step takes where the pool is larger than memory; `memory.py --images=N` runs it.
 
-A pool of random blobs is written to a file and mapped. The parts of a first step then follow one
-another: training, features and posteriors of all images, candidate sets, the observation, the
-choice of a policy, and an update. Of each, seconds and the anonymous memory of the process are
-shown: mapped pages of the file, which the system takes back at any time, do not count.
+A pool of random blobs is written to a file and mapped. An environment is made of it as a task with
+a few labels; its reset, a policy's choice and a step are measured, each with features and
+posteriors of all images. Seconds and the anonymous memory of the process are shown: mapped pages of
+the file, which the system takes back at any time, do not count.
 """
 
 import contextlib
 import tempfile
 import threading
 import time
-import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from emoc_tf import agents
+from emoc_tf import Task, agents
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data.views import ImageView
-from emoc_tf.envs.observation import observe
-from emoc_tf.exploration import candidates
-from emoc_tf.exploration.state import ExplorationState
+from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.models.episode_model import EpisodeModel
 
 CLASSES, KNOWN = 10, 4
@@ -121,43 +116,48 @@ def measure(count: int, size: int, agent: str) -> list[tuple[str, float, float, 
     return meter.rows
 
 
+class Labels:
+    """Answers from labels.
+
+    Args:
+        classes: (n,) class of each image.
+    """
+
+    def __init__(self, classes: np.ndarray) -> None:
+        self._classes = classes
+
+    def label(self, indices: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """Returns the classes of some images."""
+        return self._classes[indices]
+
+
 def step(
     meter: Meter, config: ExplorationConfig, images: np.memmap, classes: np.ndarray, agent: str
 ) -> None:
-    """Measures a first step by parts."""
-    places = [np.flatnonzero(classes == c)[: config.initial_per_class] for c in range(KNOWN)]
-    labelled = np.sort(np.concatenate(places))
+    """Measures a reset and a step of a task, whose parts the exploration times itself."""
     labels = np.full(len(images), -1)
-    labels[labelled] = classes[labelled]
-    pool = types.SimpleNamespace(
-        images=ImageView(images, mean=images[labelled].mean(axis=0, dtype=np.float64)),
-        labels=labels,
-    )
-    with meter.part("pretraining"):
-        network = EpisodeModel(config, None, pool.images, ROOT)
-        network.pretrain(pool.images, labels, labelled, None)
-    with meter.part("features and posteriors"):
-        features, logits = network.predict(pool.images)
-        probabilities = tf.nn.softmax(logits).numpy()
-    waiting = np.flatnonzero(labels < 0)
-    for name in ("cluster", "uniform"):
-        with meter.part(f"sets, {name}"):
-            sets, mask = candidates.draw(
-                candidates.named(name, classes), config, ROOT, 0, waiting,
-                probabilities=probabilities, features=features, pool=pool,
-            )  # fmt: skip
-    state = ExplorationState(
-        network.model, pool, sets, mask, probabilities, features, tuple(range(KNOWN)), 0
-    )
-    with meter.part("observation"):
-        observation = observe(state, config)
+    for c in range(KNOWN):
+        labels[np.flatnonzero(classes == c)[: config.initial_per_class]] = c
+    task = Task(images, labels, [f"class {c}" for c in range(CLASSES)])
+    env = ActiveExplorationEnv(config, task=task, oracle=Labels(classes))
+    with meter.part("reset"):
+        observation, _ = env.reset(seed=ROOT)
+    tell(env.exploration.timings)
     with meter.part(f"choice of {agent}"):
-        choice = agents.make(agent, seed=0).act(observation, state)
-    chosen = sets[choice]
-    with meter.part("update"):
-        # The model has no outputs for the others here: growing is no matter of memory.
-        labels[chosen] = np.minimum(classes[chosen], KNOWN - 1)
-        network.update(1, labels, labelled, chosen)
+        choice = agents.make(agent, seed=0).act(observation, env.state)
+    with meter.part("step"):
+        _, _, _, _, info = env.step(choice)
+    tell(env.exploration.timings)
+    state = env.state
     shown = classes < KNOWN
-    right = (probabilities.argmax(axis=1) == classes)[shown].mean()
-    print(f"accuracy of the pretrained model on its {KNOWN} classes: {right:.2f}")
+    predicted = np.array(state.known_classes)[state.probabilities.argmax(axis=1)]
+    right = (predicted == classes)[shown].mean()
+    print(f"{info['labelled']} labelled, accuracy on {KNOWN} classes of the pool {right:.2f}")
+
+
+def tell(timings: dict[str, float]) -> None:
+    """Prints the parts of a reset or step."""
+    print(
+        "  "
+        + ", ".join(f"{name.removesuffix('_seconds')} {s:.1f} s" for name, s in timings.items())
+    )
