@@ -1,4 +1,4 @@
-"""Binaries: explore (a run), compare, vary, report, true_change (of scores), train_agent."""
+"""Binaries: explore (a run), compare, vary, report, export, true_change, train_agent."""
 
 import functools
 import os
@@ -38,6 +38,7 @@ run_vary = functools.partial(_run, "vary")
 run_true_change = functools.partial(_run, "true_change")
 run_report = functools.partial(_run, "report")
 run_train_agent = functools.partial(_run, "train_agent")
+run_export = functools.partial(_run, "export")
 
 # Before the binary's own module imports TensorFlow; its worker processes import that module too.
 if _is_binary():

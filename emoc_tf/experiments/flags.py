@@ -4,6 +4,7 @@ So a binary has the flags that it uses and no others, and several can be importe
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from absl import flags
 
 from emoc_tf import agents
 from emoc_tf.config import PRESETS, ExplorationConfig
+from emoc_tf.experiments import saved_models
 from emoc_tf.running.grid import check_distinct
 from emoc_tf.running.single_run import Grid
 
@@ -158,7 +160,24 @@ def grid() -> Callable[[], Grid]:
         "Resume an unfinished run of another version, processor or thread count, whose results "
         "differ in the last bits, and mark it as mixed.",
     )  # fmt: skip
-    return lambda: Grid(config(), folder.value, allow_mixed.value)
+    save_model = _once(
+        flags.DEFINE_bool, "save_model", False,
+        "Write the model that each run ends with into its folder, as model.keras.",
+    )  # fmt: skip
+    model = _once(
+        flags.DEFINE_string, "model", None,
+        "Start from this model, a .keras file that --save_model wrote, in place of a network.",
+    )  # fmt: skip
+
+    def made() -> Grid:
+        settings, given = config(), {}
+        if model.value is not None:
+            if flags.FLAGS["known_classes"].using_default_value:
+                settings = settings.replace(known_classes=saved_models.outputs(model.value))
+            given["environment"] = functools.partial(saved_models.environment, model.value)
+        return Grid(settings, folder.value, allow_mixed.value, save_model=save_model.value, **given)
+
+    return made
 
 
 def policies() -> flags.FlagHolder:

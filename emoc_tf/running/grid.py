@@ -5,7 +5,9 @@ from functools import partial
 
 from rich.console import Console
 
+from emoc_tf.records.final_model import MODEL
 from emoc_tf.records.record_folder import FAILURE
+from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.records.run_record import check_output_dir, make_output_dir, run_path
 from emoc_tf.running import workers
 from emoc_tf.running.attempts import Result, attempt_run, registered, serve
@@ -59,6 +61,7 @@ def run_grid(
         f"{len(folders)} runs into {grid.output_dir}: {len(folders) - len(waiting)} finished, "
         f"{len(waiting)} to do",
     )
+    _tell_of_models(grid, folders, waiting, console)
     if not waiting:
         return {}
     say(console, provenance.device())
@@ -91,6 +94,20 @@ def run_grid(
                 failures[run] = error
                 display.say(run, f"FAILED: {error}")
     return failures
+
+
+def _tell_of_models(
+    grid: Grid, folders: dict[Run, RunFolder], waiting: Sequence[Run], console: Console
+) -> None:
+    """Says which finished runs have no model although it is asked for."""
+    finished = [folder.path for run, folder in folders.items() if run not in waiting]
+    lacking = [path for path in finished if not (path / MODEL).exists()]
+    if grid.save_model and lacking:
+        say(
+            console,
+            f"{len(lacking)} finished runs have no {MODEL}, such as {lacking[0]}: they were made "
+            f"without save_model; move their folders away and they are run again",
+        )
 
 
 def check_distinct(name: str, values: Sequence) -> None:

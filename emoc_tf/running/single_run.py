@@ -11,6 +11,7 @@ from emoc_tf.agents.agent import Agent
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.exploration.outcome import StepOutcome
+from emoc_tf.records.final_model import save_final_model
 from emoc_tf.records.pretrained import PretrainedFile
 from emoc_tf.records.queried import AnswerFiles
 from emoc_tf.records.run_folder import RunFolder
@@ -39,12 +40,15 @@ class Grid:
             worker processes a module's own function, since it is sent by name; it is called in
             each of them and has to give the same each time. What it hands in is told in each run's
             `config.json` by its fingerprint, and runs of another one are refused.
+        save_model: Whether each run writes the model that it ends with, `model.keras`, with the
+            names of its classes beside it.
     """
 
     config: ExplorationConfig
     output_dir: str | Path
     allow_mixed: bool = False
     environment: Callable[[ExplorationConfig], ActiveExplorationEnv] = ActiveExplorationEnv
+    save_model: bool = False
 
     @property
     def hands_in(self) -> bool:
@@ -148,6 +152,8 @@ def run_episode(
         observation, reward, *_ = env.step(action)
         record(env.outcome, reward, time.perf_counter() - start)
     answers.begin()
+    if grid.save_model:
+        save_final_model(env.exploration, folder.path)
     folder.finish(_why_over(env))
 
 

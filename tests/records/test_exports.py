@@ -1,0 +1,278 @@
+"""Labels brought to other tools, and read back by them as far as they are at hand."""
+
+import csv
+import hashlib
+import json
+import os
+import xml.etree.ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emoc_tf import REJECT, SKIP, ExplorationConfig
+from emoc_tf.data import ImageData, ImageFolder
+from emoc_tf.records import exports
+from emoc_tf.records.labels import read_labels
+from emoc_tf.records.queried import AnswerFiles
+from emoc_tf.records.run_folder import RunFolder
+from tests.data import pictures
+from tests.records import tasks
+
+NAME = 'a "wild", bird & <co>'
+
+
+def leave(folder, found, config=tasks.CONFIG):
+    """Leaves a run folder of an exploration, as it is after its answers."""
+    run = RunFolder(folder, "random", 0, config)
+    run.claim(task=found.task)
+    AnswerFiles(run.path, found)
+    return run.path
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+    """An exploration of a folder, the images it labelled by path, and its run folder."""
+    root = tmp_path_factory.mktemp("export")
+    images = tasks.pictures.make_folder(root / "my images")
+    pictures.write(images / "unlabelled" / "deep" / "a.png", 77)  # a.png a third time
+    pictures.write(images / "unlabelled" / "a.jpg", 78)  # and its stem with another ending
+    found = tasks.exploration(tasks.folder_task(images))
+    for labels in ([NAME, NAME], ["dog", SKIP], ["cat", REJECT], ["ship", "ship"]):
+        tasks.answer(found, labels)
+    found.undo()
+    while found.state.candidate_mask.any() and len(found.labels[found.labels == SKIP]) > 4:
+        tasks.answer(found, ["dog", "cat"])
+    found.correct([int(np.flatnonzero(found.labels == SKIP)[0])], [NAME])
+    found.rename(0, "Cat")
+    paths, labels = found.task.images.paths, found.labels
+    expected = {paths[i]: found.class_names[labels[i]] for i in np.flatnonzero(labels >= 0)}
+    assert len(expected) > 10 and set(expected.values()) == {"Cat", "dog", NAME}
+    return found, expected, leave(root, found)
+
+
+def test_what_is_read_is_what_the_exploration_says(answered):
+    found, expected, run = answered
+    labels = read_labels(run)
+    assert {each.path: each.label for each in labels.labelled} == expected
+    assert labels.answered == set(np.flatnonzero(found.labels != SKIP).tolist())
+    kinds = {each.kind for each in labels.labelled}
+    assert kinds == {"start", "query", "correction"}
+    for each in labels.labelled:
+        assert (each.time is None) == (each.kind == "start")
+        content = (labels.folder / each.path).read_bytes()
+        assert each.sha256 == hashlib.sha256(content).hexdigest()
+    assert {each.guess for each in labels.labelled if each.kind == "query"} <= {"Cat", "dog", NAME}
+
+
+@pytest.mark.parametrize("name", ["csv", "jsonl"])
+@pytest.mark.parametrize("beside", [True, False])
+def test_lists_are_read_by_the_library(answered, tmp_path, name, beside):
+    found, expected, run = answered
+    root = found.task.images.root
+    output = root / f"out.{name}" if beside else tmp_path / "lists" / f"out.{name}"
+    target, count = exports.export(run, name, output)
+    try:
+        again = ImageFolder(target, 8)
+        text = target.read_text()
+    finally:
+        target.unlink()
+    read = {
+        os.path.relpath(again.root / path, root): again.class_names[label]
+        for path, label in zip(again.paths, again.labels, strict=True)
+    }
+    assert read == expected and count == len(expected)
+    first = (
+        next(csv.DictReader(text.splitlines()))
+        if name == "csv"
+        else json.loads(text[: text.index("\n")])
+    )
+    assert list(first)[:3] == ["path", "label", "sha256"]
+    assert os.path.isabs(first["path"]) != beside
+
+
+@pytest.mark.parametrize("way", ["hardlink", "symlink", "copy"])
+def test_class_folders_are_read_by_the_library(answered, tmp_path, way):
+    found, expected, run = answered
+    target, _ = exports.export(run, "folders", tmp_path / "out", way=way)
+    files = [file for file in target.rglob("*") if not file.is_dir()]
+    assert sorted(file.parent.name for file in files) == sorted(expected.values())
+    root = found.task.images.root
+    wanted = {(hashlib.sha256((root / p).read_bytes()).hexdigest(), c) for p, c in expected.items()}
+    got = {(hashlib.sha256(f.read_bytes()).hexdigest(), f.parent.name) for f in files}
+    assert got == wanted
+    assert {file.is_symlink() for file in files} == {way == "symlink"}
+    assert {file.stat().st_nlink > 1 for file in files if way != "symlink"} <= {way == "hardlink"}
+    if way != "symlink":
+        again = ImageFolder(target, 8)
+        assert len(again) == len(expected) and set(again.class_names) == set(expected.values())
+
+
+def test_nothing_is_overwritten(answered, tmp_path):
+    _, _, run = answered
+    for name in exports.FORMATS:
+        target = tmp_path / name
+        target.mkdir()
+        (target / "thesis.tex").write_text("mine")
+        with pytest.raises(ValueError, match="output: expected a new place"):
+            exports.export(run, name, target)
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(ValueError, match="output: expected a new place"):
+            exports.export(run, name, tmp_path / "file")
+    assert (tmp_path / "csv/thesis.tex").read_text() == (tmp_path / "file").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*exports.FORMATS, "file"])
+
+
+def test_hugging_face_folders_tell_name_and_label(answered, tmp_path):
+    _, expected, run = answered
+    target, _ = exports.export(run, "imagefolder", tmp_path / "out")
+    lines = [
+        json.loads(line) for line in (target / "train/metadata.jsonl").read_text().splitlines()
+    ]
+    assert {line["path"]: line["label"] for line in lines} == expected
+    names = [line["file_name"] for line in lines]
+    assert len({name.casefold() for name in names}) == len(names)
+    assert {file.name for file in (target / "train").iterdir()} == {*names, "metadata.jsonl"}
+
+
+def test_fiftyone_finds_each_file_by_its_stem(answered, tmp_path):
+    _, expected, run = answered
+    target, _ = exports.export(run, "fiftyone", tmp_path / "out")
+    content = json.loads((target / "labels.json").read_text())
+    files = {os.path.splitext(file.name)[0]: file for file in (target / "data").iterdir()}
+    assert files.keys() == content["labels"].keys() and len(files) == len(expected)
+    got = sorted(content["classes"][i] for i in content["labels"].values())
+    assert got == sorted(expected.values())
+
+
+def test_label_studio_tasks_name_files_answers_and_guesses(answered, tmp_path):
+    found, expected, run = answered
+    target, _ = exports.export(run, "labelstudio", tmp_path / "out")
+    content = json.loads((target / "tasks.json").read_text())
+    root = xml.etree.ElementTree.parse(target / "label_config.xml").getroot()
+    choices = {choice.get("value") for choice in root.iter("Choice")}
+    assert choices == set(expected.values())
+    assert {task["data"]["path"] for task in content} == set(expected)
+    folder = found.task.images.root.name.replace(" ", "%20")
+    for task in content:
+        assert task["data"]["image"].startswith(f"/data/local-files/?d={folder}/")
+        (result,) = task["annotations"][0]["result"]
+        assert result["value"]["choices"] == [expected[task["data"]["path"]]]
+        assert result["from_name"] == root.find("Choices").get("name")
+        assert result["to_name"] == root.find("Image").get("name")
+    guesses = [task for task in content if "predictions" in task]
+    assert len(guesses) == len([e for e in read_labels(run).labelled if e.guess])
+
+
+def test_arrays_become_png_files_where_files_are_needed(tmp_path):
+    task = tasks.array_task()
+    found = tasks.exploration(task)
+    tasks.answer(found, ["bird", 0])
+    run = leave(tmp_path, found)
+    target, _ = exports.export(run, "csv")
+    assert target == run / "exports" / "labels.csv"
+    rows = list(csv.DictReader(target.open()))
+    chosen = np.flatnonzero(found.labels >= 0)
+    assert [row["path"] for row in rows] == [str(i) for i in chosen]
+    with pytest.raises(
+        ValueError, match=r"images: expected the run's images.*formats csv and jsonl"
+    ):
+        exports.export(run, "folders")
+    for name in ("folders", "fiftyone", "imagefolder", "labelstudio"):
+        target, _ = exports.export(run, name, images=task.images)
+        files = {int(file.stem): file for file in target.rglob("*.png")}
+        assert files.keys() == set(chosen.tolist())
+        for i, file in files.items():
+            np.testing.assert_array_equal(np.asarray(Image.open(file)), task.images[i])
+    with pytest.raises(ValueError, match="images: expected those of the run, at least"):
+        exports.export(run, "fiftyone", tmp_path / "x", images=task.images[:4])
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (0, 255)])
+def test_floats_become_the_pixels_they_stand_for(tmp_path, low, high):
+    pixels = np.random.default_rng(0).integers(256, size=(3, 4, 4, 1), dtype=np.uint8)
+    pixels[0, 0, 0], pixels[0, 0, 1] = 0, 255
+    images = (low + pixels / 255 * (high - low)).astype(np.float32)
+    from emoc_tf.data.pixels import factor_to_pixels
+    from emoc_tf.records.placing import write_png
+
+    write_png(images[1], tmp_path / "a.png", factor_to_pixels(images, None))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), pixels[1, :, :, 0])
+
+
+def test_simulated_runs_name_images_by_their_index_in_the_data(tmp_path):
+    config = ExplorationConfig(
+        known_classes=2, novel_classes=2, pool_per_class=6, set_size=3, num_candidate_sets=4,
+        pretrain_iterations=1, update_iterations=1,
+    )  # fmt: skip
+    from emoc_tf.data import named
+    from emoc_tf.exploration.loop import Exploration
+
+    found = Exploration(config)
+    found.reset(5)
+    found.advance(int(np.flatnonzero(found.state.candidate_mask)[0]))
+    run = leave(tmp_path, found, config)
+    train, _ = named.load("digits")
+    target, count = exports.export(run, "folders")
+    assert count == 3
+    for file in target.rglob("*.png"):
+        i = int(file.stem)
+        assert file.parent.name == train.class_names[train.labels[i]]
+        np.testing.assert_array_equal(np.asarray(Image.open(file)), train.images[i, :, :, 0])
+    data = ImageData(train.images[::-1].copy(), train.labels[::-1], train.class_names)
+    found = Exploration(config, (data, data))
+    found.reset(5)
+    found.advance(int(np.flatnonzero(found.state.candidate_mask)[0]))
+    run = leave(tmp_path / "own", found, config)
+    with pytest.raises(ValueError, match="images: expected the run's own images"):
+        exports.export(run, "folders")
+    target, _ = exports.export(run, "folders", images=data)
+    (file, *_) = target.rglob("*.png")
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(file)), data.images[int(file.stem), :, :, 0]
+    )
+
+
+def test_what_is_missing_is_told_in_one_sentence(answered, tmp_path):
+    found, expected, run = answered
+    with pytest.raises(ValueError, match="run: expected the folder of one run"):
+        exports.export(tmp_path, "csv")
+    with pytest.raises(ValueError, match="format: expected one of"):
+        exports.export(run, "xml")
+    with pytest.raises(ValueError, match="images: expected a folder of images, got"):
+        exports.export(run, "folders", tmp_path / "x", images=tmp_path / "nowhere")
+    # The folder was moved: told, or found where it is now.
+    root = found.task.images.root
+    moved = Path(f"{root} moved")
+    root.rename(moved)
+    try:
+        with pytest.raises(ValueError, match=r"that are not there, .*--images=FOLDER"):
+            exports.export(run, "folders", tmp_path / "x")
+        _, count = exports.export(run, "folders", tmp_path / "x", images=moved)
+        assert count == len(expected)
+        target, _ = exports.export(run, "csv", tmp_path / "x.csv")
+        assert {row["path"] for row in csv.DictReader(target.open())} == set(expected)
+        path = next(iter(expected))
+        content = (moved / path).read_bytes()
+        pictures.write(moved / path, 4711)
+        with pytest.raises(ValueError, match="that are not what was labelled"):
+            exports.export(run, "fiftyone", tmp_path / "y", images=moved)
+        (moved / path).write_bytes(content)
+    finally:
+        moved.rename(root)
+    (run / "queried.csv").rename(run / "kept")
+    with pytest.raises(ValueError, match=r"run: expected queried.csv in"):
+        exports.export(run, "csv", tmp_path / "z.csv")
+    (run / "kept").rename(run / "queried.csv")
+
+
+@pytest.mark.parametrize("name", ["a/b", ".hidden", "Unlabelled"])
+def test_names_that_are_no_folders_are_refused_only_there(tmp_path, name):
+    found = tasks.exploration(tasks.array_task())
+    tasks.answer(found, [name, 0])
+    run = leave(tmp_path, found)
+    with pytest.raises(ValueError, match="format: expected class names that can be names of fold"):
+        exports.export(run, "folders", images=found.task.images)
+    assert not (run / "exports" / "folders").exists()
+    exports.export(run, "fiftyone", images=found.task.images)
