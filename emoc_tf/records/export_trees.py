@@ -53,8 +53,9 @@ def write_imagefolder(labels: RunLabels, pictures: Pictures, output: Path, way: 
         with open(part / "metadata.jsonl", "x", encoding="utf-8") as file:
             for each, name in zip(labels.labelled, names, strict=True):
                 pictures.place(each, part / name, way)
-                line = {"file_name": name}
-                line |= {column: getattr(each, column) for column in LIST_COLUMNS}
+                # Not `image`: so the images themselves are called there.
+                line = {"file_name": name, "index": each.index}
+                line |= {c: getattr(each, c) for c in LIST_COLUMNS if c not in ("image", "data_index")}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 

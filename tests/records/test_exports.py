@@ -131,6 +131,7 @@ def test_hugging_face_folders_tell_name_and_label(answered, tmp_path):
         json.loads(line) for line in (target / "train/metadata.jsonl").read_text().splitlines()
     ]
     assert {line["path"]: line["label"] for line in lines} == expected
+    assert "image" not in lines[0]  # it would take the place of the images themselves
     names = [line["file_name"] for line in lines]
     assert len({name.casefold() for name in names}) == len(names)
     assert {file.name for file in (target / "train").iterdir()} == {*names, "metadata.jsonl"}
