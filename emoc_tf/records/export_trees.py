@@ -55,7 +55,9 @@ def write_imagefolder(labels: RunLabels, pictures: Pictures, output: Path, way: 
                 pictures.place(each, part / name, way)
                 # Not `image`: so the images themselves are called there.
                 line = {"file_name": name, "index": each.index}
-                line |= {c: getattr(each, c) for c in LIST_COLUMNS if c not in ("image", "data_index")}
+                line |= {
+                    c: getattr(each, c) for c in LIST_COLUMNS if c not in ("image", "data_index")
+                }
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 

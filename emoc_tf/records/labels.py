@@ -130,10 +130,8 @@ def read_labels(run: str | Path) -> RunLabels:
     for row in read_texts(run / QUERIED, QUERIED_COLUMNS):
         if row["taken_back"] == "1":
             continue
-        image, before = int(row["image"]), labelled.get(int(row["image"]))
-        if row["answer"] == "skip" and row["kind"] != "correction":
-            continue
-        labelled.pop(image, None)
+        image = int(row["image"])
+        before = labelled.pop(image, None)
         rejected.discard(image)
         if row["answer"] == "reject":
             rejected.add(image)
@@ -164,7 +162,8 @@ def _labelled(
         time=times.get(int(row["entry"])),
     )
     if row["kind"] == "correction" and before is not None:  # it was asked about there
-        return replace(found, chosen_set=before.chosen_set, guess=before.guess)
+        kind = before.kind if before.kind == "audit" else found.kind  # which is never learnt
+        return replace(found, kind=kind, chosen_set=before.chosen_set, guess=before.guess)
     return found
 
 
