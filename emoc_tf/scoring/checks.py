@@ -119,3 +119,21 @@ def check_sets(sets: np.ndarray, num_images: int) -> np.ndarray:
             f"[{sets.min()}, {sets.max()}]"
         )
     return sets.astype(np.int64)
+
+
+def check_set_weights(set_weights: np.ndarray | None, num_sets: int) -> np.ndarray:
+    """Returns (num_sets,) float64 weights; ones for None.
+
+    Raises:
+        ValueError: Another shape, or anything but finite numbers of at least 0.
+    """
+    if set_weights is None:
+        return np.ones(num_sets)
+    given = np.asarray(set_weights)
+    shaped = given.shape == (num_sets,) and given.dtype.kind in "fiub"
+    if not shaped or not (np.isfinite(given).all() and (given >= 0).all()):
+        raise ValueError(
+            f"set_weights: expected ({num_sets},) finite numbers of at least 0, one a set, got "
+            f"{set_weights!r}"
+        )
+    return given.astype(np.float64)

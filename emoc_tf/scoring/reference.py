@@ -20,6 +20,7 @@ from emoc_tf.scoring.checks import (
     check_labels,
     check_output,
     check_regularizer,
+    check_set_weights,
     check_sets,
 )
 from emoc_tf.scoring.images import Images, check_images
@@ -249,8 +250,9 @@ def set_scores(
     labels: str | np.ndarray = "set",
     output: str = "logits",
     regularizer: bool = True,
+    set_weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Eq. 5: Δf(X') = Σ_{x'∈X'} s(x', ŷ), (M,).
+    """Eq. 5: Δf(X') = Σ_{x'∈X'} s(x', ŷ), (M,); times the weights of the sets, if given.
 
     Args:
         model: As in `scores`.
@@ -262,15 +264,18 @@ def set_scores(
             columns.
         output: As in `scores`.
         regularizer: As in `scores`.
+        set_weights: (M,) finite numbers of at least 0, one a set; None for 1.
     """
     reference, images = _check(model, reference, images, output, regularizer, "images")
     sets = check_sets(sets, len(images))
     check_label_mode(labels, len(sets))
+    set_weights = check_set_weights(set_weights, len(sets))
     if isinstance(labels, str) and labels == "expected":
         per_image = expected_scores(model, reference, images, output, regularizer)
-        return sum_over_sets(per_image, sets)
+        return set_weights * sum_over_sets(per_image, sets)
     if isinstance(labels, str) and labels == "image":
-        return sum_over_sets(scores(model, reference, images, None, output, regularizer), sets)
+        per_image = scores(model, reference, images, None, output, regularizer)
+        return set_weights * sum_over_sets(per_image, sets)
     if isinstance(labels, str):
         logits = outputs(rebuild(model), images)
         set_labels = most_likely_set_labels(logits, sets)
@@ -285,4 +290,4 @@ def set_scores(
     ]
     per_pair = _pair_scores(rebuild(model), reference, images, pairs, output, regularizer)
     set_of = np.nonzero(sets >= 0)[0]
-    return np.bincount(set_of, weights=per_pair, minlength=len(sets))
+    return set_weights * np.bincount(set_of, weights=per_pair, minlength=len(sets))

@@ -1,8 +1,5 @@
 """Exact EMOC scores in batches, from per-layer gradient factors."""
 
-import contextlib
-from collections.abc import Iterator
-
 import keras
 import numpy as np
 import rich
@@ -24,6 +21,7 @@ from emoc_tf.scoring.checks import (
     check_output,
     check_precision,
     check_regularizer,
+    check_set_weights,
     check_sets,
     is_integer,
     refusals,
@@ -32,6 +30,7 @@ from emoc_tf.scoring.gradients.per_example import LayerPlan
 from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.scoring.pairs import PairScores
+from emoc_tf.scoring.precision import tensor_float_32
 from emoc_tf.scoring.selection import Selection, best_of, select
 from emoc_tf.scoring.snapshot import Snapshot
 
@@ -169,6 +168,7 @@ class EMOCScorer:
         images: np.ndarray,
         sets: np.ndarray,
         labels: str | np.ndarray = "set",
+        set_weights: np.ndarray | None = None,
     ) -> np.ndarray:
         """Returns the score of each candidate set, Δf(X') = Σ_{x'∈X'} s(x', ŷ) (Eq. 5).
 
@@ -179,14 +179,16 @@ class EMOCScorer:
             labels: `"set"`: one label for all of X', argmax_c Σ_{x'∈X'} log p(c|x'). `"image"`:
                 each image's own most likely label. `"expected"`: Eq. 2 in place of Eq. 4.
                 Or (M,) integer columns, one a set.
+            set_weights: (M,) finite numbers of at least 0 that the sets' scores are multiplied by,
+                such as how likely a set is to be answered; None for 1.
 
         Returns:
             (M,) float64 scores.
 
         Raises:
-            ValueError: As for `scores`, or an unknown `labels`.
+            ValueError: As for `scores`, or unknown `labels` or `set_weights`.
         """
-        pairs, weights = self._pairs_of_sets(reference, images, sets, labels)
+        pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights)
         if pairs is None:
             return np.zeros(len(weights))
         return weights @ self._means(pairs)
@@ -199,6 +201,7 @@ class EMOCScorer:
         labels: str | np.ndarray = "set",
         confidence: float | None = 0.95,
         seed: int = 0,
+        set_weights: np.ndarray | None = None,
     ) -> Selection:
         """Returns the candidate set with the highest score, without scoring every pair.
 
@@ -215,6 +218,7 @@ class EMOCScorer:
                 can tell: where a few among N carry the difference between sets, they may be
                 missed. None evaluates all pairs.
             seed: At least 0; orders the reference images. Equal seeds choose equally.
+            set_weights: As in `set_scores`.
 
         Raises:
             ValueError: As for `set_scores`, or an argument is out of range.
@@ -222,13 +226,13 @@ class EMOCScorer:
         confidence = check_confidence(confidence)
         if not is_integer(seed) or seed < 0:
             raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
-        pairs, weights = self._pairs_of_sets(reference, images, sets, labels)
+        pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights)
         if pairs is None:
             raise ValueError("sets: expected one that is not padding alone, got none")
         if confidence is None:
             scores = weights @ self._means(pairs)
             return best_of(scores, len(pairs.reference) * weights.shape[1])
-        with _tensor_float_32(self._precision == "tf32"):
+        with tensor_float_32(self._precision == "tf32"):
             return select(
                 pairs.sample,
                 weights,
@@ -244,6 +248,7 @@ class EMOCScorer:
         images: np.ndarray,
         sets: np.ndarray,
         labels: str | np.ndarray,
+        set_weights: np.ndarray | None,
     ) -> tuple[PairScores | None, sparse.csr_array]:
         """Returns the (image, label) pairs in sets and (M, pairs), what each adds to each set.
 
@@ -255,6 +260,7 @@ class EMOCScorer:
         images = self._check_images(images, "images")
         sets = check_sets(sets, len(images))
         check_label_mode(labels, len(sets))
+        set_weights = check_set_weights(set_weights, len(sets))
         real = sets >= 0
         if not real.any():
             return None, sparse.csr_array((len(sets), 0))
@@ -276,6 +282,7 @@ class EMOCScorer:
             label = most_likely_set_labels(logits, inverse)[set_of]
         else:
             label = check_labels(labels, len(sets), self._num_classes)[set_of]
+        share = share * set_weights[set_of]
         code, pair_of = np.unique(compact * self._num_classes + label, return_inverse=True)
         weights = sparse.csr_array((share, (set_of, pair_of)), shape=(len(sets), len(code)))
         image_of, label_of = np.divmod(code, self._num_classes)
@@ -286,7 +293,7 @@ class EMOCScorer:
 
     def _logits(self, images: Images, name: str) -> np.ndarray:
         """Returns (n, C) logits after checking that they are finite."""
-        with _tensor_float_32(False), refusals(name):
+        with tensor_float_32(False), refusals(name):
             logits = in_batches(self._predict, images, self.model.inputs[0].dtype)
         check_logits(logits, name)
         return logits
@@ -302,16 +309,5 @@ class EMOCScorer:
 
     def _means(self, pairs: PairScores) -> np.ndarray:
         self._logits(pairs.reference, "reference")  # checked before the long work
-        with _tensor_float_32(self._precision == "tf32"):
+        with tensor_float_32(self._precision == "tf32"):
             return pairs.means()
-
-
-@contextlib.contextmanager
-def _tensor_float_32(enabled: bool) -> Iterator[None]:
-    """Switches TensorFloat-32 on or off for a while; TensorFlow's default is on."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(enabled)
-    try:
-        yield
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(before)

@@ -1,5 +1,6 @@
 """The batched scorer against the literal reference."""
 
+import functools
 import warnings
 
 import keras
@@ -64,6 +65,40 @@ def test_set_scores(labels, output, regularizer):
     literal = reference.set_scores(model, images[:5], images, sets, labels, output, regularizer)
     assert fast[3] == 0
     assert_close(fast, literal)
+
+
+@pytest.mark.parametrize("labels", ["set", "image", "expected", "given"])
+def test_weights_of_sets(labels):
+    model = models.make("convolutional", scale=2.0)
+    images = models.images(9, model.input_shape[1:])
+    sets = np.array([[0, 1, 2], [2, 3, -1], [4, 1, 8], [-1, -1, -1], [0, 1, 2]])
+    weights = np.array([0.1, 7.0, 0.0, 2.0, 0.3])
+    labels = np.array([3, 0, 1, 2, 3]) if labels == "given" else labels
+    fast = batched(model)
+    plain = fast.set_scores(images[:5], images, sets, labels)
+    found = fast.set_scores(images[:5], images, sets, labels, weights)
+    np.testing.assert_allclose(found, weights * plain, rtol=1e-12)
+    literal = reference.set_scores(model, images[:5], images, sets, labels, set_weights=weights)
+    assert_close(found, literal)
+    for same in (None, np.ones(5), [1, 1, 1, 1, 1], np.ones(5, bool)):
+        again = fast.set_scores(images[:5], images, sets, labels, set_weights=same)
+        np.testing.assert_array_equal(again, plain)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [np.ones(4), np.ones((5, 1)), 1.0, [1, 1, 1, 1, -1], [1, 1, np.nan, 1, 1], [np.inf] * 5, "set"],
+)
+def test_weights_that_are_none(weights):
+    model = models.make("dense")
+    images, sets = models.images(9, model.input_shape[1:]), np.arange(5)[:, None]
+    message = r"^set_weights: expected \(5,\) finite numbers of at least 0, one a set, got "
+    for function in (
+        batched(model).set_scores, batched(model).select_set,
+        functools.partial(reference.set_scores, model),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            function(images, images, sets, set_weights=weights)
 
 
 def test_one_image_has_different_labels_in_different_sets():

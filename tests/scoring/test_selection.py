@@ -198,6 +198,28 @@ def test_select_set(scored, labels, budget, monkeypatch):
     assert found.pairs == found.pairs_evaluated
 
 
+@pytest.mark.parametrize("labels", ["set", "expected"])
+def test_weights_of_sets_decide(scored, labels):
+    model, x, images, sets = scored
+    sets[7] = sets[2]
+    scorer = EMOCScorer(model)
+    scores = scorer.set_scores(x, images, sets, labels)
+    for draw in range(6):
+        weights = np.random.default_rng(draw).random(12)
+        weights[[draw, draw + 3]] = 0
+        best = (weights * reference.set_scores(model, x, images, sets, labels)).argmax()
+        assert best == (weights * scores).argmax()
+        for confidence in (0.95, None):
+            found = scorer.select_set(x, images, sets, labels, confidence, draw, weights)
+            assert found.index == best
+            if found.exact:
+                assert found.score == pytest.approx((weights * scores).max(), rel=1e-5)
+    only = np.arange(12) == 9
+    assert scorer.select_set(x, images, sets, labels, set_weights=only).index == 9
+    plain = scorer.select_set(x, images, sets, labels, seed=3)
+    assert scorer.select_set(x, images, sets, labels, seed=3, set_weights=np.ones(12)) == plain
+
+
 def test_equal_seeds_choose_equally(scored):
     model, x, images, sets = scored
     scorer = EMOCScorer(model)
