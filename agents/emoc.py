@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.agents.refusals import answer_probabilities, set_answer_probabilities
 from emoc_tf.data import views
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.scoring import EMOCScorer
@@ -39,6 +40,8 @@ class EMOCAgent(ScoringAgent):
         precision: Of the product of gradients, see `EMOCScorer`: `"float32"`, `"bfloat16"` or
             `"tf32"`.
         memory_budget: Bytes that gradients may take, above 0.
+        refusals: Whether scores are multiplied by the probability that an image of the set is
+            answered, once images have been rejected; see `refusals.answer_probabilities`.
 
     Raises:
         ValueError: An argument is out of range.
@@ -55,6 +58,7 @@ class EMOCAgent(ScoringAgent):
         confidence: float | None = 0.95,
         precision: str = "float32",
         memory_budget: int = MEMORY_BUDGET,
+        refusals: bool = False,
     ) -> None:
         super().__init__(seed)
         self._confidence = check_confidence(confidence)
@@ -69,6 +73,9 @@ class EMOCAgent(ScoringAgent):
         self._references = None if references is None else int(references)
         self._precision = precision
         self._memory_budget = check_memory_budget(memory_budget)
+        if not isinstance(refusals, bool | np.bool_):
+            raise ValueError(f"refusals: expected True or False, got {refusals!r}")
+        self._refusals = bool(refusals)
         # A scorer is traced once per model; the model is another one only after a discovery.
         self._scorer: EMOCScorer | None = None
 
@@ -81,6 +88,7 @@ class EMOCAgent(ScoringAgent):
         possible = rng.permutation(np.flatnonzero(state.candidate_mask))
         if _has_one_class(state):
             return int(possible[0])
+        set_weights = self._set_weights(state)
         selection = self._scorer_of(state).select_set(
             self._reference_images(state),
             state.pool.images,
@@ -88,6 +96,7 @@ class EMOCAgent(ScoringAgent):
             self._labels,
             self._confidence,
             seed=int(rng.integers(2**31)),
+            set_weights=None if set_weights is None else set_weights[possible],
         )
         return int(possible[selection.index])
 
@@ -96,8 +105,15 @@ class EMOCAgent(ScoringAgent):
         if _has_one_class(state):
             return np.zeros(len(state.candidates))
         return self._scorer_of(state).set_scores(
-            self._reference_images(state), state.pool.images, state.candidates, self._labels
+            self._reference_images(state),
+            state.pool.images,
+            state.candidates,
+            self._labels,
+            set_weights=self._set_weights(state),
         )
+
+    def _set_weights(self, state: ExplorationState) -> np.ndarray | None:
+        return set_answer_probabilities(state) if self._refusals else None
 
     def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
         """Returns the score of some pool images, (k,), without elimination.
@@ -108,7 +124,9 @@ class EMOCAgent(ScoringAgent):
             return np.zeros(len(indices))
         scorer = self._scorer_of(state)
         scores = scorer.expected_scores if self._labels == "expected" else scorer.scores
-        return scores(self._reference_images(state), _some(state.pool.images, indices))
+        found = scores(self._reference_images(state), _some(state.pool.images, indices))
+        answered = answer_probabilities(state, indices) if self._refusals else None
+        return found if answered is None else found * answered
 
     def _reference_images(self, state: ExplorationState) -> np.ndarray | views.ImageView:
         reference = state.reference
@@ -149,6 +167,7 @@ class ExpectedEMOCAgent(EMOCAgent):
         confidence: float | None = 0.95,
         precision: str = "float32",
         memory_budget: int = MEMORY_BUDGET,
+        refusals: bool = False,
     ) -> None:
         super().__init__(
             seed,
@@ -159,4 +178,5 @@ class ExpectedEMOCAgent(EMOCAgent):
             confidence=confidence,
             precision=precision,
             memory_budget=memory_budget,
+            refusals=refusals,
         )

@@ -28,7 +28,7 @@ _DECIDES = {
         "exploration", "scoring", "running/single_run.py",
     ),
     "emoc_tf.envs": ("active_exploration.py", "observation.py", "options.py"),
-    "emoc_tf.agents": ("agent.py", "heuristics.py", "emoc.py", "learned.py"),
+    "emoc_tf.agents": ("agent.py", "heuristics.py", "emoc.py", "refusals.py", "learned.py"),
 }  # fmt: skip
 
 
