@@ -113,7 +113,7 @@ def test_a_wrong_answer_changes_nothing(wrong):
     exploration = explore(LABELS)
     query = exploration.ask(1)
     before = exploration.state
-    with pytest.raises(ValueError, match="oracle: |new_classes: "):
+    with pytest.raises(ValueError, match=r"oracle: |new_classes: "):
         exploration.answer(query, wrong)
     assert exploration.state is before
     assert exploration.journal == ()
@@ -163,17 +163,17 @@ def test_without_an_oracle_advance_says_what_to_call():
         exploration.advance(0)
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """In place of a full disk, or the end of the process."""
 
 
 def break_off_after_answer(exploration, query, answer):
     def on_query():
         if any(each.classes is not None for each in exploration.queries):
-            raise Broken
+            raise BrokenError
 
     exploration.on_query = on_query
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenError):
         exploration.answer(query, answer)
     exploration.on_query = None
 
