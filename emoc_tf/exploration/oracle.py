@@ -21,7 +21,8 @@ class Query:
         classes: (k,) class ids, `SKIP` or `REJECT`: the answer; None while there is none.
         indices: (k,) int64 pool indices of the images.
         new_classes: Names of classes in the answer that the list lacked.
-        guesses: (k,) class ids that the model predicted when it was asked; empty if it knew none.
+        guesses: (k,) class ids that the model predicted when it was asked; empty if it knew none,
+            and for an audit, whose answers they might sway.
         number: Tells the open queries of an exploration apart.
         images: (k, H, W, channels), the images as they came.
         class_names: Of the classes there were when it was asked, by class id.

@@ -163,17 +163,17 @@ def test_without_an_oracle_advance_says_what_to_call():
         exploration.advance(0)
 
 
-class BrokenError(Exception):
+class BrokenOffError(Exception):
     """In place of a full disk, or the end of the process."""
 
 
 def break_off_after_answer(exploration, query, answer):
     def on_query():
         if any(each.classes is not None for each in exploration.queries):
-            raise BrokenError
+            raise BrokenOffError
 
     exploration.on_query = on_query
-    with pytest.raises(BrokenError):
+    with pytest.raises(BrokenOffError):
         exploration.answer(query, answer)
     exploration.on_query = None
 
