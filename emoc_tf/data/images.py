@@ -1,7 +1,7 @@
 """Images with their class ids, as NumPy arrays."""
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ class ImageData:
             gets of them is told in `Exploration`.
         labels: (n,) int64 class ids, each in [0, len(class_names)); a copy.
         class_names: One name a class id.
+        paths: (n,) the file of each image, where it was read from one and `images` does not tell.
 
     Raises:
         ValueError: Wrong shape, dtype or length, a label out of range, or a non-finite pixel.
@@ -37,6 +38,7 @@ class ImageData:
     images: Any
     labels: np.ndarray
     class_names: tuple[str, ...]
+    paths: Sequence[str] | None = field(default=None, kw_only=True)
     _checksum: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -63,6 +63,15 @@ def load(dataset: str, data_dir: str | None = None) -> tuple[ImageData, ImageDat
         raise ValueError(f"dataset {dataset!r}: {error}") from None
 
 
+def folder_of(dataset: str) -> Path | None:
+    """Returns the folder that the paths of a data set's images are relative to, if it is one."""
+    name, _, _ = _options(dataset)
+    if not name.startswith(_FOLDER):
+        return None
+    path = Path(os.path.abspath(os.path.expanduser(name.removeprefix(_FOLDER))))
+    return path.parent if path.is_file() else path
+
+
 def _options(dataset: str) -> tuple[str, tuple[int, int] | None, str]:
     """Returns the name alone, the size that images are brought to, if any, and the fit."""
     found = _OPTIONS.search(dataset)

@@ -1,5 +1,6 @@
 """Labelled images as a training and a test part, for simulations."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,10 @@ _EVERY = 5
 
 
 def training_and_test(
-    found: Sequence[tuple[np.ndarray, np.ndarray]], class_names: tuple[str, ...], name: str
+    found: Sequence[tuple[np.ndarray, np.ndarray]],
+    class_names: tuple[str, ...],
+    name: str,
+    paths: Sequence[np.ndarray] | None = None,
 ) -> tuple[ImageData, ImageData]:
     """Returns a training and a test part of labelled images.
 
@@ -28,19 +32,20 @@ def training_and_test(
             left out.
         class_names: One name a class id.
         name: What the images are called in messages.
+        paths: The file of each image, a part an array; None where they come from none.
 
     Raises:
         ValueError: A part has no labelled image.
     """
-    pairs = []
-    for images, labels in found:
+    parts = []
+    for (images, labels), files in zip(found, paths or [None] * len(found), strict=True):
         known = labels >= 0
         _tell_unlabelled(name, (~known).sum())
         if not known.all():
             images, labels = images[known], labels[known]
-        pairs.append((images, labels))
-    if len(pairs) == 1:
-        images, labels = pairs[0]
+        parts.append((images, labels, None if files is None else files[known]))
+    if len(parts) == 1:
+        images, labels, files = parts[0]
         test = _rank_in_class(labels) % _EVERY == _EVERY - 1
         small = np.setdiff1d(labels, labels[test])
         if len(small):
@@ -49,14 +54,20 @@ def training_and_test(
                 f"classes of fewer than {_EVERY} images have no test image: "
                 + ", ".join(class_names[label] for label in small),
             )
-        pairs = [(images[~test], labels[~test]), (images[test], labels[test])]
-    if not all(len(labels) for _, labels in pairs):
-        counts = " and ".join(str(len(labels)) for _, labels in pairs)
+        parts = [
+            (images[chosen], labels[chosen], None if files is None else files[chosen])
+            for chosen in (~test, test)
+        ]
+    if not all(len(labels) for _, labels, _ in parts):
+        counts = " and ".join(str(len(labels)) for _, labels, _ in parts)
         raise ValueError(
             f"{name}: expected labelled images to train on and to test on, got {counts}; without a "
             f"part 'test' every fifth image of each class is a test image"
         )
-    train, test = (ImageData(images, labels, class_names) for images, labels in pairs)
+    train, test = (
+        ImageData(images, labels, class_names, paths=None if files is None else files.tolist())
+        for images, labels, files in parts
+    )
     return train, test
 
 
@@ -104,7 +115,8 @@ def load_folder(
         folder.class_names[i] if i >= 0 else None for folder in folders for i in folder.labels
     ]
     names, labels = listings.class_ids(written)
-    found, seen = [], set()
+    found, paths, seen = [], [], set()
+    root = path if path.is_dir() else path.parent
     for folder, ids in zip(folders, np.split(labels, [len(folders[0])]), strict=False):
         copies = np.array([digest in seen for digest in folder.sha256])
         if copies.any():
@@ -114,8 +126,10 @@ def load_folder(
         used = (ids >= 0) & ~copies
         _tell_unlabelled(str(path), (ids < 0).sum())
         found.append((folder[used], ids[used]))
+        files = [os.path.relpath(folder.root / file, root) for file in folder.paths]
+        paths.append(np.array(files, object)[used])
         seen |= {folder.sha256[i] for i in np.flatnonzero(used)}
-    return training_and_test(found, names, str(path))
+    return training_and_test(found, names, str(path), paths)
 
 
 def _tell_unlabelled(name: str, count: int) -> None:

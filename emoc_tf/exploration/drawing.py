@@ -188,7 +188,7 @@ def draw_episode(
         mean=mean,
         digest=_digest(task.images, true_labels, raw_tested, test_labels),
         factor=factor,
-        source=train.images,
+        source=train.images if train.paths is None else train,
         source_indices=read_only(chosen),
     )
 

@@ -32,7 +32,8 @@ class Episode:
         mean: The mean image that was subtracted; None if none was.
         digest: A hash that tells other images and labels.
         factor: What images were multiplied by after that; None if they are as they came.
-        source: What the images were taken from: those of the task, or a data set's training images.
+        source: What the images were taken from, to ask for `paths`: the images of the task, or of a
+            data set's training part.
         source_indices: (n_pool,) indices into `source`; None where they are the pool's own.
     """
 

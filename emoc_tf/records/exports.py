@@ -72,7 +72,9 @@ def export(
     labels = read_labels(run)
     if not labels.labelled:
         raise ValueError(f"run: expected one with a labelled image, got {labels.run} without any")
-    if images is None and format in _TREES and labels.config.get("task") is None:
+    of_files = all(each.path is not None for each in labels.labelled)
+    drawn = labels.config.get("task") is None
+    if images is None and format in _TREES and drawn and not of_files:
         images = _training_images(labels, data_dir)
     pictures = Pictures(labels, images)
     target = labels.run / EXPORTS / FORMATS[format] if output is None else Path(output)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emoc_tf.data import named
 from emoc_tf.records.queried import (
     IMAGE_COLUMNS,
     IMAGES,
@@ -139,6 +140,8 @@ def read_labels(run: str | Path) -> RunLabels:
             labelled[image] = _labelled(row, before, times)
     task = config.get("task") or {}
     folder = Path(task["folder"]) if task.get("folder") else None
+    if not task:
+        folder = named.folder_of(config["configuration"]["dataset"])
     images = [
         replace(each, path=files.get(i, (each.path, None))[0], sha256=files.get(i, ("", None))[1])
         for i, each in sorted(labelled.items())

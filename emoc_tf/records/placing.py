@@ -50,6 +50,8 @@ class Pictures:
 
     def __init__(self, labels: RunLabels, images: Any = None) -> None:
         self.folder, self._array = labels.folder, None
+        if any(each.path is None for each in labels.labelled):
+            self.folder = None
         if isinstance(images, str | os.PathLike):
             self.folder = Path(images).expanduser().absolute()
             if not self.folder.is_dir():

@@ -10,10 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from emoc_tf import streams
+from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import ImageFolder, named, views
 from emoc_tf.exploration.answers import SKIP
+from emoc_tf.exploration.drawing import draw_episode
 from emoc_tf.models import forward, graphs
-from emoc_tf.records import export_lists, replay
+from emoc_tf.records import export_lists
 from emoc_tf.records.exports import EXPORTS
 from emoc_tf.records.final_model import final_model
 from emoc_tf.records.labels import RunLabels, read_labels
@@ -202,19 +205,28 @@ def _of_drawn(
 ) -> list[dict[str, Any]]:
     record = read_run(labels.run)
     data = named.load(record.configuration["dataset"], data_dir)
-    episode = replay.draw_again(record, data)
-    for each in labels.labelled:
-        if each.data_index is not None and each.data_index != episode.source_indices[each.image]:
-            raise ValueError(
-                f"run: expected one on {record.configuration['dataset']!r}, got one on data of "
-                f"your own; give its images, run_predictions(run, images=...)"
-            )
+    config = ExplorationConfig().replace(**record.configuration)
+    root = streams.root_of(record.seed)
+    episode = draw_episode(config, *data, root, as_they_are=True)
+    if episode.classes != record.classes:  # it began with a model that knew some of them
+        known = record.classes[: config.known_classes]
+        episode = draw_episode(config, *data, root, known or None, as_they_are=True)
+    said = {each.image: each.data_index for each in labels.labelled}
+    if any(i >= len(episode.source_indices) or episode.source_indices[i] != said[i] for i in said):
+        raise ValueError(
+            f"run: expected one on {record.configuration['dataset']!r}, got one on data of your "
+            f"own; emoc_tf.records.predictions.predictions takes a model and any images"
+        )
     waiting = np.flatnonzero(episode.task.labels == SKIP)
     waiting = np.setdiff1d(waiting, np.array(sorted(labels.answered), np.int64))
-    found = predictions(model, episode.task.images, names, waiting)
-    return [
-        _row({**each, "data_index": int(episode.source_indices[each["image"]])}) for each in found
-    ]
+    rows = []
+    for each in predictions(model, episode.task.images, names, waiting):
+        path = episode.path(each["image"])
+        if path is not None and labels.folder is not None:
+            path = (labels.folder / path).as_posix()
+        data_index = int(episode.source_indices[each["image"]])
+        rows.append(_row({**each, "path": path, "data_index": data_index}))
+    return rows
 
 
 def _row(told: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from emoc_tf.experiments import compare as compare_binary
 from emoc_tf.experiments import export as export_binary
 from emoc_tf.models.files import load_model, save_model
+from emoc_tf.records.predictions import run_predictions
 from emoc_tf.records.run_record import read_run
 from emoc_tf.running.grid import run_grid
 from tests.experiments.test_binaries import TINY, run
@@ -62,7 +63,9 @@ def test_a_run_starts_from_a_saved_model(saved, tmp_path):
     tiny = [argument for argument in TINY if not argument.startswith("--known_classes")]
     given = dict(argument[2:].split("=") for argument in tiny)
     given |= {"model": str(saved / "model.keras"), "max_steps": "1", "output_dir": str(tmp_path)}
+    given["save_model"] = "true"
     with flagsaver.as_parsed(**given):
+        flags.FLAGS.mark_as_parsed()
         grid = compare_binary.GRID()
     assert grid.config.known_classes == len(names)
     assert not run_grid(grid, ["random"], [4], Console(quiet=True))
@@ -70,6 +73,8 @@ def test_a_run_starts_from_a_saved_model(saved, tmp_path):
     assert record.finished
     classes = [int(name) for name in names]  # digits are called so
     assert list(record.classes[: len(names)]) == classes
+    rows = run_predictions(tmp_path / "random" / "4")
+    assert len(rows) == (len(names) + 2) * 6 - 3
     env = grid.make_environment()
     env.reset(seed=4)
     exploration = env.exploration

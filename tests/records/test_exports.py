@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoc_tf import REJECT, SKIP, ExplorationConfig
-from emoc_tf.data import ImageData, ImageFolder
+from emoc_tf import REJECT, SKIP, ExplorationConfig, streams
+from emoc_tf.data import ImageData, ImageFolder, named
+from emoc_tf.data.pixels import factor_to_pixels
+from emoc_tf.exploration.loop import Exploration
 from emoc_tf.records import exports
+from emoc_tf.records.final_model import save_final_model
 from emoc_tf.records.labels import read_labels
+from emoc_tf.records.placing import write_png
+from emoc_tf.records.predictions import run_predictions
 from emoc_tf.records.queried import AnswerFiles
 from emoc_tf.records.run_folder import RunFolder
 from tests.data import pictures
@@ -195,9 +200,6 @@ def test_floats_become_the_pixels_they_stand_for(tmp_path, low, high):
     pixels = np.random.default_rng(0).integers(256, size=(3, 4, 4, 1), dtype=np.uint8)
     pixels[0, 0, 0], pixels[0, 0, 1] = 0, 255
     images = (low + pixels / 255 * (high - low)).astype(np.float32)
-    from emoc_tf.data.pixels import factor_to_pixels
-    from emoc_tf.records.placing import write_png
-
     write_png(images[1], tmp_path / "a.png", factor_to_pixels(images, None))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), pixels[1, :, :, 0])
 
@@ -207,9 +209,6 @@ def test_simulated_runs_name_images_by_their_index_in_the_data(tmp_path):
         known_classes=2, novel_classes=2, pool_per_class=6, set_size=3, num_candidate_sets=4,
         pretrain_iterations=1, update_iterations=1,
     )  # fmt: skip
-    from emoc_tf.data import named
-    from emoc_tf.exploration.loop import Exploration
-
     found = Exploration(config)
     found.reset(5)
     found.advance(int(np.flatnonzero(found.state.candidate_mask)[0]))
@@ -277,3 +276,41 @@ def test_names_that_are_no_folders_are_refused_only_there(tmp_path, name):
         exports.export(run, "folders", images=found.task.images)
     assert not (run / "exports" / "folders").exists()
     exports.export(run, "fiftyone", images=found.task.images)
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_simulated_runs_of_folders_name_files(tmp_path, parts):
+    root = tmp_path / "images"
+    inside = root / "train" if parts else root
+    for i in range(24):
+        pictures.write(inside / "abc"[i % 3] / f"{i}.png", i)
+    for i in range(3 * parts):
+        pictures.write(root / "test" / "abc"[i] / f"{i}.png", 100 + i)
+    (root / "unlabelled.png").write_bytes((inside / "a/0.png").read_bytes())  # left out
+    config = tasks.CONFIG.replace(
+        dataset=f"folder:{root}?image_size=8", known_classes=2, novel_classes=1,
+        initial_per_class=2, pool_per_class=4, sampler="single_class",
+    )  # fmt: skip
+    found = Exploration(config)
+    found.reset(streams.root_of(0))
+    for _ in range(2):
+        found.advance(int(np.flatnonzero(found.state.candidate_mask)[0]))
+    run = leave(tmp_path, found, config)
+    target, count = exports.export(run, "csv")
+    assert count == 4
+    for row in csv.DictReader(target.open()):
+        assert Path(row["path"]).parent == inside / row["label"]
+        index = int(row["image"])
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(row["path"])), found.episode.raw_images[index]
+        )
+    target, _ = exports.export(run, "folders", way="symlink")
+    assert all(file.resolve().is_relative_to(inside) for file in target.rglob("*.png"))
+    save_final_model(found, run)
+    rows = run_predictions(run)
+    assert {row["image"] for row in rows} == set(np.flatnonzero(found.labels == SKIP).tolist())
+    for row in rows:
+        index = row["image"]
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(row["path"])), found.episode.raw_images[index]
+        )
