@@ -242,7 +242,10 @@ def _mixtures(runs: Sequence[RunRecord]) -> list[str]:
     for seed in sorted({run.seed for run in runs}):
         paired = [run for run in runs if run.seed == seed]
         accuracies = {run.steps["test_accuracy"][0] for run in paired}
-        if len(accuracies) > 1 or len({run.classes for run in paired if run.classes}) > 1:
+        if (
+            len(np.unique([*accuracies])) > 1
+            or len({run.classes for run in paired if run.classes}) > 1
+        ):
             notes.append(f"Note: the runs of seed {seed} did not start alike: they are not paired")
     for agent, group in by_agent(runs).items():
         if len({run.environment.get("fingerprint") for run in group}) > 1:
