@@ -100,11 +100,11 @@ class Pictures:
         file = self.file(image)
         if file is None:
             return f"{image.index:06d}.png"
-        suffix = file.suffix.lower()
-        if any(suffix in endings for endings in _ENDINGS.values()):
-            return file.name
+        name = file.name.lstrip(".") or "image"  # hidden files are passed over by readers
+        if any(file.suffix.lower() in endings for endings in _ENDINGS.values()):
+            return name
         with Image.open(file) as opened:
-            return file.name + _ENDINGS.get(opened.format or "", (".png",))[0]
+            return name + _ENDINGS.get(opened.format or "", (".png",))[0]
 
     def place(self, image: LabelledImage, target: Path, way: str) -> None:
         """Makes an image's file in an export, where there is none yet."""

@@ -7,6 +7,7 @@ whenever a run is resumed.
 import csv
 import io
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,7 +150,8 @@ class AnswerFiles:
 
     `queried.csv` has a line for each image that was asked about, in order; it is equal byte for
     byte for equal seeds. In runs of a task `journal.jsonl` has the journal, an entry a line, and
-    `images.csv` the files and labels that the task came with.
+    `images.csv` the files and labels that the task came with. When images are gone that were there
+    before, what was said of them stays in `queried.1.csv`, `journal.1.jsonl` and `images.1.csv`.
 
     Args:
         folder: Of the run.
@@ -159,6 +161,7 @@ class AnswerFiles:
     def __init__(self, folder: Path, exploration: Exploration) -> None:
         self._folder, self._exploration = folder, exploration
         self._table = Table(folder / QUERIED, QUERIED_COLUMNS)
+        self._keep_what_is_gone()
         self.begin()
 
     def begin(self) -> None:
@@ -171,6 +174,24 @@ class AnswerFiles:
         if self._is_task:
             lines = map(_line, self._exploration.journal)
             atomic.write_text(self._folder / JOURNAL, "".join(lines))
+
+    def _keep_what_is_gone(self) -> None:
+        """Renames files of a task of which images are gone: the new ones do not tell of them."""
+        task, file = self._exploration.task, self._folder / IMAGES
+        hashes = None if task is None else getattr(task.images, "sha256", None)
+        if hashes is None or not file.exists():
+            return
+        try:
+            if {row["sha256"] for row in read_texts(file, IMAGE_COLUMNS)} <= set(hashes):
+                return
+        except ValueError:
+            pass  # what is broken is kept too
+        number = 1
+        while _numbered(file, number).exists():
+            number += 1
+        for name in (QUERIED, JOURNAL, IMAGES):  # the last tells that it is done
+            if (self._folder / name).exists():
+                os.replace(self._folder / name, _numbered(self._folder / name, number))
 
     def write(self) -> None:
         """Brings the files up to date after a step, an answer, a correction or an undoing."""
@@ -198,6 +219,10 @@ class AnswerFiles:
         self._table.begin(self._rows.rows())
         if self._is_task:
             Table(self._folder / IMAGES, IMAGE_COLUMNS).begin(self._rows.images())
+
+
+def _numbered(file: Path, number: int) -> Path:
+    return file.with_name(f"{file.stem}.{number}{file.suffix}")
 
 
 def _line(entry: Entry) -> str:

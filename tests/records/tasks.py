@@ -39,6 +39,11 @@ def folder_task(root, extra=10):
     pictures.make_folder(root)
     for i in range(extra):
         pictures.write(root / "unlabelled" / f"more {i}, old.png", 100 + i)
+    return again(root)
+
+
+def again(root):
+    """The task of a folder as it is now."""
     folder = ImageFolder(root, 8)
     return Task(folder, folder.labels, folder.class_names)
 

@@ -157,3 +157,30 @@ def test_a_line_cut_short_is_none_and_another_file_is_told(tmp_path):
     file.write_text("step,image\n1,2\n")
     with pytest.raises(ValueError, match=r"queried.csv: expected columns"):
         queried(tmp_path)
+
+
+def test_what_was_said_of_images_that_are_gone_is_kept(tmp_path):
+    root, out = tmp_path / "images", tmp_path / "run"
+    out.mkdir()
+    found = tasks.exploration(tasks.folder_task(root))
+    AnswerFiles(out, found)
+    first = tasks.answer(found, ["bird", "dog"])
+    AnswerFiles(out, found)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    tasks.pictures.write(root / "unlabelled" / "added.png", 900)
+    paths = found.task.images.paths
+    (root / paths[first[0]]).unlink()
+    with pytest.warns(UserWarning, match="are gone"):
+        again = _resumed(found, tasks.again(root))
+    AnswerFiles(out, again)
+    AnswerFiles(out, again)
+    assert column(queried(out), "path") == [paths[first[1]]]
+    kept = {file.name: file.read_bytes() for file in out.glob("*.1.*")}
+    assert kept == {name.replace(".", ".1."): content for name, content in before.items()}
+    assert not list(out.glob("*.2.*"))
+
+
+def _resumed(found, task):
+    again = Exploration(tasks.CONFIG, task=task, model=tasks.model(2))
+    again.restore(found.save(), 0, None)
+    return again
