@@ -257,6 +257,43 @@ def test_with_one_known_class_the_set_is_drawn(name):
     np.testing.assert_array_equal(agents.make(name).score(state), np.zeros(6))
 
 
+@pytest.mark.parametrize("name", ["min", "min-literal", "1-vs-2", "max", "emoc", "emoc-expected"])
+def test_with_no_known_class_the_set_is_drawn(name):
+    """The model has one output then, which means nothing, and there are no posteriors."""
+    state = dataclasses.replace(
+        fakes.make_state(classes=1, masked=(2,)),
+        probabilities=np.zeros((20, 0), np.float32),
+        known_classes=(),
+    )
+    agent = agents.make(name)
+    np.testing.assert_array_equal(agent.score(state), np.zeros(6))
+    np.testing.assert_array_equal(agent.score_images(state, np.arange(10, 15)), np.zeros(5))
+    assert {act(name, state, seed) for seed in range(30)} == {0, 1, 3, 4, 5}
+
+
+@pytest.mark.parametrize(
+    "name", ["emoc", "emoc:labels=image", "emoc:labels=expected", "emoc-expected"]
+)
+def test_images_are_scored_one_by_one(name):
+    """An image scores as a set of it alone."""
+    state = fakes.make_state()
+    indices = np.array([13, 10, 17])
+    agent = agents.make(f"{name}:references=7", seed=3)
+    found = agent.score_images(state, indices)
+    alone = dataclasses.replace(state, candidates=indices[:, None], candidate_mask=np.ones(3, bool))
+    np.testing.assert_allclose(found, agent.score(alone), rtol=1e-5)
+    assert len(agent.score_images(state, np.arange(0))) == 0
+
+
+def test_posteriors_tell_scores_of_images():
+    state = fakes.state_with_posterior(POSTERIOR, SETS)
+    for name, best in (("min", 2), ("min-literal", 3), ("1-vs-2", 1), ("max", 3)):
+        scores = agents.make(name).score_images(state, np.arange(4))
+        assert scores.argmax() == best
+    assert agents.make("random").score_images is None
+    assert agents.make("learned").score_images is None
+
+
 @pytest.mark.parametrize("path", ["/nowhere/a:b.keras", "gs://nowhere/policy.keras"])
 def test_values_of_settings_may_hold_colons(path):
     with pytest.raises((ValueError, FileNotFoundError), match=path):

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from emoc_tf import agents
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.models.learner import Learner
 from emoc_tf.records import run_folder
@@ -90,12 +91,11 @@ def test_sets_that_the_policy_scored_are_the_same_again(world, tmp_path, monkeyp
         with pytest.raises(Killed):
             attempt(world, folders[1], agent)
     assert attempt(world, folders[1], agent).error is None
-    attempt(world, folders[2], "random")
-    records = [
-        (folder / name / "3" / "steps.csv").read_text()
-        for folder, name in zip(folders, (agent, agent, "random"), strict=True)
-    ]
-    assert records[0] == records[1] != records[2]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(agents.make(agent)), "score_images", None)
+        assert attempt(world, folders[2], agent).error is None
+    left = [next(folder.glob("*/3/steps.csv")).read_text() for folder in folders]
+    assert left[0] == left[1] != left[2]
 
 
 def test_nothing_is_done_again_that_was_saved(world, whole, tmp_path, monkeypatch):
@@ -149,7 +149,6 @@ def test_the_records_are_made_again_from_the_checkpoint(world, whole, half):
     for name, change in (
         ("steps.csv", lambda text: text + "2,14,0."),
         ("recalls.csv", lambda text: "no table at all"),
-        ("queried.csv", lambda text: text[:-9]),
         ("timings.csv", lambda text: ""),
     ):
         (half / name).write_text(change((half / name).read_text()))
