@@ -184,7 +184,7 @@ def test_it_resumes_after_corrections(answered):
         env.exploration.undo()
     saved = env.save()
     other = make(audit=2)
-    observation, info = other.restore(saved)
+    _, info = other.restore(saved)
     assert json.dumps(info) == json.dumps(env._info())
     for each in (env, other):
         each.told = each.step(first_set(each))
