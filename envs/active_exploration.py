@@ -17,6 +17,7 @@ from emoc_tf.envs.observation import observation_space, observe
 from emoc_tf.envs.options import (
     ResetOptions,
     checked_action,
+    checked_mode,
     configuration,
     names_and_functions,
     reward_name,
@@ -49,17 +50,18 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         config: All settings, which replace those of `preset`; or a mapping of some fields to
             values, which changes the preset; None takes it as it is.
         preset: Name of the preset to start from.
-        data: Training and test part of one's own; see `Exploration`.
-        model: A model of one's own; see `Exploration`.
-        oracle: Who answers queries; see `Exploration`.
-        model_classes: Class id of each output of `model`; see `Exploration`.
+        data: Training and test part of your own; see `Exploration`, as for `model`, `oracle`,
+            `model_classes`, `task` and `learner`.
         render_mode: `"rgb_array"` or `"ansi"` for what `render` returns; `gym.make` has `"human"`
             too, a window of Gymnasium's own.
         reward: The field of the configuration, or a function of the outcomes before and after a
             step in its place.
         sampler: The field of the configuration, or a function in its place; see `Exploration`.
-        task: Images of one's own with the labels so far, in place of `data`; see `Exploration`.
-        learner: Makes what trains the model; see `Exploration`.
+        model: A model of your own.
+        oracle: Who answers queries.
+        model_classes: Class id of each output of `model`.
+        task: Images of your own with the labels so far, in place of `data`.
+        learner: Makes what trains the model.
         **overrides: Fields of the configuration to change.
 
     Raises:
@@ -85,12 +87,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         learner: Callable[[keras.Model, Any], Any] | None = None,
         **overrides: Any,
     ) -> None:
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(
-                f"render_mode: expected None or one of {self.metadata['render_modes']}, got "
-                f"{render_mode!r}"
-            )
-        self.render_mode = render_mode
+        self.render_mode = checked_mode(render_mode, self.metadata["render_modes"])
         arguments = {
             "preset": preset, "render_mode": render_mode, "data": data, "oracle": oracle,
             "model_classes": model_classes, "reward": reward, "sampler": sampler,
@@ -244,17 +241,16 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
                 f"checkpoint: expected one that save returned, got one without all its parts "
                 f"({type(error).__name__}: {error})"
             ) from error
-        same = str(checkpoint.arrays["images"]) == self.exploration.episode.digest
-        corrected = self.exploration.journal[-1:] and self.exploration.journal[-1].kind not in (
-            "answer", "learn", "audit",
-        )  # fmt: skip
-        if exact and same and not corrected and found.to_dict() != last.to_dict():
+        as_it_was = self.exploration.is_as_saved(checkpoint.arrays)
+        if exact and as_it_was and found.to_dict() != last.to_dict():
             raise ValueError(
                 f"checkpoint: expected weights that give the recorded outcome, got another test "
                 f"accuracy or recall: {found.test_accuracy} instead of {last.test_accuracy}"
             )
         self._outcomes = outcomes
-        self._queried_set = None if queried_set is None else np.array(queried_set, np.int64)
+        self._queried_set = None
+        if queried_set is not None and as_it_was:
+            self._queried_set = np.array(queried_set, np.int64)
         self._over = bool(self.exploration.finished or last.stopped or self._at_last_step(last))
         return self._observation(), self._info()
 

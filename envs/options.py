@@ -141,6 +141,13 @@ def names_and_functions(**given: Any) -> tuple[dict[str, str], dict[str, Any]]:
     return named, {name: None if name in named else value for name, value in given.items()}
 
 
+def checked_mode(mode: str | None, modes: list[str]) -> str | None:
+    """Returns a render mode; raises `ValueError` unless it is None or one of `modes`."""
+    if mode not in (None, *modes):
+        raise ValueError(f"render_mode: expected None or one of {modes}, got {mode!r}")
+    return mode
+
+
 def checked_action(action: Any, mask: np.ndarray) -> int:
     """Returns an action as an index.
 

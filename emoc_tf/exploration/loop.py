@@ -258,6 +258,12 @@ class Exploration(Asking):
         """The task that was handed in, as it is today; None where episodes are drawn."""
         return self._source.task
 
+    def is_as_saved(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        """Returns whether all is as after the last step: the same images, and nothing corrected."""
+        kinds = [entry.kind for entry in self.journal]
+        corrected = kinds and kinds[-1] not in ("answer", "learn", "audit")
+        return str(arrays["images"]) == self.episode.digest and not corrected
+
     @property
     def running(self) -> bool:
         """Whether there is an episode and its last step came to its end."""
