@@ -41,10 +41,9 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
     `config.max_steps` steps. The observation describes each set in a few numbers (see
     `emoc_tf.envs.observation.observe`); agents that need the model and the pool take them from
     `env.unwrapped.state`. `info` holds the fields of `StepOutcome` that are not None as JSON
-    values, and `action_mask`, (M,) int8; `json.dumps` writes all of it, see `emoc_tf.envs.info`.
-    A masked set raises `gymnasium.error.InvalidAction` and changes nothing. A pickle holds the
-    arguments, not the episode. Gymnasium's `spec.to_json` takes JSON values only: no path objects
-    or NumPy numbers as keyword arguments.
+    values, and `action_mask`, (M,) int8; see `emoc_tf.envs.info`. A masked set raises
+    `gymnasium.error.InvalidAction` and changes nothing. A pickle holds the arguments, not the
+    episode. Gymnasium's `spec.to_json` takes JSON values only, no path objects or NumPy numbers.
 
     Args:
         config: All settings, which replace those of `preset`; or a mapping of some fields to

@@ -91,7 +91,7 @@ def test_fewer_than_k_images_are_one_short_set(few):
         np.zeros(60), np.full(60, -3.5), np.where(np.arange(60) == 30, 1.0, 0.0),
         np.arange(60), np.arange(60) > 30, np.full(60, np.inf), np.full(60, -np.inf),
         np.where(np.arange(60) % 3, -np.inf, 1.0), np.where(np.arange(60) == 30, np.inf, 0.5),
-        (np.arange(60) / 60 - 0.5) * 3e308, np.arange(60) * 5e-324, np.float32(SCORES),
+        (np.arange(60) / 30 - 1) * 1.5e308, np.arange(60) * 5e-324, np.float32(SCORES),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("same_features", [False, True])
