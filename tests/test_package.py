@@ -10,6 +10,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import emoc_tf
 from tests.exploration import fakes
@@ -89,14 +90,21 @@ def test_the_readmes_script_runs(tmp_path):
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
 
 
-def test_the_readmes_other_scripts_run():
-    """Your images, your model; scores alone; a policy of your own."""
+def test_the_readmes_other_scripts_run(tmp_path, monkeypatch):
+    """Your images; compared policies, your model; scores alone; a policy of your own."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    own, scores, policy = (
+    task, own, scores, policy = (
         next(block for block in blocks if mark in block)
-        for mark in ("ImageData(images", "EMOCScorer(model)", "class EntropyAgent")
-    )
+        for mark in (
+            "Task.from_folder", "ImageData(images", "EMOCScorer(model)", "class EntropyAgent",
+        )
+    )  # fmt: skip
     rng = np.random.default_rng(0)
+    for i in range(30):
+        file = tmp_path / "pictures" / ["cat", "hen", ""][i % 3] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(256, size=(20, 20, 3), dtype=np.uint8)).save(file)
+    monkeypatch.chdir(tmp_path)
     model = keras.Sequential(
         [keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
     )
@@ -111,6 +119,8 @@ def test_the_readmes_other_scripts_run():
         "candidate_images": rng.normal(size=(7, 6, 6, 1)),
         "sets": np.arange(12).reshape(4, 3),
     }
+    exec(task.replace("max_steps=None", "pretrain_iterations=2, update_iterations=2"), names)
+    assert {"dog", "hare"} <= set(names["env"].exploration.class_names)
     exec(own + scores + policy, names)
     assert names["scores"].shape == (7,)
     assert names["best"].index in range(4)
