@@ -114,15 +114,17 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         gym.utils.EzPickle.__init__(self, config, **arguments)
         self.observation_space = observation_space(self.config)
         self.action_space = gym.spaces.Discrete(self.config.num_candidate_sets)
-        # Of the reset and all steps of the episode so far.
-        self._outcomes: list[StepOutcome] = []
-        self._queried_set: np.ndarray | None = None
-        self._over = False
 
     @functools.cached_property
     def fingerprint(self) -> str | None:
         """A hash of data, model, oracle and reward that were handed in; None if none were."""
         return fingerprint(*self._handed_in)
+
+    @property
+    def _outcomes(self) -> list[StepOutcome]:
+        """Of the reset and all steps of the episode so far."""
+        exploration = getattr(self, "exploration", None)  # there is none in a forked process
+        return [] if exploration is None else exploration.outcomes
 
     @property
     def state(self) -> ExplorationState:
@@ -178,9 +180,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             return self.restore(wanted.checkpoint, exact=not wanted.allow_mixed)
         super().reset(seed=seed)
         root = streams.draw_root(self.np_random)
-        self._outcomes, self._queried_set = [], None
-        self._outcomes = [self.exploration.reset(root, wanted.pretrained)]
-        self._over = bool(self.exploration.finished or self.outcome.stopped)
+        self.exploration.reset(root, wanted.pretrained)
         return self._observation(), self._info()
 
     def save(self) -> Checkpoint:
@@ -193,11 +193,9 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
             gymnasium.error.ResetNeeded: No episode is running.
         """
         self._check_episode("save")
-        queried_set = self._queried_set
         header = {
             "configuration": self.config.record(),
             "outcomes": [outcome.to_dict() for outcome in self._outcomes],
-            "queried_set": None if queried_set is None else queried_set.tolist(),
             "np_random": self.np_random.bit_generator.state,
         }
         return Checkpoint(header, self.exploration.save())
@@ -231,8 +229,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
                     f"checkpoint: expected one of this configuration, got {'; '.join(differing)}"
                 )
             outcomes = [StepOutcome.from_dict(fields) for fields in header["outcomes"]]
-            last, queried_set = outcomes[-1], header["queried_set"]
-            self._outcomes = []
+            last = outcomes[-1]
             found = self.exploration.restore(checkpoint.arrays, last.chosen_set, last.queried_class)
             self.np_random.bit_generator.state = header["np_random"]
         except (KeyError, IndexError, TypeError, AttributeError) as error:
@@ -240,23 +237,23 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
                 f"checkpoint: expected one that save returned, got one without all its parts "
                 f"({type(error).__name__}: {error})"
             ) from error
-        as_it_was = self.exploration.is_as_saved(checkpoint.arrays)
-        if exact and as_it_was and found.to_dict() != last.to_dict():
+        same = self.exploration.is_as_saved(checkpoint.arrays)
+        if exact and same and found.to_dict() != last.to_dict():
+            self.exploration.outcomes.clear()  # nothing to step on from
             raise ValueError(
                 f"checkpoint: expected weights that give the recorded outcome, got another test "
                 f"accuracy or recall: {found.test_accuracy} instead of {last.test_accuracy}"
             )
-        self._outcomes = outcomes
-        self._queried_set = None
-        if queried_set is not None and as_it_was:
-            self._queried_set = np.array(queried_set, np.int64)
-        self._over = bool(self.exploration.finished or last.stopped or self._at_last_step(last))
+        self.exploration.outcomes[:] = outcomes
         return self._observation(), self._info()
 
     @property
     def over(self) -> bool:
         """Whether the episode has come to its end."""
-        return self._over
+        if not self._outcomes:
+            return False
+        last = self._outcomes[-1]
+        return bool(self.exploration.finished or last.stopped or self._at_last_step(last))
 
     @property
     def query(self) -> int | None:
@@ -275,17 +272,12 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         """
         forks.check()
         self._check_episode("step")
-        if self._over:
+        if self.over:
             raise gym.error.ResetNeeded("step: expected a call of reset after the episode's end")
         action = checked_action(action, self.state.candidate_mask)
-        queried_set = self.state.candidates[action]
-        queried_set = queried_set[queried_set >= 0]
         before, after = self.outcome, self.exploration.advance(action)
-        self._outcomes.append(after)
-        self._queried_set = queried_set
         terminated = bool(self.exploration.finished or after.stopped)
         truncated = self._at_last_step(after)
-        self._over = terminated or truncated
         reward = float(self._reward(before, after))
         return self._observation(), reward, terminated, truncated, self._info()
 
@@ -305,7 +297,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
                 'gym.make(id, render_mode="rgb_array")'
             )
             return None
-        frame = Frame.of(self.exploration, self._outcomes, self._queried_set)
+        frame = Frame.of(self.exploration)
         return draw(frame) if self.render_mode == "rgb_array" else describe(frame)
 
     def _observation(self) -> dict[str, np.ndarray]:

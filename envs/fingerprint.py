@@ -33,13 +33,16 @@ def fingerprint(
         parts: Oracle, reward and other things with code, or None: their `fingerprint` counts where
             they have one, and else where their class or function is defined and what it is called.
         task: Its labels, names and test data count, and its images as far as `Task.digest` tells
-            them.
+            them; of a folder, which may be another one tomorrow, the size of the images.
     """
     if data is None and task is None and model is None and all(part is None for part in parts):
         return None
     digest = hashlib.sha256()
     if task is not None:
-        digest.update(repr((task.digest(), task.class_names)).encode() + task.labels.tobytes())
+        if task.image_ids() is None:
+            digest.update(repr((task.digest(), task.class_names)).encode() + task.labels.tobytes())
+        else:  # images that are recognised by their content may come and go
+            digest.update(repr((task.images.shape[1:], str(task.images.dtype))).encode())
         data = () if task.test is None else (task.test,)
     for part in data or ():
         digest.update(repr((part.images.shape, str(part.images.dtype), part.class_names)).encode())

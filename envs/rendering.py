@@ -51,20 +51,15 @@ class Frame:
     measure: str = "test"
 
     @classmethod
-    def of(
-        cls,
-        exploration: Exploration,
-        outcomes: Sequence[StepOutcome],
-        queried_set: np.ndarray | None,
-    ) -> "Frame":
+    def of(cls, exploration: Exploration) -> "Frame":
         """Returns the frame of an exploration as it is.
 
         Args:
             exploration: Whose episode is shown.
-            outcomes: Of all steps so far.
-            queried_set: (K,) pool indices of the set labelled last; None before any.
         """
-        episode, state = exploration.episode, exploration.state
+        episode, state, outcomes = exploration.episode, exploration.state, exploration.outcomes
+        answers = [entry.indices for entry in exploration.journal if entry.kind == "answer"]
+        queried_set = np.array(answers[-1], np.int64) if answers else None
         classes = [exploration.class_names[class_id] for class_id in state.known_classes]
         shown, labels = queried_set, None
         if queried_set is not None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from emoc_tf.exploration.answers import read
+from emoc_tf.exploration.answers import Answer, read
 from emoc_tf.exploration.corrections import Corrections
 from emoc_tf.exploration.journal import Entry
 from emoc_tf.exploration.oracle import Query, ask
@@ -73,7 +73,9 @@ class Asking(Corrections):
         place = self._place(query)
         found = self._asked[place]
         self._check_learnt("answer", found.number)
+        self._check_list(found, answer)
         said = read(answer, len(found.indices), self.class_names)
+        self._check_ids(found, said)
         if found.classes is not None and not np.array_equal(found.classes, said.labels):
             raise ValueError(
                 f"answer: expected {found.classes.tolist()}, which it was answered with, got "
@@ -86,7 +88,8 @@ class Asking(Corrections):
             return self._learn(found)
         del self._asked[place]
         self._take_audit(found)
-        return self._evaluate(*self._last)
+        self.outcomes[-1] = self._evaluate(*self._last)
+        return self.outcomes[-1]
 
     def withdraw(self, query: Query) -> None:
         """Closes an open query without an answer; its images may be asked about again.
@@ -121,9 +124,33 @@ class Asking(Corrections):
         """Returns a query with images and class names, and a number that no open one has."""
         number = query.number or 1 + max((each.number for each in self._asked), default=0)
         images = self.episode.raw_images[query.indices]
-        return dataclasses.replace(
-            query, images=images, class_names=self.class_names, number=number
-        )
+        asked = {}
+        if not query.number:  # else it is one of then
+            asked = {"class_names": self.class_names, "born": tuple(self._book.born)}
+        return dataclasses.replace(query, images=images, number=number, **asked)
+
+    def _check_list(self, query: Query, answer: Any) -> None:
+        """Refuses ids of new classes where the list that they go on from is another one now."""
+        if not isinstance(answer, Answer) or self.class_names == query.class_names:
+            return
+        labels = np.asarray(answer.labels)
+        ends = len(query.class_names), len(self.class_names)
+        if labels.dtype.kind in "iu" and (labels >= min(ends)).any():
+            raise ValueError(
+                f"answer: expected names of new classes in place of ids, since the list has other "
+                f"classes than when it was asked ({len(self.class_names)}, then "
+                f"{len(query.class_names)}), got {labels.tolist()}"
+            )
+
+    def _check_ids(self, query: Query, answer: Answer) -> None:
+        """Refuses ids of classes that were taken back since, whatever they mean now."""
+        born = self._book.born
+        for label in answer.labels[answer.labels >= 0]:
+            if label < len(query.born) and label < len(born) and born[label] != query.born[label]:
+                raise ValueError(
+                    f"answer: expected classes that are there, got {label}, which was "
+                    f"{query.class_names[label]!r} when it was asked and was taken back since"
+                )
 
     def _guesses(self, indices: np.ndarray) -> np.ndarray:
         """Returns the class that the model predicts for some images; empty if it knows none."""

@@ -108,13 +108,16 @@ def uniform(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
 # Waiting images above which clusters are found from mini-batches: thousands of clusters among a
 # hundred thousand images take minutes otherwise, at each step.
 MANY = 20_000
+# Waiting images above which sets of a single image are drawn without clusters.
+MANY_SINGLES = 2000
 
 
 def cluster(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
     """Returns sets and mask, see `sample`: images whose features lie in one k-means cluster."""
     # On average 2K images a cluster, so that at least one cluster can form a set.
     clusters = max(1, len(inputs.waiting) // (2 * inputs.set_size))
-    if clusters == 1:
+    single = inputs.set_size == 1 and len(inputs.waiting) > MANY_SINGLES
+    if clusters == 1 or single:
         return uniform(inputs)
     features = inputs.features[inputs.waiting]
     settings = {"n_init": 1, "random_state": inputs.seed}

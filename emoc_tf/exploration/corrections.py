@@ -22,7 +22,7 @@ class Corrections(Course):
     query: Query | None
     on_query: Callable[[], None] | None
 
-    def _say(self, *entries: Entry) -> None:
+    def _say(self, *entries: Entry, tell: bool = True) -> None:
         """Enters what was said; other images wait then, so that candidate sets are drawn anew."""
         self._running, self.query = False, None
         known = list(self._known)
@@ -36,7 +36,7 @@ class Corrections(Course):
             self._draws += 1
             self._look()
         self._running = True
-        if self.on_query is not None:
+        if tell and self.on_query is not None:
             self.on_query()
 
     def _check_images(self, indices: Any) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.config import ExplorationConfig, stop_rules
+from emoc_tf.data import views
 from emoc_tf.data.images import read_only
 from emoc_tf.exploration import candidates, stopping
 from emoc_tf.exploration.answers import SKIP
@@ -57,12 +58,13 @@ class Course:
         self._rules = stop_rules(config.stop_when) if config.stop_when else []
         self._running = False
         self._asked: list[Query] = []
-        self._gone: dict[str, str] = {}  # class names of images that are not there any more
+        self._gone: dict[str, str | int] = {}  # what images show that are not there any more
+        self.outcomes: list[StepOutcome] = []
         self._book = Book(np.zeros(0, np.int64), source.class_names, ())
 
     def _begin(self, root: int, arrays: Mapping[str, np.ndarray] | None = None) -> None:
         """Opens the books of an episode; what is labelled is what its task says."""
-        self._running, self._asked, self._gone = False, [], {}
+        self._running, self._asked, self._gone, self.outcomes = False, [], {}, []
         self._root, self._step, self.timings, self._draws = root, 0, {}, 0
         self.episode = episode = self._source.episode(root, arrays)
         self._known = list(episode.classes[: episode.num_known])
@@ -70,7 +72,7 @@ class Course:
         self._pool = Pool(episode.images)
         self._pool.set_labels(self._book.columns())
         self._trains = self._source.task is None or len(self._known) > 1
-        self._audit = audit_images(self.config, episode, root)
+        self._audit = audit_images(self.config, episode, root, arrays)
         self._oracle = self._given_oracle
         if self._oracle is None and episode.true_labels is not None:
             self._oracle = LabelOracle(episode.true_labels)
@@ -123,7 +125,9 @@ class Course:
         # What breaks off from here on leaves pool, model and state at odds.
         self._running = False
         self._step, self.timings, self._draws = self._step + 1, {}, 0
-        labels = np.array([self._book.resolve(c) for c in query.classes.tolist()], np.int64)
+        labels, guesses = (
+            [self._book.resolve(c) for c in ids.tolist()] for ids in (query.classes, query.guesses)
+        )
         self._asked = [each for each in self._asked if each.number != query.number]
         with self._timed("training_seconds"):
             self._enter(
@@ -131,18 +135,16 @@ class Course:
                     "answer",
                     self._step,
                     tuple(query.indices.tolist()),
-                    tuple(labels.tolist()),
+                    tuple(labels),
                     query.new_classes,
-                    guesses=tuple(query.guesses.tolist()),
+                    guesses=tuple(guesses),
                     choice=query.choice,
                 )
             )
             self._follow()
             self._update(learn_set)
-        named = labels[labels >= 0]
-        return self._finish_step(
-            query.choice, int(np.bincount(named).argmax()) if len(named) else None
-        )
+        named = [label for label in labels if label >= 0]
+        return self._finish_step(query.choice, int(np.bincount(named).argmax()) if named else None)
 
     def _update(self, learn_set: bool) -> None:
         """Trains on what no update has learnt yet, among all that was known before."""
@@ -169,6 +171,7 @@ class Course:
         self._last = choice, queried_class
         with self._timed("evaluation_seconds"):
             outcome = self._evaluate(choice, queried_class)
+        self.outcomes.append(outcome)
         self._look()
         self._running = True
         return outcome
@@ -181,10 +184,12 @@ class Course:
         if book.audited:
             images = np.array(sorted(book.audited))
             truth = np.array([book.audited[i] for i in images])
-            predicted = self._network.predict(self._pool.images[images])[1][:, :count]
+            # Read in batches: there may be thousands.
+            audited = views.ImageView(self._pool.images, images)
+            predicted = self._network.predict(audited)[1][:, :count]
             predicted = np.array(self._known)[predicted.argmax(axis=1)] if count else -truth - 9
             audit = int((predicted == truth)[truth >= 0].sum()), int((truth >= 0).sum())
-        answers = [entry for entry in book.entries if entry.kind == "answer"]
+        answers = [entry for entry in book.live() if entry.kind == "answer"]
         if answers:
             last = answers[-1]
             accuracy = answer_accuracy(np.array(last.guesses), np.array(last.labels))

@@ -128,6 +128,7 @@ def draw_episode(
     root: int,
     known_ids: tuple[int, ...] | None = None,
     as_they_are: bool = False,
+    factor: float | None = None,
 ) -> Episode:
     """Draws classes and images of labelled data: a task whose answers are hidden.
 
@@ -140,6 +141,7 @@ def draw_episode(
         root: The episode's root.
         known_ids: Class ids known at the start; None draws them.
         as_they_are: Whether the model takes images as they are in the data, as float32.
+        factor: See `pixels.factor_to_pixels`; None finds it.
 
     Raises:
         ValueError: There are too few classes, the range of the pixels is not plain, or the images
@@ -172,22 +174,22 @@ def draw_episode(
     labels = np.where(np.arange(len(chosen)) < len(first), true_labels, SKIP)
     task = Task(train.images[chosen], labels, names)
     raw_tested, test_labels = test.images[tested], test.labels[tested]
-    mean = factor = None
+    mean, found = None, None
     if not as_they_are:
-        factor = pixels.factor_to_pixels(train.images, test.images)
+        found = factor or pixels.factor_to_pixels(train.images, test.images)
         mean = train.images[first].mean(axis=0, dtype=np.float64)
     return Episode(
         task=task,
         classes=tuple(int(class_id) for class_id in classes),
         num_known=config.known_classes,
-        images=prepare(task.images, mean, factor),
-        test_images=prepare(raw_tested, mean, factor),
+        images=prepare(task.images, mean, found),
+        test_images=prepare(raw_tested, mean, found),
         test_labels=read_only(test_labels),
         test_names=names,
         true_labels=read_only(true_labels),
         mean=mean,
         digest=_digest(task.images, true_labels, raw_tested, test_labels),
-        factor=factor,
+        factor=found,
         source=train.images if train.paths is None else train,
         source_indices=read_only(chosen),
     )

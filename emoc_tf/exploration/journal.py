@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from emoc_tf.exploration.answers import SKIP
+from emoc_tf.exploration.answers import REJECT, SKIP
 
 # What may be taken back.
 _SAID = ("answer", "correct", "rename", "merge")
@@ -89,6 +89,8 @@ class Book:
         entries: The journal.
         labels: (n,) class ids now.
         class_names: Names by class id; one that was merged into another bears that one's name.
+        born: Number of the entry that each class of the list came with, −1 at the start: the id of
+            a class that was taken back may be given to another one.
         known: Class ids in the order of the model's outputs. A class that was found and has no
             image left, since what was said of it was taken back or corrected, is not among them.
         skipped: (n,) how often each image was skipped.
@@ -105,6 +107,7 @@ class Book:
         labels, class_names, known = self._start
         self.labels = labels.copy()
         self.class_names, self.known = list(class_names), list(known)
+        self.born = [-1] * len(class_names)
         self.skipped = np.zeros(len(labels), np.int64)
         self.audited: dict[int, int] = {}
         self._audit: set[int] = set()
@@ -139,11 +142,12 @@ class Book:
         if entry.kind == "undo":
             self._begin()
             self._keep_ids()
-            for live in self.live():
-                self._apply(live)
+            for number in self._live():
+                self._apply(number)
         else:
-            self._apply(entry)
-        self._drop_empty()
+            self._apply(len(self.entries) - 1)
+        if entry.kind != "learn":
+            self._drop_empty()
         # What is left keeps its place.
         if entry.kind == "merge" and entry.into not in before:
             before = [entry.into if c == entry.class_id else c for c in before]
@@ -152,8 +156,11 @@ class Book:
 
     def live(self) -> list[Entry]:
         """Returns the entries that say something and were not taken back."""
+        return [self.entries[number] for number in self._live()]
+
+    def _live(self) -> list[int]:
         undone = self._undone()
-        return [e for i, e in enumerate(self.entries) if e.kind != "undo" and i not in undone]
+        return [i for i, e in enumerate(self.entries) if e.kind != "undo" and i not in undone]
 
     def _undone(self) -> set[int]:
         return {number for e in self.entries if e.kind == "undo" for number in e.of}
@@ -178,16 +185,20 @@ class Book:
         """Names classes that were taken back but have others behind them: ids never change."""
         ends = [(e.first_class or 0) + len(e.new_classes) for e in self.live() if e.new_classes]
         end = max(ends, default=0)
-        for entry in self.entries:
-            self._name(entry)
-        self.class_names = self.class_names[: max(end, len(self._start[1]))]
+        for number in range(len(self.entries)):
+            self._name(number)
+        end = max(end, len(self._start[1]))
+        self.class_names, self.born = self.class_names[:end], self.born[:end]
 
-    def _name(self, entry: Entry) -> None:
+    def _name(self, number: int) -> None:
+        entry = self.entries[number]
         for class_id, name in enumerate(entry.new_classes, entry.first_class or 0):
             self.class_names[class_id : class_id + 1] = [name]
+            self.born[class_id : class_id + 1] = [number]
 
-    def _apply(self, entry: Entry) -> None:
-        self._name(entry)
+    def _apply(self, number: int) -> None:
+        entry = self.entries[number]
+        self._name(number)
         if entry.kind == "audit":
             self._audit |= set(entry.indices)
             self._label(entry)
@@ -232,7 +243,8 @@ class Book:
             self.known[self.known.index(class_id)] = into
 
     def _drop_empty(self) -> None:
-        has_image = set(np.unique(self.labels).tolist()) | self._lasting
+        counts = np.bincount(self.labels - REJECT)  # a pool may be large
+        has_image = set((np.flatnonzero(counts) + REJECT).tolist()) | self._lasting
         self.known = [c for c in self.known if c in has_image]
 
     def replay(self, entries: Iterable[Entry]) -> None:

@@ -57,6 +57,7 @@ class Exploration(Asking):
         initial_model: The copy of `model` that episodes start from; None without one.
         episode: Images, and true labels if there are some, of the current episode; not for agents.
         state: What agents may see.
+        outcomes: Of the reset and of all steps of the episode so far; after `restore` the last.
         timings: Seconds of the parts of the last `reset`, `advance` or `answer`.
         query: The query that `advance` has begun and that is not learnt yet; None between two
             steps.
@@ -188,7 +189,7 @@ class Exploration(Asking):
             )
         arrays = saved.to_arrays(
             self._root, self.episode, self.state, self._book, self.query, self._asked, self._draws,
-            self._audit, self._gone,
+            self._audit, self._gone, self._source.task,
         )  # fmt: skip
         return arrays | self._network.get_arrays()
 
@@ -231,7 +232,7 @@ class Exploration(Asking):
         self._draws = int(arrays.get("draws", 0))
         end = len(self._book.class_names)
         if taken.late:
-            self._say(*taken.late)
+            self._say(*taken.late, tell=False)
         query, self.state = saved.take_up(
             arrays, self.state, self._source.task, sets_as_then=not taken.late
         )

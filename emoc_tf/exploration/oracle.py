@@ -26,6 +26,7 @@ class Query:
         number: Tells the open queries of an exploration apart.
         images: (k, H, W, channels), the images as they came.
         class_names: Of the classes there were when it was asked, by class id.
+        born: Number of the journal's entry that each of them came with, −1 at the start.
     """
 
     choice: int | None
@@ -36,6 +37,7 @@ class Query:
     number: int = 0
     images: np.ndarray | None = None
     class_names: tuple[str, ...] = ()
+    born: tuple[int, ...] = ()
 
     def answered(self, answer: Answer) -> Self:
         """Returns the query with its answer."""
@@ -63,18 +65,20 @@ class Query:
             "new_classes": list(self.new_classes),
             "guesses": self.guesses.tolist(),
             "number": self.number,
+            "class_names": list(self.class_names),
+            "born": list(self.born),
         }
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Self:
-        """Returns what `to_dict` was called of, without images and names."""
+        """Returns what `to_dict` was called of, without images."""
         arrays = ("classes", "indices", "guesses")
         return cls(
             **{
                 name: np.array(value, np.int64)
                 if name in arrays and value is not None
                 else tuple(value)
-                if name == "new_classes"
+                if name in ("new_classes", "class_names", "born")
                 else value
                 for name, value in told.items()
             }

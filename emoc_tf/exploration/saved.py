@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emoc_tf.data.images import read_only
-from emoc_tf.exploration.answers import SKIP
+from emoc_tf.exploration.answers import REJECT, SKIP
 from emoc_tf.exploration.candidates import PADDING
 from emoc_tf.exploration.episode import Episode
 from emoc_tf.exploration.journal import Book, Entry
@@ -28,7 +28,8 @@ def to_arrays(
     asked: Sequence[Query],
     draws: int,
     audit: np.ndarray,
-    gone: Mapping[str, str],
+    gone: Mapping[str, str | int],
+    task: Task | None,
 ) -> dict[str, np.ndarray]:
     """Returns all that is saved beside the network: the end of the last step, and open queries.
 
@@ -41,7 +42,8 @@ def to_arrays(
         asked: Open queries that were asked for.
         draws: How often candidate sets were drawn anew since the last step.
         audit: Pool indices of the audit images.
-        gone: Class name by hash of images that are not there any more.
+        gone: Class name or `REJECT` by hash of images that are not there any more.
+        task: As it is today; None if the episode is drawn.
     """
     arrays = {
         "root": np.array(root),
@@ -61,25 +63,29 @@ def to_arrays(
         if query.classes is not None:
             arrays["answer"] = query.classes
             arrays["new_classes"] = _text(query.new_classes)
-    if episode.true_labels is None:
-        arrays |= _task_arrays(episode, book, audit, gone)
+    if task is not None:
+        arrays |= _task_arrays(episode, book, audit, gone, task)
     return arrays
 
 
 def _task_arrays(
-    episode: Episode, book: Book, audit: np.ndarray, gone: Mapping[str, str]
+    episode: Episode,
+    book: Book,
+    audit: np.ndarray,
+    gone: Mapping[str, str | int],
+    task: Task,
 ) -> dict[str, np.ndarray]:
-    """Returns what tells the beginning of a task, which may be another one on another day."""
+    """Returns what tells the beginning of a task and its labels today: both may be others later."""
     labels, class_names, known = book.start
     arrays = {
         "start_labels": labels,
         "start_names": _text(class_names),
         "start_known": np.array(known, np.int64),
-        "seen_labels": episode.task.labels,
-        "seen_names": _text(episode.task.class_names),
+        "seen_labels": task.labels,
+        "seen_names": _text(task.class_names),
         "audit": audit,
     }
-    ids = episode.task.image_ids()
+    ids = task.image_ids()
     if ids is not None:
         arrays["image_ids"], arrays["gone"] = ids, _text(dict(gone))
     if episode.mean is not None:
@@ -131,7 +137,7 @@ def task_at_start(arrays: Mapping[str, np.ndarray], task: Task) -> tuple[Task, t
     labels[list(place.values())] = arrays["start_labels"][list(place)]
     names = _read(arrays, "start_names", [])
     known = tuple(arrays["start_known"].tolist())
-    return dataclasses.replace(task, labels=labels, class_names=names), known
+    return task.relabelled(labels, names), known
 
 
 @dataclass(frozen=True)
@@ -141,13 +147,13 @@ class Taken:
     Attributes:
         queries: Open ones.
         audit: Pool indices of the audit images.
-        gone: Class name by hash of images that are not there any more.
+        gone: Class name or `REJECT` by hash of images that are not there any more.
         late: What a task says today and did not then.
     """
 
     queries: list[Query]
     audit: np.ndarray
-    gone: dict[str, str]
+    gone: dict[str, str | int]
     late: list[Entry]
 
 
@@ -217,8 +223,8 @@ def _replay_labels(labels: np.ndarray, known: list[int], book: Book) -> None:
 
 def _compare(
     arrays: Mapping[str, np.ndarray], task: Task, book: Book, place: dict[int, int]
-) -> tuple[dict[str, str], list[Entry]]:
-    """Returns the class names of images that are gone, and what is new in the task, as entries."""
+) -> tuple[dict[str, str | int], list[Entry]]:
+    """Returns what was said of images that are gone, and what is new in the task, as entries."""
     gone = dict(_read(arrays, "gone", {}))
     then, seen = arrays["seen_labels"], _read(arrays, "seen_names", [])
     lost = [i for i in range(len(then)) if i not in place]
@@ -227,8 +233,10 @@ def _compare(
         if column >= 0:
             class_id = int(arrays["known_classes"][column])
             gone[str(arrays["image_ids"][i])] = book.class_names[class_id]
+        elif column == REJECT:
+            gone[str(arrays["image_ids"][i])] = REJECT
     before = {j: int(then[i]) for i, j in place.items()}
-    said: dict[int, str] = {}
+    said: dict[int, str | int] = {}
     ids = task.image_ids() if gone else None
     for j in range(len(task.images)):
         if j not in before and ids is not None and str(ids[j]) in gone:
@@ -246,14 +254,14 @@ def _compare(
             stacklevel=4,
         )
     names = {name: i for i, name in reversed(list(enumerate(book.class_names)))}
-    added = [name for name in dict.fromkeys(said.values()) if name not in names]
+    added = [name for name in dict.fromkeys(said.values()) if name not in (*names, REJECT)]
     names |= {name: len(book.class_names) + i for i, name in enumerate(added)}
-    said = {j: name for j, name in said.items() if book.labels[j] != book.resolve(names[name])}
-    if not said:
+    labels = {j: names.get(name, REJECT) for j, name in said.items()}
+    labels = {j: label for j, label in labels.items() if book.labels[j] != book.resolve(label)}
+    if not labels:
         return gone, []
-    labels = tuple(names[name] for name in said.values())
     step = int(arrays["step"])
-    return gone, [Entry("correct", step, tuple(said), labels, tuple(added))]
+    return gone, [Entry("correct", step, tuple(labels), tuple(labels.values()), tuple(added))]
 
 
 def take_up(

@@ -68,9 +68,9 @@ class Drawn:
         every = drawing.eligible_classes(config, self._train, self._test)
         drawing.warn_of_small_classes(config, self._train, every)
         self.class_names = drawing.distinct(self._train.class_names)
-        self.initial_model = None
+        self.initial_model = self._factor = None
         if model is None:
-            pixels.factor_to_pixels(self._train.images, self._test.images)  # raises at once
+            self._factor = pixels.factor_to_pixels(self._train.images, self._test.images)
         else:
             parts = self._train.images, self._test.images
             self.initial_model = copied(model, config.known_classes, *parts)
@@ -82,7 +82,7 @@ class Drawn:
         """Returns the episode of a root; see `drawing.draw_episode`."""
         as_they_are = self.initial_model is not None
         return drawing.draw_episode(
-            self._config, self._train, self._test, root, self._known_ids, as_they_are
+            self._config, self._train, self._test, root, self._known_ids, as_they_are, self._factor
         )
 
 
@@ -117,16 +117,15 @@ class Given:
             )
         if data is not None:
             raise ValueError("data: expected None beside a task, which has its own images")
-        waiting = int((task.labels == SKIP).sum())
-        if config.audit >= max(waiting, 1):
-            raise ValueError(
-                f"audit: expected fewer than the {waiting} images without a label, got "
-                f"{config.audit}"
-            )
+        if task.image_ids() is None:  # a folder's labels may be others since an audit was drawn
+            check_audit(config, task)
         self.task, self.class_names = task, tuple(task.class_names)
         self.initial_model = None
         units = None if model is None else model.output_shape[-1]
-        self._known = known_at_start(task, units, model_classes)
+        self._units, self._model_classes = units, model_classes
+        if units is None or len(task.start_classes) <= units:
+            # Else it may be that classes came into a folder since the episode was begun.
+            known_at_start(task, units, model_classes)
         if model is None:
             pixels.factor_to_pixels(sample_of(task.images), task.test and task.test.images)
         else:
@@ -137,8 +136,10 @@ class Given:
 
     def episode(self, root: int, arrays: Mapping[str, np.ndarray] | None = None) -> Episode:
         """Returns the task's episode; its labels are those of its beginning if it was saved."""
-        task, known, mean = self.task, self._known, None
-        if arrays is not None:
+        task, mean = self.task, None
+        if arrays is None:
+            known = known_at_start(task, self._units, self._model_classes)
+        else:
             task, known = saved.task_at_start(arrays, task)
             mean = arrays.get("mean")
         as_they_are = self.initial_model is not None
@@ -190,13 +191,36 @@ def known_at_start(
     )
 
 
-def audit_images(config: ExplorationConfig, episode: Episode, root: int) -> np.ndarray:
-    """Returns the pool indices of the audit, ascending, drawn uniformly from what is unlabelled."""
-    waiting = np.flatnonzero(episode.task.labels == SKIP)
+def audit_images(
+    config: ExplorationConfig,
+    episode: Episode,
+    root: int,
+    arrays: Mapping[str, np.ndarray] | None,
+) -> np.ndarray:
+    """Returns the pool indices of the audit, ascending, drawn uniformly from what is unlabelled.
+
+    Args:
+        config: How many.
+        episode: Of which.
+        root: Of the episode.
+        arrays: Of an episode that was saved; a task's tell the images that were drawn.
+
+    Raises:
+        ValueError: There are not as many images without a label.
+    """
+    if arrays is not None and "audit" in arrays:
+        return arrays["audit"]
+    waiting = check_audit(config, episode.task)
+    rng = streams.generator(root, 0, "audit")
+    return np.sort(rng.choice(waiting, config.audit, replace=False))
+
+
+def check_audit(config: ExplorationConfig, task: Task) -> np.ndarray:
+    """Returns the indices of images without a label; raises `ValueError` if an audit takes all."""
+    waiting = np.flatnonzero(task.labels == SKIP)
     if config.audit >= max(len(waiting), 1):
         raise ValueError(
             f"audit: expected fewer than the {len(waiting)} images without a label, got "
             f"{config.audit}"
         )
-    rng = streams.generator(root, 0, "audit")
-    return np.sort(rng.choice(waiting, config.audit, replace=False))
+    return waiting

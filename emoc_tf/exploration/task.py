@@ -79,6 +79,19 @@ class Task:
         folder = ImageFolder(Path(path), image_size=image_size, fit=fit, store=store)
         return cls(folder, folder.labels, folder.class_names, test)
 
+    def relabelled(self, labels: np.ndarray, class_names: Iterable[str]) -> Self:
+        """Returns a task of the same images and test data with other labels and class names.
+
+        Raises:
+            ValueError: They do not fit each other or the images.
+        """
+        names = _checked_names(class_names)
+        other = object.__new__(type(self))  # the images were looked at already
+        vars(other).update(vars(self))
+        object.__setattr__(other, "labels", _checked_labels(labels, len(self.images), len(names)))
+        object.__setattr__(other, "class_names", names)
+        return other
+
     @property
     def start_classes(self) -> tuple[int, ...]:
         """Class ids that an image is labelled with, ascending."""
