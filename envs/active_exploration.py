@@ -253,7 +253,8 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         if not self._outcomes:
             return False
         last = self._outcomes[-1]
-        return bool(self.exploration.finished or last.stopped or self._at_last_step(last))
+        stopped = last.stopped and last.step > 0  # a reset starts an episode, whatever is known
+        return bool(self.exploration.finished or stopped or self._at_last_step(last))
 
     @property
     def query(self) -> int | None:

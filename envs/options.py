@@ -114,7 +114,7 @@ def reward_name(config: ExplorationConfig, task: Task | None, asked: bool) -> st
     Raises:
         ValueError: It needs test data, and there are none.
     """
-    if task is None or task.test is not None:
+    if not isinstance(task, Task) or task.test is not None:  # what is no task is told later
         return config.reward
     usual = ExplorationConfig.__dataclass_fields__["reward"].default
     if config.reward == usual and not asked:

@@ -1,6 +1,7 @@
 """Answers: what the one who is asked says about each image of a set, and how it is read."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,14 +30,18 @@ class AnswerError(ValueError):
     """An oracle's answer that is none."""
 
 
-def read(given: Any, count: int, class_names: Sequence[str]) -> Answer:
+def read(
+    given: Any, count: int, class_names: Sequence[str], former: Mapping[str, int] | None = None
+) -> Answer:
     """Returns an answer as class ids.
 
     Args:
         given: An `Answer`, or (k,) class ids, or names; names that are not in the list are new
-            classes. What is missing (None, NaN, masked) is `SKIP`, also as a whole.
+            classes. What is missing (None, NaN, masked) is `SKIP`, also as a whole. A name, `SKIP`
+            or `REJECT` may stand for all images.
         count: k, the images that were asked about.
         class_names: Of the classes there are, by class id.
+        former: Class ids by names that they had when it was asked.
 
     Returns:
         The answer with (k,) int64 labels; new classes are those that are not in the list.
@@ -47,9 +52,11 @@ def read(given: Any, count: int, class_names: Sequence[str]) -> Answer:
     new_classes: tuple[str, ...] = ()
     if isinstance(given, Answer):
         given, new_classes = given.labels, _names(given.new_classes)
+    if isinstance(given, str) or (_is_number(given) and given in (SKIP, REJECT)):
+        given = [given] * count
     values = _values(given, count)
     if any(isinstance(value, str) for value in values):
-        return _of_names(values, class_names)
+        return _of_names(values, class_names, former or {})
     labels = [_number(value, given) for value in values]
     end = len(class_names) + len(new_classes)
     if not all(REJECT <= label < end for label in labels):
@@ -60,8 +67,12 @@ def read(given: Any, count: int, class_names: Sequence[str]) -> Answer:
         )
     names = [*class_names, *new_classes]
     return _of_names(
-        [names[label] if label >= len(class_names) else label for label in labels], class_names
+        [names[label] if label >= len(class_names) else label for label in labels], class_names, {}
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _names(given: Any) -> tuple[str, ...]:
@@ -94,6 +105,10 @@ def _values(given: Any, count: int) -> list[Any]:
             f"to skip, got {getattr(given, 'dtype', type(given).__name__)} of shape {array.shape}"
         )
     values = array.tolist()
+    floats = [value for value in values if isinstance(value, float)]
+    if any(map(math.isnan, floats)):  # a column with gaps, whose ids became floats
+        whole = (isinstance(value, float) and value.is_integer() for value in values)
+        values = [int(v) if is_whole else v for v, is_whole in zip(values, whole, strict=True)]
     if masked is not None:
         values = [None if hidden else value for value, hidden in zip(values, masked, strict=True)]
     return values
@@ -106,7 +121,7 @@ def _number(value: Any, given: Any) -> int:
         return SKIP
     if isinstance(value, float | np.floating) and np.isnan(value):
         return SKIP
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+    if _is_number(value):
         return int(value)
     raise AnswerError(
         f"oracle: expected integer class ids, None or {SKIP} for an image to skip, got {value!r} "
@@ -114,11 +129,11 @@ def _number(value: Any, given: Any) -> int:
     )
 
 
-def _of_names(values: list[Any], class_names: Sequence[str]) -> Answer:
+def _of_names(values: list[Any], class_names: Sequence[str], former: Mapping[str, int]) -> Answer:
     """Returns an answer of ids and names as ids; `new_classes` has the names nobody listed."""
     names, labels = [*class_names], []
     ids = {name: i for i, name in reversed(list(enumerate(names)))}
-    ids = {name.strip(): i for name, i in reversed(ids.items())} | ids
+    ids = dict(former) | {name.strip(): i for name, i in reversed(ids.items())} | ids
     for value in values:
         if isinstance(value, str):
             name = value if value in ids else value.strip()

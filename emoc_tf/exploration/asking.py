@@ -74,8 +74,8 @@ class Asking(Corrections):
         found = self._asked[place]
         self._check_learnt("answer", found.number)
         self._check_list(found, answer)
-        said = read(answer, len(found.indices), self.class_names)
-        self._check_ids(found, said)
+        said = read(answer, len(found.indices), self.class_names, self._former(found))
+        self._check_ids(found, answer)
         if found.classes is not None and not np.array_equal(found.classes, said.labels):
             raise ValueError(
                 f"answer: expected {found.classes.tolist()}, which it was answered with, got "
@@ -142,11 +142,19 @@ class Asking(Corrections):
                 f"{len(query.class_names)}), got {labels.tolist()}"
             )
 
-    def _check_ids(self, query: Query, answer: Answer) -> None:
+    def _former(self, query: Query) -> dict[str, int]:
+        """Returns the ids of classes that are still there by their names when it was asked."""
+        born = self._book.born[: len(query.born)]
+        there = [i for i, number in enumerate(born) if number == query.born[i]]
+        return {query.class_names[i]: i for i in reversed(there)}
+
+    def _check_ids(self, query: Query, answer: Any) -> None:
         """Refuses ids of classes that were taken back since, whatever they mean now."""
-        born = self._book.born
-        for label in answer.labels[answer.labels >= 0]:
-            if label < len(query.born) and label < len(born) and born[label] != query.born[label]:
+        given, born = answer.labels if isinstance(answer, Answer) else answer, self._book.born
+        for label in given if np.iterable(given) else [given]:
+            if not isinstance(label, int | np.integer) or not 0 <= label < len(query.born):
+                continue
+            if born[label : label + 1] != [query.born[label]]:
                 raise ValueError(
                     f"answer: expected classes that are there, got {label}, which was "
                     f"{query.class_names[label]!r} when it was asked and was taken back since"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from emoc_tf.exploration.answers import AnswerError, read
+from emoc_tf.exploration.answers import Answer, AnswerError, read
 from emoc_tf.exploration.course import Course
 from emoc_tf.exploration.journal import Entry
 from emoc_tf.exploration.oracle import Query
@@ -49,7 +49,8 @@ class Corrections(Course):
         """Changes what images show, whoever said it before.
 
         Args:
-            indices: (k,) pool indices, none of them in an open query.
+            indices: (k,) pool indices, or a mask (n_pool,), none of them in an open query; or one
+                index, for one label.
             labels: What an oracle may answer, see `Oracle.label`: class ids, names, an `Answer`;
                 `SKIP` brings an image back into the pool.
 
@@ -57,6 +58,12 @@ class Corrections(Course):
             RuntimeError: There is no episode, or its last step was broken off.
             ValueError: There are no such images, or the labels are none; nothing has changed then.
         """
+        if isinstance(indices, int | np.integer) and not isinstance(indices, bool):
+            indices = [indices]
+            if isinstance(labels, str) or (
+                not np.iterable(labels) and not isinstance(labels, Answer)
+            ):
+                labels = [labels]
         where = self._check_images(indices)
         try:
             said = read(labels, len(where), self._book.class_names)
@@ -84,18 +91,20 @@ class Corrections(Course):
 
         Raises:
             RuntimeError: There is no episode, or its last step was broken off.
-            ValueError: There is nothing left to take back.
+            ValueError: There is nothing left to take back, or it is about an image that is in an
+                open query.
         """
         self._check_images([])
         number = self._book.last_said()
         if number is None:
             raise ValueError("undo: expected an answer or correction to take back, got none left")
         entry = self._book.entries[number]
+        self._check_images(list(entry.indices))
         self._say(Entry("undo", self._step, of=(number,)))
         return entry
 
-    def rename(self, class_id: int, name: str) -> None:
-        """Gives a class another name.
+    def rename(self, class_id: int | str, name: str) -> None:
+        """Gives a class, by its id or name, another name.
 
         Raises:
             RuntimeError: There is no episode, or its last step was broken off.
@@ -106,8 +115,12 @@ class Corrections(Course):
         self._check_new(name, "; merge joins two classes")
         self._say(Entry("rename", self._step, class_id=class_id, name=name.strip()))
 
-    def merge(self, class_id: int, into: int) -> None:
+    def merge(self, class_id: int | str, into: int | str) -> None:
         """Makes the images of a class those of another one; its id stands for that one then.
+
+        Args:
+            class_id: Which class, by id or name.
+            into: Which other one.
 
         Raises:
             RuntimeError: There is no episode, or its last step was broken off.
@@ -162,10 +175,15 @@ class Corrections(Course):
                 )
 
     def _check_class(self, argument: str, class_id: Any) -> int:
+        if isinstance(class_id, str) and class_id in self._book.class_names:
+            class_id = self._book.class_names.index(class_id)
         count = len(self._book.class_names)
         number = isinstance(class_id, int | np.integer) and not isinstance(class_id, bool)
         if not number or not 0 <= class_id < count:
-            raise ValueError(f"{argument}: expected a class id in [0, {count}), got {class_id!r}")
+            raise ValueError(
+                f"{argument}: expected a class id in [0, {count}) or the name of a class, got "
+                f"{class_id!r}"
+            )
         return self._book.resolve(int(class_id))
 
 
@@ -176,6 +194,8 @@ def check_indices(indices: Any, count: int, hidden: np.ndarray) -> np.ndarray:
         ValueError: They are not different integers in [0, count), or some are in an open query.
     """
     array = np.asarray(indices)
+    if array.dtype == bool and array.shape == (count,):
+        array = np.flatnonzero(array)
     if not array.size:
         array = np.zeros(0, np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu" or len(np.unique(array)) < len(array):

@@ -154,6 +154,13 @@ class Book:
         kept = [c for c in before if c in self.known]
         self.known = kept + [c for c in self.known if c not in kept]
 
+    def first_names(self) -> dict[str, int]:
+        """Returns class ids by the names that classes came with; renaming may have changed them."""
+        names = {name: i for i, name in enumerate(self._start[1])}
+        for entry in self.live():
+            names |= {name: i for i, name in enumerate(entry.new_classes, entry.first_class or 0)}
+        return {name: self.resolve(i) for name, i in names.items()}
+
     def live(self) -> list[Entry]:
         """Returns the entries that say something and were not taken back."""
         return [self.entries[number] for number in self._live()]

@@ -106,7 +106,7 @@ def evaluate(
         test_accuracy=total,
         known_accuracy=known,
         novel_accuracy=novel,
-        discovered_classes=max(0, len(book.known) - episode.num_known),
+        discovered_classes=len(set(book.known) - {book.resolve(c) for c in book.start[2]}),
         chosen_set=chosen_set,
         queried_class=queried_class,
         class_recall=recalls,

@@ -198,7 +198,8 @@ def replay_journal(
         book.known = [c for c in known if c in book.known]
         queries = [moved for query in queries if len((moved := query.of_images(place)).indices)]
     audit = np.array([place[i] for i in arrays["audit"].tolist() if i in place], np.int64)
-    gone, late = _compare(arrays, task, book, place)
+    asked = {int(i) for query in queries for i in query.indices}
+    gone, late = _compare(arrays, task, book, place, asked)
     return Taken(queries, audit, gone, late)
 
 
@@ -222,7 +223,11 @@ def _replay_labels(labels: np.ndarray, known: list[int], book: Book) -> None:
 
 
 def _compare(
-    arrays: Mapping[str, np.ndarray], task: Task, book: Book, place: dict[int, int]
+    arrays: Mapping[str, np.ndarray],
+    task: Task,
+    book: Book,
+    place: dict[int, int],
+    asked: set[int],
 ) -> tuple[dict[str, str | int], list[Entry]]:
     """Returns what was said of images that are gone, and what is new in the task, as entries."""
     gone = dict(_read(arrays, "gone", {}))
@@ -254,10 +259,15 @@ def _compare(
             stacklevel=4,
         )
     names = {name: i for i, name in reversed(list(enumerate(book.class_names)))}
+    names = book.first_names() | names
     added = [name for name in dict.fromkeys(said.values()) if name not in (*names, REJECT)]
     names |= {name: len(book.class_names) + i for i, name in enumerate(added)}
     labels = {j: names.get(name, REJECT) for j, name in said.items()}
-    labels = {j: label for j, label in labels.items() if book.labels[j] != book.resolve(label)}
+    labels = {
+        j: label
+        for j, label in labels.items()
+        if book.labels[j] != book.resolve(label) and j not in asked  # an answer will come
+    }
     if not labels:
         return gone, []
     step = int(arrays["step"])

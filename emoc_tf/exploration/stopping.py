@@ -16,12 +16,13 @@ def reason(rules: Sequence[tuple[str, float]], outcome: StepOutcome, book: Book)
         outcome: Of the last step.
         book: With the journal of all answers.
     """
-    answers = [entry for entry in book.live() if entry.kind == "answer"]
-    known, found_new = set(book.start[2]), []
-    for entry in answers:
-        labels = {label for label in entry.labels if label >= 0}
-        found_new.append(not labels <= known)
-        known |= labels
+    answers, known, found_new = [], set(book.start[2]), []
+    for entry in book.live():
+        labels = {book.resolve(label) for label in entry.labels if label >= 0}
+        if entry.kind == "answer" and labels:  # one that names nothing tells nothing
+            answers.append(entry)
+            found_new.append(not labels <= known)
+        known |= labels if entry.kind != "audit" else set()
     for name, value in rules:
         if name == "audit":
             if outcome.audit_accuracy is not None and outcome.audit_accuracy >= value:

@@ -29,8 +29,10 @@ class Task:
             indexing by an integer array, such as a NumPy array, a memory map or an
             `emoc_tf.data.ImageFolder`. It is not copied, and read only where it is needed.
         labels: (n,) class ids, −1, None or NaN where unknown or masked, −2 where there is nothing
-            to be named; None where nothing is known of any image.
-        class_names: Of the classes known so far, by class id.
+            to be named; or names. None where nothing is known of any image; an `ImageFolder` brings
+            its own.
+        class_names: Of the classes known so far, by class id; of labels that are names they may be
+            left out.
         test: Test images, or None. Its class names may be others: classes are matched by name.
 
     Raises:
@@ -44,8 +46,16 @@ class Task:
 
     def __post_init__(self) -> None:
         images = _checked_images(self.images)
-        names = _checked_names(self.class_names)
-        labels = _checked_labels(self.labels, len(images), len(names))
+        labels, names = self.labels, self.class_names
+        if (
+            labels is None
+            and isinstance(names, tuple)
+            and not names
+            and hasattr(images, "class_names")
+        ):
+            labels, names = images.labels, images.class_names  # those of an ImageFolder
+        labels, names = _of_names(labels, _checked_names(names))
+        labels = _checked_labels(labels, len(images), len(names))
         if self.test is not None:
             _check_test(self.test, images)
         for name, value in (("images", images), ("labels", labels), ("class_names", names)):
@@ -129,7 +139,9 @@ def _checked_images(images: Any) -> Any:
     shape = tuple(images.shape)
     if len(shape) != 4 or 0 in shape:
         raise ValueError(
-            f"images: expected (n, H, W, channels) with at least one image, got shape {shape}"
+            f"images: expected (n, H, W, channels) with at least one image, got shape {shape}; "
+            f"grey images need an axis, images[..., None], a tf.data.Dataset is read by "
+            f"emoc_tf.data.from_dataset"
         )
     try:
         dtype = np.dtype(images.dtype)
@@ -164,6 +176,22 @@ def _checked_names(names: Any) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise ValueError(f"class_names: expected different names, got {names!r}")
     return tuple(str(name) for name in names)
+
+
+def _of_names(labels: Any, names: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+    """Returns labels as class ids, and the class names; others than names are as they are."""
+    if labels is None or isinstance(labels, np.ma.MaskedArray):
+        return labels, names
+    try:
+        values = np.asarray(labels, dtype=object)
+    except ValueError:
+        return labels, names
+    if values.ndim != 1 or not any(isinstance(value, str) for value in values):
+        return labels, names
+    told = {value for value in values if isinstance(value, str) and value}
+    names = (*names, *sorted(told - set(names)))
+    kept = (None if isinstance(value, str) and not value else value for value in values)
+    return [names.index(v) if isinstance(v, str) else v for v in kept], names
 
 
 def _checked_labels(given: Any, count: int, num_classes: int) -> np.ndarray:

@@ -224,3 +224,64 @@ def test_an_episode_may_be_cut():
     env.reset(seed=0)
     assert env.step(first_set(env))[2:4] == (False, False)
     assert env.step(first_set(env))[2:4] == (False, True)
+
+
+@pytest.mark.parametrize("audit", [0, 2])
+def test_answers_to_the_exploration_are_steps_of_the_environment(tmp_path, audit):
+    """As the first page shows it; nothing of it is lost on another day."""
+    env = ActiveExplorationEnv(
+        tasks.config(max_steps=3, audit=audit), task=tasks.task(LABELS), model=tasks.model(2)
+    )
+    env.reset(seed=3)
+    for query in env.exploration.queries:  # of the audit
+        env.exploration.answer(query, [0, 1])
+    env.save().write(tmp_path / "audited.npz")
+    for answer in (["fox", None], [REJECT, "dog"]):
+        env.exploration.answer(env.exploration.ask(first_set(env)), answer)
+    assert env.outcome.step == env.state.step == 2
+    assert not env.over
+    env.save().write(tmp_path / "answered.npz")
+    other = ActiveExplorationEnv(
+        env.config, task=tasks.task(LABELS), model=env.exploration.initial_model
+    )
+    _, info = other.reset(options={"checkpoint": tmp_path / "answered.npz"})
+    assert (info["step"], info["labelled"]) == (2, env.outcome.labelled)
+    np.testing.assert_array_equal(other.exploration.labels, env.exploration.labels)
+    assert other.exploration.outcomes[1].to_dict() == env.exploration.outcomes[1].to_dict()
+    other.exploration.answer(other.exploration.ask(first_set(other)), [0, 0])
+    assert other.over
+    other.reset(options={"checkpoint": tmp_path / "audited.npz"})
+    assert other.outcome.step == 0
+    assert (other.outcome.audit_accuracy is not None) == (audit > 0)
+
+
+def test_what_the_model_knew_before_a_step_is_no_reward_for_it():
+    env = ActiveExplorationEnv(
+        tasks.config(), task=tasks.task(LABELS), model=tasks.model(2), oracle=Sorting()
+    )
+    env.reset(seed=3)
+    env.exploration.answer(env.exploration.ask(first_set(env)), ["owl", "owl"])
+    class_names = set(env.exploration.class_names)
+    _, reward, *_ = env.step(first_set(env))
+    assert reward == len(set(env.exploration.class_names) - class_names)
+
+
+@pytest.mark.parametrize("rule", ["audit=0.01", "audit=0.01,right=9"])
+def test_a_rule_that_holds_at_the_start_leaves_a_step(rule):
+    env = ActiveExplorationEnv(
+        tasks.config(audit=4, stop_when=rule), task=tasks.task([0, 1] + [-1] * 20),
+        model=tasks.model(2), oracle=Sorting(),
+    )  # fmt: skip
+    for seed in range(9):
+        _, info = env.reset(seed=seed)
+        if "stopped" in info:
+            break
+    assert "stopped" in info
+    assert not env.over
+    assert isinstance(env.step(first_set(env))[2], bool)
+
+
+@pytest.mark.parametrize("given", ["folder", np.zeros((3, 2, 2, 1)), 3])
+def test_what_is_no_task_is_told_so(given):
+    with pytest.raises(ValueError, match=r"task: expected an emoc_tf\.Task"):
+        ActiveExplorationEnv(tasks.config(), task=given)

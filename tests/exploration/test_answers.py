@@ -111,7 +111,6 @@ def test_where_nothing_is_known_a_name_is_the_first_class(given):
         ([[0, 1, 1]], r"shape \(1, 3\)"),
         ([0, [1], 1], r"expected \(3,\)"),
         (1, r"shape \(\)"),
-        ("cat", r"shape \(\)"),
         (np.zeros((3, 1), int), r"int64 of shape \(3, 1\)"),
         ([0, 1, 2], r"ids in \[0, 2\).*got \[0, 1, 2\]; a class that the list lacks"),
         ([0, 1, -3], r"got \[0, 1, -3\]"),
@@ -136,4 +135,23 @@ def test_where_nothing_is_known_a_name_is_the_first_class(given):
 )  # fmt: skip
 def test_the_rest_is_refused(given, message):
     with pytest.raises(AnswerError, match=message):
+        read(given, 3, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("given", "labels", "new"),
+    [
+        ("cat", [0, 0, 0], ()), (" fox ", [2, 2, 2], ("fox",)), (SKIP, [SKIP] * 3, ()),
+        (np.int64(REJECT), [REJECT] * 3, ()), ([0.0, np.nan, 1.0], [0, SKIP, 1], ()),
+        (np.array([1, np.nan, np.nan], np.float32), [1, SKIP, SKIP], ()),
+    ],
+)  # fmt: skip
+def test_one_word_may_stand_for_all_and_gaps_make_floats(given, labels, new):
+    answer = read(given, 3, NAMES)
+    assert (answer.labels.tolist(), answer.new_classes) == (labels, new)
+
+
+@pytest.mark.parametrize("given", [[0.5, np.nan, 1.0], [np.nan, np.inf, 0.0], True, 1])
+def test_half_meant_is_refused(given):
+    with pytest.raises(AnswerError, match="oracle: expected"):
         read(given, 3, NAMES)

@@ -108,7 +108,7 @@ def test_queries_of_others_are_refused(other):
             call()
 
 
-@pytest.mark.parametrize("wrong", [[0], [0, 9], "cat", [0.5, 1], Answer([0, 2], "ab")])
+@pytest.mark.parametrize("wrong", [[0], [0, 9], 1, [0.5, 1], Answer([0, 2], "ab")])
 def test_a_wrong_answer_changes_nothing(wrong):
     exploration = explore(LABELS)
     query = exploration.ask(1)
@@ -241,3 +241,60 @@ def test_before_reset_nothing_can_be_asked():
                  lambda i: exploration.undo()):  # fmt: skip
         with pytest.raises(RuntimeError, match="expected a call of reset first"):
             call(0)
+
+
+def test_the_list_of_a_query_is_that_of_when_it_was_asked():
+    exploration = explore(LABELS)
+    first, second = exploration.ask(first_set(exploration)), exploration.ask(first_set(exploration))
+    exploration.answer(first, ["fox", "fox"])
+    with pytest.raises(ValueError, match=r"answer: expected names of new classes .*got \[2, 2\]"):
+        exploration.answer(second, Answer([2, 2], ["owl"]))
+    exploration.answer(second, ["owl", "fox"])
+    assert [exploration.class_names[c] for c in exploration.labels[second.indices]] == [
+        "owl", "fox",
+    ]  # fmt: skip
+
+
+def test_an_id_of_a_class_that_was_taken_back_is_refused():
+    exploration = explore(LABELS)
+    exploration.answer(exploration.ask(first_set(exploration)), ["fox", "fox"])
+    query = exploration.ask(first_set(exploration))
+    assert query.class_names[2] == "fox"
+    other = exploration.ask(first_set(exploration))
+    exploration.undo()
+    exploration.answer(other, ["owl", "owl"])
+    assert exploration.class_names[2] == "owl"
+    with pytest.raises(ValueError, match=r"got 2, which was 'fox' when it was asked and was taken"):
+        exploration.answer(query, [2, 0])
+    exploration.answer(query, ["owl", 0])
+
+
+@pytest.mark.parametrize("change", ["rename", "merge"])
+def test_names_of_when_it_was_asked_mean_what_their_classes_became(change):
+    exploration = explore(LABELS)
+    query = exploration.ask(first_set(exploration))
+    guesses = query.guesses
+    if change == "rename":
+        exploration.rename(0, "lynx")
+    else:
+        exploration.merge(0, 1)
+    outcome = exploration.answer(query, [query.class_names[c] for c in guesses])
+    assert set(exploration.class_names) == {"dog", "lynx" if change == "rename" else "dog"}
+    assert outcome.answer_accuracy == 1
+
+
+def test_no_label_is_put_on_an_image_in_an_open_query():
+    exploration = explore(LABELS)
+    index = int(np.flatnonzero(exploration.labels < 0)[0])
+    exploration.correct(index, 0)
+    exploration.correct(index, None)
+    query = next(
+        exploration.ask(i)
+        for i in np.flatnonzero(exploration.state.candidate_mask)
+        if index in exploration.state.candidates[i]
+    )
+    with pytest.raises(ValueError, match=rf"images of no open query, got \[{index}\]"):
+        exploration.undo()
+    exploration.withdraw(query)
+    exploration.undo()
+    assert exploration.labels[index] == 0

@@ -187,3 +187,56 @@ def test_other_arrays_of_the_same_size_are_refused(seed):
     other = Exploration(config(), task=given, model=model(2), learner=Still)
     with pytest.raises(ValueError, match="expected one of the same images, got others"):
         other.restore(exploration.save(), None, None)
+
+
+@pytest.mark.parametrize("said", ["dog", REJECT, SKIP])
+def test_what_a_folder_says_once_is_a_correction_once(said):
+    """What people say after it stands on all days that follow."""
+    names, sorted_in = "ABCDEFGH", {**START, "C": 0}
+    first = explore(0, task_=task(names, START))
+    second = taken_up(first, names, sorted_in)
+    assert by_name(second, names)["C"] == "cat"
+    second.correct(names.index("C"), said)
+    third = taken_up(taken_up(second, names, sorted_in), names, sorted_in)
+    assert by_name(third, names)["C"] == said
+
+
+@pytest.mark.filterwarnings("ignore:task")
+@pytest.mark.parametrize("said", ["fox", "cat", REJECT])
+def test_images_that_come_back_are_what_they_were(said):
+    names = "ABCDEFGH"
+    first = explore(0, task_=task(names, START))
+    first.correct(names.index("C"), said)
+    without = taken_up(first, "ABDEFGH", START)
+    assert by_name(taken_up(without, names, START), names)["C"] == said
+
+
+@pytest.mark.filterwarnings("ignore:task")
+@pytest.mark.parametrize("change", ["rename", "merge"])
+def test_new_images_of_a_folder_follow_what_its_class_became(change):
+    first = explore(0, task_=task("ABCDEFGH", START))
+    if change == "rename":
+        first.rename("cat", "lynx")
+    else:
+        first.merge("cat", "dog")
+    second = taken_up(first, "ABCDEFGHI", {**START, "I": 0})
+    assert by_name(second, "ABCDEFGHI")["I"] == ("lynx" if change == "rename" else "dog")
+
+
+@pytest.mark.parametrize("now", [{"A": 0, "B": 1, "C": 2}, dict.fromkeys("ABCDEFG", 0) | {"B": 1}])
+def test_folders_that_were_sorted_since_can_be_resumed(now):
+    """With a class that the model had no output for, and with fewer loose files than audited."""
+    names = "ABCDEFGH"
+    first = explore(0, task_=task(names, START), audit=3)
+    first.answer(first.queries[0], [0, 1, None])
+    other = Exploration(
+        config(audit=3),
+        task=Task(Files(names), [now.get(n, -1) for n in names], ("cat", "dog", "fox")),
+        model=first.initial_model,
+        learner=Still,
+    )
+    calls = []
+    other.on_query = lambda: calls.append(other.save())
+    other.restore(first.save(), None, None)
+    assert not calls  # there is nothing new that the restoring has not told
+    assert by_name(other, names)["A"] == "cat"

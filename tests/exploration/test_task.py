@@ -130,8 +130,6 @@ def test_class_names_are_any_sequence(names):
         ({"labels": [0, 1, -3, 0]}, r"values in \[-3, 1\]"),
         ({"labels": [0.5, 1, 1, 0]}, r"integer class ids, -1 where unknown, got dtype float64"),
         ({"labels": [np.inf, 1, 1, 0]}, r"integer class ids, -1 where unknown, got dtype float64"),
-        ({"labels": ["a", "b", "a", "a"]}, r"got dtype <U1"),
-        ({"labels": ["a", None, "a", "a"]}, r"got dtype object"),
         ({"labels": [True, False, True, True]}, r"got dtype bool"),
         ({"labels": [True, None, True, True]}, r"got dtype object"),
         ({"class_names": "ab"}, r"class_names: expected a sequence of names, got 'ab'"),
@@ -219,3 +217,33 @@ def test_a_task_has_no_other_data_beside_it():
     data = ImageData(images(2), np.array([0, 1]), ("a", "b"))
     with pytest.raises(ValueError, match="data: expected None beside a task"):
         Exploration(config(), (data, data), task=Task(images()))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "expected", "all_names"),
+    [
+        (["dog", None, "cat", "dog"], (), [1, -1, 0, 1], ("cat", "dog")),
+        (np.array(["dog", "", "cat", ""]), ["dog"], [0, -1, 1, -1], ("dog", "cat")),
+        (["b", float("nan"), "a", -2], ("a", "b", "c"), [1, -1, 0, -2], ("a", "b", "c")),
+    ],
+)
+def test_labels_may_be_names(labels, names, expected, all_names):
+    task = Task(images(), labels, names)
+    assert task.labels.tolist() == expected
+    assert task.class_names == all_names
+
+
+def test_a_folder_brings_its_own_labels():
+    class Folder:
+        shape, dtype = (4, 2, 2, 1), np.dtype(np.uint8)
+        labels, class_names = np.array([0, -1, 1, -1]), ("hen", "owl")
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return np.zeros((len(index), 2, 2, 1), np.uint8)
+
+    assert Task(Folder()).labels.tolist() == [0, -1, 1, -1]
+    assert Task(Folder()).class_names == ("hen", "owl")
+    assert Task(Folder(), [1, 1, 1, 1], ["a", "b"]).class_names == ("a", "b")
