@@ -221,6 +221,13 @@ class EpisodeModel:
         """Returns weights, states of random layers and what the learner keeps, by name."""
         return self._learner.get_arrays()
 
+    def moved(
+        self, arrays: Mapping[str, np.ndarray], place: Mapping[int, int], count: int
+    ) -> dict[str, np.ndarray]:
+        """Returns arrays of `get_arrays` for images that lie elsewhere now; see `OwnLearner`."""
+        own = isinstance(self._learner, OwnLearner)
+        return self._learner.moved(arrays, place, count) if own else dict(arrays)
+
     def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes over what `get_arrays` returned; raises `ValueError` as `LearnerLike` does."""
         self._learner.set_arrays(arrays)

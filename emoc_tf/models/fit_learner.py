@@ -19,8 +19,9 @@ class FitLearner:
     """Trains by `fit`, on old and novel images alike, each once an epoch; made by `maker`.
 
     The images labelled first and those of each query are split once, when they are first trained
-    on: a held-out image is never trained on later. Learnt is a function of the seed, of the weights
-    and of what `get_arrays` returns. When the head changes, the optimizer starts anew, a schedule
+    on. A held-out image is never trained on later, unless there is no other: then the first one is
+    held out no more. Learnt is a function of the seed, of the weights and of what `get_arrays`
+    returns. When the head changes, the optimizer starts anew, a schedule
     of its learning rate too. The model is trained as a part of another one that is compiled, so
     that it stays as it is.
 
@@ -181,6 +182,25 @@ class FitLearner:
         self._roles[:] = roles
         for name, variable in variables.items():
             variable.assign(arrays[name])
+
+    def moved(
+        self, arrays: Mapping[str, np.ndarray], place: Mapping[int, int], count: int
+    ) -> dict[str, np.ndarray]:
+        """Lets roles go with their images; see `LearnerLike`.
+
+        Raises:
+            ValueError: There are roles of fewer images than `place` names.
+        """
+        if (then := arrays.get("roles")) is None:  # which `set_arrays` says
+            return dict(arrays)
+        wanted = max(place, default=-1) + 1
+        if then.ndim != 1 or len(then) < wanted:
+            raise ValueError(
+                f"roles: expected those of at least {wanted} images, got shape {then.shape}"
+            )
+        roles = np.full(count, _UNSEEN, np.int8)
+        roles[list(place.values())] = then[list(place)]
+        return {**arrays, "roles": roles}
 
     def _variables(self) -> dict[str, keras.Variable]:
         return {f"optimizer_{i}": v for i, v in enumerate(self._trainer.optimizer.variables)}

@@ -10,12 +10,20 @@ import numpy as np
 from emoc_tf.models.learner import check_arrays, diverged
 
 _METHODS = ("train", "replace_model", "get_arrays", "set_arrays")
+# Before the names of arrays that are the learner's own.
+_PREFIX = "learner_"
 
 
 class LearnerLike(Protocol):
     """Trains one model, that of an episode, in place.
 
     The library's own is `Learner`; `emoc_tf.testing.LearnerContract` has tests to inherit.
+
+    A learner whose arrays go by image has one more method, `moved(arrays, place, count)`. It is
+    called when a folder of images has other images, or others in between, than when the arrays were
+    saved, and returns what `set_arrays` gets: arrays of `count` images, where image `place[i]` is
+    what image `i` was then. `place` lacks images that are gone. It leaves the learner and the
+    arrays given as they are.
     """
 
     def train(
@@ -113,26 +121,32 @@ class OwnLearner:
 
     def get_arrays(self) -> dict[str, np.ndarray]:
         """See `LearnerLike`; raises `ValueError` if it returns no arrays of numbers or text."""
-        own = self._made.get_arrays()
-        if not isinstance(own, Mapping) or not all(isinstance(name, str) for name in own):
-            raise ValueError(
-                f"learner: expected a dictionary of named arrays from get_arrays, got {own!r}"
-            )
-        arrays = {f"learner_{name}": np.array(array) for name, array in own.items()}
-        if objects := [name for name in own if arrays[f"learner_{name}"].dtype.hasobject]:
-            raise ValueError(
-                f"learner: expected arrays of numbers or text from get_arrays, got objects in "
-                f"{objects}"
-            )
+        arrays = _named(self._made.get_arrays(), "get_arrays")
         return arrays | {name: variable.numpy() for name, variable in self._variables().items()}
+
+    def moved(
+        self, arrays: Mapping[str, np.ndarray], place: Mapping[int, int], count: int
+    ) -> dict[str, np.ndarray]:
+        """Returns arrays of `get_arrays` for the images as they lie now, see `LearnerLike`.
+
+        Args:
+            arrays: What was saved; arrays of other names stay as they are.
+            place: Index of now by index of then, of the images that are still there.
+            count: How many images there are now.
+
+        Raises:
+            ValueError: The learner's `moved` refuses them or returns no arrays of numbers or text.
+        """
+        if not callable(move := getattr(self._made, "moved", None)):
+            return dict(arrays)
+        others = {name: a for name, a in arrays.items() if not name.startswith(_PREFIX)}
+        return others | _named(move(_own(arrays), place, count), "moved")
 
     def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See `LearnerLike`."""
         check_arrays(self._variables(), arrays)
-        prefix = "learner_"
-        own = {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
         try:
-            self._made.set_arrays(own)
+            self._made.set_arrays(_own(arrays))
         except KeyError as error:
             raise ValueError(
                 f"learner: expected what its get_arrays returned, got arrays without {error}"
@@ -142,6 +156,25 @@ class OwnLearner:
 
     def _variables(self) -> dict[str, keras.Variable]:
         return {f"variable_{i}": v for i, v in enumerate(self._model.variables)}
+
+
+def _own(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays of a learner of your own as it names them."""
+    return {n.removeprefix(_PREFIX): a for n, a in arrays.items() if n.startswith(_PREFIX)}
+
+
+def _named(own: Any, method: str) -> dict[str, np.ndarray]:
+    """Returns copies of what a method returned, named apart; raises `ValueError` if it is none."""
+    if not isinstance(own, Mapping) or not all(isinstance(name, str) for name in own):
+        raise ValueError(
+            f"learner: expected a dictionary of named arrays from {method}, got {own!r}"
+        )
+    arrays = {f"{_PREFIX}{name}": np.array(array) for name, array in own.items()}
+    if objects := [name for name in own if arrays[f"{_PREFIX}{name}"].dtype.hasobject]:
+        raise ValueError(
+            f"learner: expected arrays of numbers or text from {method}, got objects in {objects}"
+        )
+    return arrays
 
 
 def _check_learner(made: Any) -> None:

@@ -279,3 +279,40 @@ def test_equal_settings_have_equal_fingerprints_and_pickles_keep_them():
 def test_an_augmentation_that_learns_is_refused():
     with pytest.raises(ValueError, match="augmentation: expected a layer without weights to tra"):
         FitLearner.maker(augmentation=layers.Conv2D(1, 1))(dense(), IMAGES)
+
+
+def test_roles_move_with_their_images():
+    """A folder may have grown, lost images, or both with as many as before."""
+    maker = FitLearner.maker("sgd", epochs=1, validation_split=0.25)
+
+    def episode(images):
+        config = ExplorationConfig(known_classes=3)
+        return EpisodeModel(config, dense(), images, 3, make_learner=maker)
+
+    one = episode(IMAGES[:12])
+    one.update(1, LABELS[:12], EVERY[:8], None)
+    arrays = one.get_arrays()
+    roles = arrays["learner_roles"]
+    assert sorted(roles) == [0] * 4 + [1] * 6 + [2] * 2
+    for place, count in (
+        ({i: i for i in range(12)}, 13),
+        ({i: i + 1 for i in range(12)}, 13),
+        ({i: i - 1 for i in range(1, 12)}, 12),
+        ({i: 11 - i for i in range(12)}, 12),
+        ({3: 0}, 1),
+        ({}, 5),
+    ):
+        other = episode(IMAGES[:count])
+        moved = other.moved(arrays, place, count)
+        expected = np.zeros(count, np.int8)
+        for i, j in place.items():
+            expected[j] = roles[i]
+        np.testing.assert_array_equal(moved["learner_roles"], expected)
+        other.set_arrays(moved)
+        found = other.get_arrays()
+        assert found.keys() == arrays.keys()
+        for name in found.keys() - {"learner_roles"}:
+            np.testing.assert_array_equal(found[name], arrays[name])
+        np.testing.assert_array_equal(found["learner_roles"], expected)
+    with pytest.raises(ValueError, match=r"roles: expected those of at least 13 images, got shape"):
+        one.moved(arrays, {12: 0}, 1)

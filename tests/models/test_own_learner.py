@@ -156,3 +156,54 @@ def test_makers_are_checked_before_long_work():
     own_learner.check_maker(Adding)
     with pytest.raises(ValueError, match="learner: expected a function"):
         own_learner.check_maker(3)
+
+
+class Counting(Adding):
+    """Keeps how often each image was trained on, and moves that with the images."""
+
+    def __init__(self, model, images):
+        super().__init__(model, images)
+        self.counts = np.zeros(len(images), np.int64)
+
+    def train(self, iterations, seed, labels, old, novel):
+        super().train(iterations, seed, labels, old, novel)
+        self.counts[old] += 1
+
+    def get_arrays(self):
+        return {"counts": self.counts, "kept": np.array(self.kept)}
+
+    def set_arrays(self, arrays):
+        self.counts, self.kept = arrays["counts"], float(arrays["kept"])
+
+    def moved(self, arrays, place, count):
+        counts = np.zeros(count, np.int64)
+        counts[list(place.values())] = arrays["counts"][list(place)]
+        return {**arrays, "counts": counts}
+
+
+def test_what_a_learner_keeps_of_images_moves_with_them_if_it_can():
+    one = episode(Counting)
+    one.pretrain(IMAGES, LABELS, np.arange(6), None)
+    place = {0: 3, 5: 1, 7: 0}
+    arrays = {**one.get_arrays(), "labels": LABELS}  # with what an exploration keeps beside them
+    moved = one.moved(arrays, place, 4)
+    assert moved.keys() == arrays.keys()
+    assert moved["learner_counts"].tolist() == [0, 1, 0, 1]
+    assert moved["labels"] is LABELS
+    assert arrays["learner_counts"].tolist() == [1] * 6 + [0] * 6
+    for make in (Adding, None):  # nothing of theirs goes by image
+        other = episode(make)
+        arrays = other.get_arrays()
+        same = other.moved(arrays, place, 4)
+        assert same.keys() == arrays.keys()
+        assert all(same[name] is arrays[name] for name in arrays)
+
+
+def test_a_learner_that_moves_arrays_into_something_else_gets_one_sentence():
+    class Broken(Counting):
+        def moved(self, arrays, place, count):
+            return None
+
+    with pytest.raises(ValueError, match=r"learner: expected a dictionary .* from moved, got None"):
+        one = episode(Broken)
+        one.moved(one.get_arrays(), {}, 3)
