@@ -65,6 +65,8 @@ class RunLabels:
         rejected: Pool indices of images in which there is nothing to be named.
         files: `(path, sha256)` by pool index, where files are recorded.
         folder: Where those files lay; None where they are none or it is not recorded.
+        data_indices: Index into the training images of a data set by pool index, of images that
+            were asked about; empty in runs of a task.
     """
 
     run: Path
@@ -73,6 +75,7 @@ class RunLabels:
     rejected: frozenset[int]
     files: dict[int, tuple[str, str]]
     folder: Path | None
+    data_indices: dict[int, int]
 
     @property
     def answered(self) -> set[int]:
@@ -118,7 +121,7 @@ def read_labels(run: str | Path) -> RunLabels:
             f"run: expected {QUERIED} in {run}, got none: it was written by a version that did not "
             f"record which images were asked about, or had not begun"
         )
-    files, labelled, rejected = {}, {}, set()
+    files, labelled, rejected, data_indices = {}, {}, set(), {}
     for row in read_texts(run / IMAGES, IMAGE_COLUMNS) if (run / IMAGES).exists() else ():
         image = int(row["image"])
         if row["path"]:
@@ -132,6 +135,8 @@ def read_labels(run: str | Path) -> RunLabels:
         if row["taken_back"] == "1":
             continue
         image = int(row["image"])
+        if row["data_index"]:
+            data_indices[image] = int(row["data_index"])
         before = labelled.pop(image, None)
         rejected.discard(image)
         if row["answer"] == "reject":
@@ -146,7 +151,7 @@ def read_labels(run: str | Path) -> RunLabels:
         replace(each, path=files.get(i, (each.path, None))[0], sha256=files.get(i, ("", None))[1])
         for i, each in sorted(labelled.items())
     ]
-    return RunLabels(run, config, images, frozenset(rejected), files, folder)
+    return RunLabels(run, config, images, frozenset(rejected), files, folder, data_indices)
 
 
 def _labelled(

@@ -12,9 +12,10 @@ import tensorflow as tf
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import ImageFolder, named, views
+from emoc_tf.data import ImageData, ImageFolder, named, views
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.drawing import draw_episode
+from emoc_tf.exploration.episode import Episode
 from emoc_tf.models import forward, graphs
 from emoc_tf.records import export_lists
 from emoc_tf.records.exports import EXPORTS
@@ -143,8 +144,11 @@ def run_predictions(
     Args:
         run: Its folder, or an output folder with one run.
         images: A folder or an array-like. A folder may be one that the run never saw; files that
-            have an answer are known by their content. An array is that of the run's task. None: the
-            folder of its task, or the pool that it drew from its data set.
+            have an answer are known by their content. An array is that of the run's task, or, of a
+            simulation, that of the training images that it drew from; those of data of your own as
+            `ImageData`, since only labels tell which of them were labelled at the start: of an
+            array of them these get predictions too. None: the folder of its task, or the pool that
+            it drew from its data set.
         data_dir: Where its data set lies.
 
     Raises:
@@ -162,8 +166,44 @@ def run_predictions(
         )
     if images is None or isinstance(images, str | os.PathLike):
         return _of_folder(labels, model, names, labels.folder if images is None else Path(images))
-    waiting = np.setdiff1d(np.arange(len(images)), np.array(sorted(labels.answered), np.int64))
-    return [_row(each) for each in predictions(model, images, names, waiting)]
+    return _of_array(labels, model, names, images, data_dir)
+
+
+def _of_array(
+    labels: RunLabels, model: keras.Model, names: list[str], images: Any, data_dir: str | None
+) -> list[dict[str, Any]]:
+    data, drawn = images, labels.config.get("task") is None
+    images = data.images if isinstance(data, ImageData) else data
+    # In a task an image's index in the pool is its index in the array.
+    known = {labels.data_indices[i] if drawn else i for i in labels.answered}
+    if max(known, default=-1) >= len(images):
+        raise ValueError(
+            f"images: expected those of the run, at least {max(known) + 1}, got {len(images)}"
+        )
+    if drawn:
+        known |= _labelled_first(labels, data, data_dir)
+    waiting = np.setdiff1d(np.arange(len(images)), np.array(sorted(known), np.int64))
+    rows = predictions(model, images, names, waiting)
+    if not drawn:
+        return [_row(each) for each in rows]
+    return [_row({**each, "image": None, "data_index": each["image"]}) for each in rows]
+
+
+def _labelled_first(labels: RunLabels, data: Any, data_dir: str | None) -> set[int]:
+    """Returns the data indices of images that a simulation knew at the start, where data tell."""
+    try:
+        if isinstance(data, ImageData):
+            images, episode = data.images, _drawn(labels, (data, data))
+        else:
+            dataset = labels.config["configuration"]["dataset"]
+            images, episode = data, _drawn(labels, named.load(dataset, data_dir))
+        first = np.flatnonzero(episode.task.labels != SKIP)
+        indices = episode.source_indices[first]
+        if np.array_equal(views.read(images, indices), episode.task.images[first]):
+            return set(indices.tolist())
+    except (OSError, ValueError, IndexError):  # other data, or none
+        pass
+    return set()
 
 
 def _is_other(labels: RunLabels, images: Any) -> bool:
@@ -200,23 +240,29 @@ def _of_folder(
     return rows
 
 
-def _of_drawn(
-    labels: RunLabels, model: keras.Model, names: list[str], data_dir: str | None
-) -> list[dict[str, Any]]:
+def _drawn(labels: RunLabels, data: tuple[ImageData, ImageData]) -> Episode:
+    """Returns the episode of a simulation, drawn again; raises `ValueError` if it had others."""
     record = read_run(labels.run)
-    data = named.load(record.configuration["dataset"], data_dir)
     config = ExplorationConfig().replace(**record.configuration)
     root = streams.root_of(record.seed)
     episode = draw_episode(config, *data, root, as_they_are=True)
     if episode.classes != record.classes:  # it began with a model that knew some of them
         known = record.classes[: config.known_classes]
         episode = draw_episode(config, *data, root, known or None, as_they_are=True)
-    said = {each.image: each.data_index for each in labels.labelled}
-    if any(i >= len(episode.source_indices) or episode.source_indices[i] != said[i] for i in said):
+    said, indices = labels.data_indices, episode.source_indices
+    if any(i >= len(indices) or indices[i] != said[i] for i in said):
         raise ValueError(
             f"run: expected one on {record.configuration['dataset']!r}, got one on data of your "
             f"own; emoc_tf.records.predictions.predictions takes a model and any images"
         )
+    return episode
+
+
+def _of_drawn(
+    labels: RunLabels, model: keras.Model, names: list[str], data_dir: str | None
+) -> list[dict[str, Any]]:
+    dataset = labels.config["configuration"]["dataset"]
+    episode = _drawn(labels, named.load(dataset, data_dir))
     waiting = np.flatnonzero(episode.task.labels == SKIP)
     waiting = np.setdiff1d(waiting, np.array(sorted(labels.answered), np.int64))
     rows = []

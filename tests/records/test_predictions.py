@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from emoc_tf import ExplorationConfig
-from emoc_tf.data import named
+from emoc_tf.data import ImageData, named
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.models.files import save_model
 from emoc_tf.records.final_model import MODEL, final_model, save_final_model
@@ -165,8 +165,8 @@ def test_arrays_are_given_again(tmp_path):
         run_predictions(folder, task.images)
 
 
-def simulate(folder):
-    env = ActiveExplorationEnv(CONFIG)
+def simulate(folder, data=None):
+    env = ActiveExplorationEnv(CONFIG, data=data)
     env.reset(seed=2)
     run = RunFolder(folder, "random", 2, CONFIG)
     run.claim()
@@ -242,3 +242,37 @@ def test_the_file_is_the_model_of_the_run_for_images_as_they_came(tmp_path):
     save_model(tasks.model(2), folder / MODEL, ["a", "b"])
     with pytest.raises(ValueError, match="images: expected shape"):
         run_predictions(folder)
+
+
+def by_data_index(env):
+    """Returns the data indices of images with a label, and the class of each that waits."""
+    pool, indices = env.state.pool.labels, env.exploration.episode.source_indices.tolist()
+    names = [env.exploration.class_names[c] for c in env.state.known_classes]
+    best = env.state.probabilities.argmax(axis=1)
+    waiting = np.flatnonzero(pool == -1)
+    return {indices[i] for i in np.flatnonzero(pool != -1)}, {
+        indices[i]: names[best[i]] for i in waiting
+    }
+
+
+@pytest.mark.parametrize("data", ["named", "own", "own array"])
+def test_arrays_of_simulated_runs_go_by_their_index_in_the_data(tmp_path, data):
+    """What was labelled at the start, or asked about, is left out; pool indices count for tasks."""
+    train, test = named.load("digits")
+    if data != "named":
+        train = ImageData(train.images[::-1].copy(), train.labels[::-1], train.class_names)
+    env, folder = simulate(tmp_path, None if data == "named" else (train, test))
+    save_final_model(env.exploration, folder)
+    answered, predicted = by_data_index(env)
+    if data == "own array":  # nothing tells which were labelled at the start
+        episode = env.exploration.episode
+        answered -= set(episode.source_indices[episode.task.labels != -1].tolist())
+    expected = [i for i in range(len(train.labels)) if i not in answered]
+    rows = run_predictions(folder, train if data == "own" else train.images)
+    assert [row["data_index"] for row in rows] == expected
+    assert [row["path"] for row in rows] == [str(i) for i in expected]
+    assert {row["image"] for row in rows} == {None}
+    found = {row["data_index"]: row["class"] for row in rows}
+    assert {i: found[i] for i in predicted} == predicted
+    with pytest.raises(ValueError, match=r"images: expected those of the run, at least \d+, got 3"):
+        run_predictions(folder, train.images[:3])
