@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 FITS = ("letterbox", "crop")
+# The side that images of several sizes are brought to if none is named.
+IMAGE_SIZE = 96
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 # How files of the formats begin: nothing else is read any further.

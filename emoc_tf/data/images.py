@@ -1,11 +1,14 @@
 """Images with their class ids, as NumPy arrays."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from emoc_tf.data import views
+from emoc_tf.data.views import read_only
 
 # Images that `check_unchanged` looks at.
 _CHECKED = 32
@@ -19,14 +22,15 @@ class ImageData:
 
     Images are often most of a machine's memory, or lie on a disk, so that they are not copied:
     `images` is a view of the array given, a memory map too; what is no array but can be read like
-    one, such as an `ImageFolder`, stays as it is. Of uint8 images only a few are read. Do not write
+    one, such as an `ImageFolder` or an array in an HDF5 file, stays as it is and is never read as a
+    whole. Of uint8 images only a few are read. Do not write
     to that array while the data are used; `check_unchanged`, which each new episode calls, refuses
     what was written over as a whole. An episode that is running has images of its own.
 
     Attributes:
         images: (n, H, W, channels); uint8 or floating. An array, a memory map, or anything with
-            `len`, `shape`, a NumPy `dtype` and indexing by integer arrays and masks. What a model
-            gets of them is told in `Exploration`.
+            `len`, `shape`, a NumPy `dtype` and indexing by an array of ascending integers, see
+            `views.is_array_like`. What a model gets of them is told in `Exploration`.
         labels: (n,) int64 class ids, each in [0, len(class_names)); a copy.
         class_names: One name a class id.
         paths: (n,) the file of each image, where it was read from one and `images` does not tell.
@@ -43,7 +47,8 @@ class ImageData:
 
     def __post_init__(self) -> None:
         try:
-            images = self.images if is_lazy(self.images) else np.asarray(self.images)
+            given = self.images
+            images = given if views.is_array_like(given) else np.asarray(given)
             labels = np.asarray(self.labels)
         except ValueError:
             raise ValueError("images: expected images of one shape, got several") from None
@@ -55,17 +60,17 @@ class ImageData:
             raise ValueError(
                 f"images: expected a non-empty array (n, H, W, channels), got shape {images.shape}"
             )
-        if images.dtype != np.uint8 and images.dtype.kind != "f":
+        dtype = np.dtype(images.dtype)
+        if dtype != np.uint8 and dtype.kind != "f":
             raise ValueError(
-                f"images: expected dtype uint8 or floating, got {images.dtype}; pixels in 0-255 "
+                f"images: expected dtype uint8 or floating, got {dtype}; pixels in 0-255 "
                 f"are .astype(np.uint8), others floats, divided by the greatest possible value"
             )
-        bad = _first_not_finite(images) if images.dtype.kind == "f" else None
-        if bad is not None:
-            raise ValueError(f"images: expected finite pixels, got NaN or infinity in image {bad}")
-        if labels.shape != images.shape[:1]:
+        if dtype.kind == "f":
+            _check_finite(images)
+        if labels.shape != tuple(images.shape[:1]):
             raise ValueError(
-                f"labels: expected shape ({len(images)},), one an image, got {labels.shape}"
+                f"labels: expected shape ({images.shape[0]},), one an image, got {labels.shape}"
             )
         if labels.dtype.kind not in "iu":
             raise ValueError(f"labels: expected integer class ids, got dtype {labels.dtype}")
@@ -75,7 +80,8 @@ class ImageData:
                 f"class_names, got values in [{labels.min()}, {labels.max()}]; emoc_tf.Task "
                 f"takes images without a label (-1)"
             )
-        object.__setattr__(self, "images", images if is_lazy(images) else read_only(images))
+        lazy = not isinstance(images, np.ndarray)
+        object.__setattr__(self, "images", images if lazy else read_only(images))
         object.__setattr__(self, "labels", read_only(labels.astype(np.int64)))
         object.__setattr__(self, "class_names", tuple(self.class_names))
         object.__setattr__(self, "_checksum", _checksum(images))
@@ -93,45 +99,20 @@ class ImageData:
             )
 
 
-def is_lazy(images: Any) -> bool:
-    """Returns whether images are no array, nor a thing to make one of, but can be read like one.
-
-    Such a thing tells `shape` and a NumPy `dtype`, and has none of NumPy's ways to become an array.
-    """
-    return (
-        isinstance(getattr(images, "dtype", None), np.dtype)
-        and all(hasattr(images, name) for name in ("shape", "__len__", "__getitem__"))
-        and not hasattr(images, "__array__")
-    )
-
-
-def blocks(images: Any) -> Iterator[np.ndarray]:
-    """Yields images some at a time, as arrays, so that what lies on a disk need not fit memory."""
-    for start in range(0, len(images), _BLOCK):
-        stop = min(start + _BLOCK, len(images))
-        yield images[np.arange(start, stop)] if is_lazy(images) else images[start:stop]
-
-
-def _first_not_finite(images: Any) -> int | None:
-    start = 0
-    for block in blocks(images):
-        if not np.isfinite(block).all():
-            return start + int(np.argmin(np.isfinite(block).all(axis=(1, 2, 3))))
-        start += len(block)
-    return None
+def _check_finite(images: Any) -> None:
+    for number, block in enumerate(views.batches(images, _BLOCK)):
+        bad = views.first_not_finite(block)
+        if bad is not None:
+            raise ValueError(
+                f"images: expected finite pixels, got NaN or infinity in image "
+                f"{number * _BLOCK + bad}"
+            )
 
 
 def _checksum(images: Any) -> int:
-    chosen = np.linspace(0, len(images) - 1, min(len(images), _CHECKED)).astype(int)
-    return zlib.crc32(np.ascontiguousarray(images[chosen]))
+    chosen = np.linspace(0, images.shape[0] - 1, min(images.shape[0], _CHECKED)).astype(int)
+    return zlib.crc32(np.ascontiguousarray(views.read(images, chosen)))
 
 
 def _sequence(value: Any) -> tuple:
     return tuple(value) if isinstance(value, Iterable) else (value,)
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """Returns a view of `array` that cannot be written through."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

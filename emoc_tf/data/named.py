@@ -14,7 +14,6 @@ from emoc_tf.data.images import ImageData
 _FOLDER = "folder:"
 # What may stand behind a name, such as `?image_size=64&fit=crop` or `?image_size=64x48`.
 _OPTIONS = re.compile(r"\?((?:\w+=\w*)(?:&\w+=\w*)*)$")
-_IMAGE_SIZE = 96
 
 
 def load(dataset: str, data_dir: str | None = None) -> tuple[ImageData, ImageData]:
@@ -58,7 +57,8 @@ def load(dataset: str, data_dir: str | None = None) -> tuple[ImageData, ImageDat
         if not path.strip():
             raise ValueError("expected a path behind 'folder:'")
         path = os.path.abspath(os.path.expanduser(path))
-        return _load_folder(path, size or (_IMAGE_SIZE, _IMAGE_SIZE), fit, _state(path))
+        size = size or (decoding.IMAGE_SIZE, decoding.IMAGE_SIZE)
+        return _load_folder(path, size, fit, _state(path))
     except ValueError as error:
         raise ValueError(f"dataset {dataset!r}: {error}") from None
 

@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from emoc_tf.data.images import blocks
+from emoc_tf.data import views
+from emoc_tf.data.views import centred as centred  # what the factor is for
 
 # Of the whole range: half a grey level, which rounding may go beyond its ends.
 _ROUNDING = 1 / 510
 # Of the whole range: where not one image is brighter, another range is meant.
 _DARK = 1 / 32
+# Images looked at in one go.
+_BLOCK = 256
 
 # Factor to the contrast of pixels 0–255 and the range it is for.
 _RANGES = {1.0: (0.0, 255.0), 255.0: (0.0, 1.0), 127.5: (-1.0, 1.0)}
@@ -52,26 +55,10 @@ def factor_to_pixels(train: Any, test: Any) -> float:
     return factor
 
 
-def centred(images: np.ndarray, mean: np.ndarray, factor: float) -> np.ndarray:
-    """Returns (images − mean) · factor as float32.
-
-    Args:
-        images: (n, H, W, channels), uint8 or floating.
-        mean: (H, W, channels) float64.
-        factor: See `factor_to_pixels`.
-    """
-    result = np.empty(images.shape, np.float32)
-    # In float64, some thousand numbers at a time: no array of that precision is made.
-    np.subtract(images, mean, out=result)
-    if factor != 1:
-        result *= np.float32(factor)
-    return result
-
-
 def _factor(images: Any) -> float | None:
     """Returns the factor if the range of the images is plain."""
     low, high = _extremes(images)
-    if images.dtype == np.uint8:
+    if np.dtype(images.dtype) == np.uint8:
         return None if (low, high) == (0, 1) else 1.0  # floats or a mask, made integers
     if low < -_ROUNDING:
         reaches = max(-low, high) > 1 - 1e-6
@@ -89,8 +76,8 @@ def _values(images: Any) -> str:
 def _extremes(images: Any, all_of_them: bool = False) -> tuple[float, float]:
     """Returns the lowest and the highest value; of uint8 images, of as many as tell the range."""
     low, high = np.inf, -np.inf
-    for block in blocks(images):
+    for block in views.batches(images, _BLOCK):
         low, high = min(low, float(block.min())), max(high, float(block.max()))
-        if images.dtype == np.uint8 and high > 1 and not all_of_them:
+        if np.dtype(images.dtype) == np.uint8 and high > 1 and not all_of_them:
             break  # pixels, whatever the others are
     return low, high

@@ -9,9 +9,6 @@ import numpy as np
 from emoc_tf.data import decoding, elements, parts
 from emoc_tf.data.images import ImageData
 
-# The side that images of several sizes are brought to if none is named.
-IMAGE_SIZE = 96
-
 
 def from_dataset(
     dataset: Any,
@@ -131,7 +128,7 @@ def from_tfds(
             part = builder.as_dataset(split=split, batch_size=-1, **reading)
             return part["image"].numpy(), part["label"].numpy()
         part = builder.as_dataset(split=split, **reading)
-        return from_dataset(part, names, image_size or IMAGE_SIZE, fit)[:2]
+        return from_dataset(part, names, image_size or decoding.IMAGE_SIZE, fit)[:2]
 
     found = [read(train)] if test in (None, train) else [read(train), read(test)]
     return parts.training_and_test(found, tuple(names), f"data set {name!r}")

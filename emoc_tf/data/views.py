@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emoc_tf.data import pixels
-from emoc_tf.data.images import read_only
+from emoc_tf.data.indexing import positions
 
 # What is read of a source at once, in bytes; never more than fits a processor's memory easily.
 _AT_ONCE = 1 << 25
@@ -27,7 +26,7 @@ class ImageView:
         indices: (k,) which images of the source the view has, in this order; None for all. Negative
             ones count from the end, and a boolean mask chooses, as in NumPy.
         mean: An image that is subtracted, of the shape of one; None for images as they are.
-        factor: What images are multiplied by after that, see `pixels.centred`.
+        factor: What images are multiplied by after that, see `centred`.
 
     Attributes:
         dtype: float32.
@@ -141,8 +140,24 @@ class ImageView:
             if self._mean is None:
                 found[places] = raw
             else:
-                found[places] = pixels.centred(raw, self._mean, self._factor)
+                found[places] = centred(raw, self._mean, self._factor)
         return found
+
+
+def centred(images: np.ndarray, mean: np.ndarray, factor: float) -> np.ndarray:
+    """Returns (images − mean) · factor as float32.
+
+    Args:
+        images: (n, H, W, channels), uint8 or floating.
+        mean: (H, W, channels) float64.
+        factor: See `pixels.factor_to_pixels`.
+    """
+    result = np.empty(images.shape, np.float32)
+    # In float64, some thousand numbers at a time: no array of that precision is made.
+    np.subtract(images, mean, out=result)
+    if factor != 1:
+        result *= np.float32(factor)
+    return result
 
 
 def is_array_like(images: Any) -> bool:
@@ -195,6 +210,21 @@ def batches(images: Any, size: int) -> Iterator[np.ndarray]:
             yield read(images, np.arange(start, min(start + size, count)))
 
 
+def first_not_finite(images: np.ndarray) -> int | None:
+    """Returns the index of the first image (n, ...) with NaN or infinity; None if there is none."""
+    finite = np.isfinite(images)
+    if finite.all():
+        return None
+    return int(np.argmin(finite.reshape(len(images), -1).all(axis=1)))
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Returns a view of `array` that cannot be written through."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 class _Place(NamedTuple):
     """Where in which file an array lies."""
 
@@ -236,10 +266,7 @@ def _is_finite(value: Any) -> bool:
 
 def _rows(of: np.ndarray, indices: Any) -> np.ndarray:
     """Returns `of[indices]`, a copy, for a list of integers, a mask or a slice."""
-    if not isinstance(indices, slice):
-        indices = np.asarray(indices)
-        indices = indices if indices.size else indices.astype(np.int64)  # as NumPy takes []
-    found = of[indices]
+    found = of[positions(indices, len(of))]
     if found.ndim != 1:
         raise ValueError(f"indices: expected shape (k,), got {np.shape(indices)}")
     return found.copy()

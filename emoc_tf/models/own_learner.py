@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from emoc_tf.data.views import read_only
 from emoc_tf.models.learner import check_arrays, diverged
 
 _METHODS = ("train", "replace_model", "get_arrays", "set_arrays")
@@ -96,7 +97,7 @@ class OwnLearner:
     def __init__(self, make: LearnerMaker, model: keras.Model, images: Any) -> None:
         check_maker(make)
         self._model = model
-        self._made = make(model, _read_only(images) if isinstance(images, np.ndarray) else images)
+        self._made = make(model, read_only(images) if isinstance(images, np.ndarray) else images)
         _check_learner(self._made)
 
     def train(
@@ -108,8 +109,8 @@ class OwnLearner:
         novel: np.ndarray | None,
     ) -> None:
         """See `LearnerLike`; raises `FloatingPointError` if a weight is not finite afterwards."""
-        novel = None if novel is None else _read_only(novel)
-        self._made.train(iterations, seed, _read_only(labels), _read_only(old), novel)
+        novel = None if novel is None else read_only(novel)
+        self._made.train(iterations, seed, read_only(labels), read_only(old), novel)
         for weight in self._model.weights:
             if "float" in weight.dtype and not np.isfinite(weight.numpy()).all():
                 raise diverged(f"{weight.path} not finite")
@@ -193,9 +194,3 @@ def _check_learner(made: Any) -> None:
         ) from None
     except ValueError:  # a signature that cannot be told, such as of a function in C
         return
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view

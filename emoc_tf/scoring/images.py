@@ -56,11 +56,11 @@ class Images:
             self._checked(self._source[start : start + FORWARD_BATCH], rows)
 
     def _checked(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        finite = np.isfinite(images)
-        if not finite.all():
-            bad = rows[int(np.argmin(finite.reshape(len(images), -1).all(axis=1)))]
+        bad = views.first_not_finite(images)
+        if bad is not None:
+            value = images[bad][~np.isfinite(images[bad])][0]
             raise ValueError(
-                f"{self._name}: expected finite numbers, got {images[~finite][0]} in image {bad}"
+                f"{self._name}: expected finite numbers, got {value} in image {rows[bad]}"
             )
         return check_integers(images, self._name, self._model)
 

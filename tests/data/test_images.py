@@ -4,6 +4,7 @@ import pytest
 
 from emoc_tf import ExplorationConfig
 from emoc_tf.data import ImageData, ImageFolder, pixels
+from emoc_tf.data.views import ImageView
 from emoc_tf.exploration import Exploration
 from tests.data.pictures import expected, write
 
@@ -104,3 +105,45 @@ def test_an_episode_of_image_folders(tmp_path, own_model):
     states = [exploration.state.pool.images for exploration in explorations]
     np.testing.assert_array_equal(*states)
     assert outcomes[0] == outcomes[1]
+
+
+class Stored:
+    """What libraries of files give: read by ascending integers, or, at a cost, as a whole."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.most = 0
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getitem__(self, index):
+        assert (np.diff(index) > 0).all()
+        self.most = max(self.most, len(index))
+        return self.array[index]
+
+    def __array__(self, *args, **kwargs):
+        raise AssertionError("read as a whole")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_what_could_be_read_as_a_whole_is_not(dtype):
+    array = np.random.default_rng(0).integers(256, size=(700, 2, 2, 1)).astype(dtype)
+    images = Stored(array)
+    data = ImageData(images, np.zeros(700, int), ("a",))
+    assert data.images is images
+    data.check_unchanged()
+    assert pixels.factor_to_pixels(data.images, data.images) == 1
+    assert images.most <= 256
+    array[:] += 1
+    with pytest.raises(ValueError, match="images: expected those that ImageData was made of"):
+        data.check_unchanged()
+
+
+def test_image_data_take_a_view():
+    array = np.random.default_rng(0).integers(256, size=(600, 2, 2, 1)).astype(np.float32)
+    view = ImageView(array)
+    assert ImageData(view, np.zeros(600, int), ("a",)).images is view
+    array[400] = np.inf
+    with pytest.raises(ValueError, match=r"NaN or infinity in image 400$"):
+        ImageData(ImageView(array), np.zeros(600, int), ("a",))
