@@ -15,6 +15,9 @@ _ASIDE = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?")
 def write_bytes(path: Path, content: bytes, previous: Path | None = None) -> None:
     """Writes a file atomically: a reader sees the old content or the new one, nothing between.
 
+    On Windows, where an open file cannot be renamed, it is closed before. Its lock ends then, so
+    that `remove_asides` of another process could remove it in between, which is an error here.
+
     Args:
         path: Where to.
         content: What.
@@ -31,13 +34,20 @@ def write_bytes(path: Path, content: bytes, previous: Path | None = None) -> Non
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            if previous is not None:
-                with contextlib.suppress(FileNotFoundError):  # there is none yet
-                    os.replace(path, previous)
-            os.replace(aside, path)
+            if os.name != "nt":
+                _give_name(aside, path, previous)
+        if os.name == "nt":
+            _give_name(aside, path, previous)
     finally:
         aside.unlink(missing_ok=True)
     _flush_names(path.parent)
+
+
+def _give_name(aside: Path, path: Path, previous: Path | None) -> None:
+    if previous is not None:
+        with contextlib.suppress(FileNotFoundError):  # there is none yet
+            os.replace(path, previous)
+    os.replace(aside, path)
 
 
 def _flush_names(folder: Path) -> None:

@@ -3,6 +3,8 @@ import os
 import stat
 import threading
 
+import pytest
+
 from emoc_tf.storage import atomic
 
 
@@ -100,3 +102,25 @@ def test_file_systems_without_locks_do(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", flock)
     atomic.write_text(tmp_path / "steps.csv", "whole")
     assert (tmp_path / "steps.csv").read_text() == "whole"
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_where_open_files_cannot_be_renamed_they_are_closed_first(tmp_path, monkeypatch, kept):
+    """As on Windows, where renaming an open file is an error."""
+    path, replace = tmp_path / "file.npz", os.replace
+    previous = tmp_path / "file.previous.npz" if kept else None
+
+    def refuse_open(source, target):
+        descriptors = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+        if any(os.path.exists(each) and os.path.samefile(each, source) for each in descriptors):
+            raise PermissionError(13, "The process cannot access the file", str(source))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_open)
+    monkeypatch.setattr(os, "name", "nt")
+    for content in (b"first", b"second"):
+        atomic.write_bytes(path, content, previous)
+        assert path.read_bytes() == content
+    monkeypatch.undo()
+    found = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert found == {"file.npz": b"second"} | ({"file.previous.npz": b"first"} if kept else {})
