@@ -31,6 +31,14 @@ _DECIDES = {
     "emoc_tf.agents": ("agent.py", "heuristics.py", "emoc.py", "refusals.py", "learned.py"),
 }  # fmt: skip
 
+# Modules in these folders that decide no result: they draw pictures, bring models into files or out
+# of them, warn, or refuse to work at all.
+WITHOUT_EFFECT = (
+    "emoc_tf.data.figures", "emoc_tf.data.mosaic", "emoc_tf.models.compiled",
+    "emoc_tf.models.files", "emoc_tf.models.forks", "emoc_tf.models.raw_images",
+)  # fmt: skip
+_PACKAGES = ("emoc_tf", "tensorflow", "keras", "numpy", "scipy", "scikit-learn", "pillow")
+
 
 @functools.cache
 def environment(*more: str) -> dict[str, Any]:
@@ -47,10 +55,7 @@ def environment(*more: str) -> dict[str, Any]:
     return {
         "versions": {
             "python": platform.python_version(),
-            **{
-                name: metadata.version(name)
-                for name in ("emoc_tf", "tensorflow", "keras", "numpy", "scipy", "scikit-learn")
-            },
+            **{name: metadata.version(name) for name in _PACKAGES},
         },
         "commit": _commit(),
         "source": _source(more),
@@ -89,15 +94,20 @@ def device() -> str:
 def differences(found: dict[str, Any], *more: str) -> list[str]:
     """Returns in words where another environment differs from this one; empty if nowhere.
 
-    The commit does not count: `source` tells whether the library is another one.
+    The commit does not count: `source` tells whether the library is another one. Nor does the
+    version of a package that was not recorded there.
 
     Args:
         found: What `environment` returned there.
         *more: The modules that it was called with.
     """
+    here = environment(*more)
+    if there := found.get("versions"):
+        versions = {name: text for name, text in here["versions"].items() if name in there}
+        here = {**here, "versions": versions}
     return [
         f"{name} {found.get(name)} there, {value} here"
-        for name, value in environment(*more).items()
+        for name, value in here.items()
         if name != "commit" and found.get(name) != value
     ]
 
@@ -114,7 +124,8 @@ def source_files(*more: str) -> dict[str, Path]:
     """Returns each module, by name, that the results of the library's own runs depend on, and more.
 
     Not among them is what starts runs, writes or looks at records, draws pictures, or lists
-    policies, nor a policy of your own: unfinished runs are resumed after a change there.
+    policies, nor `WITHOUT_EFFECT`, nor a policy of your own: unfinished runs are resumed after a
+    change there.
     """
     files = {}
     for package, parts in _DECIDES.items():
@@ -124,7 +135,9 @@ def source_files(*more: str) -> dict[str, Path]:
             found = sorted((folder / part).rglob("*.py")) or [folder / part]
             for file in found:
                 inside = file.relative_to(folder).with_suffix("").as_posix().replace("/", ".")
-                files[f"{package}.{inside}".removesuffix(".__init__")] = file
+                name = f"{package}.{inside}".removesuffix(".__init__")
+                if name not in WITHOUT_EFFECT:
+                    files[name] = file
     return files | {name: Path(importlib.util.find_spec(name).origin) for name in more}
 
 

@@ -1,6 +1,8 @@
 """What is told of versions and machine, and which source counts for which records."""
 
 import ast
+import copy
+import importlib.util
 import inspect
 
 import pytest
@@ -29,7 +31,7 @@ def test_generations_of_a_processor_have_different_names(tmp_path):
 # What a deciding module may use without being decided by it.
 WITHOUT_EFFECT = (
     "emoc_tf.storage", "emoc_tf.envs.rendering", "emoc_tf.envs.fingerprint", "emoc_tf.envs.info",
-    "emoc_tf.records",
+    "emoc_tf.records", *provenance.WITHOUT_EFFECT,
 )  # fmt: skip
 
 
@@ -40,6 +42,14 @@ def test_the_source_that_counts_is_what_results_depend_on():
     )
     assert not {"emoc_tf.report.plots", "emoc_tf.agents.policy_gradient"} & set(files)
     assert not any(name.startswith("emoc_tf.storage") for name in files)
+    pictures = {"emoc_tf.data.mosaic", "emoc_tf.data.figures"}
+    brought = {"emoc_tf.models.files", "emoc_tf.models.raw_images"}
+    assert pictures | brought | {"emoc_tf.models.compiled", "emoc_tf.models.forks"} == set(
+        provenance.WITHOUT_EFFECT
+    )
+    assert not set(provenance.WITHOUT_EFFECT) & set(files)
+    for name in provenance.WITHOUT_EFFECT:
+        assert importlib.util.find_spec(name) is not None
     for name, file in files.items():
         if name == "emoc_tf.running.single_run":
             continue  # it writes the records too
@@ -66,3 +76,20 @@ def test_other_records_depend_on_what_makes_them_too(module):
     assert provenance.differences(here, *more) == provenance.differences(of_runs) == []
     told = f"source {of_runs['source']} there, {here['source']} here"
     assert provenance.differences(of_runs, *more) == [told]
+
+
+def test_records_that_lack_a_version_are_of_this_environment():
+    here = provenance.environment()
+    assert here["versions"]["pillow"]
+    found = copy.deepcopy(here)
+    del found["versions"]["pillow"]  # as earlier versions wrote it
+    assert provenance.differences(found) == []
+    found["versions"]["numpy"] = "1.0"
+    (told,) = provenance.differences(found)
+    assert told.startswith("versions ") and "'numpy': '1.0'" in told
+    del found["versions"]
+    (told,) = provenance.differences(found)
+    assert told.startswith("versions None there")
+    found = copy.deepcopy(here)
+    found["versions"]["pillow"] = "1.0"
+    assert len(provenance.differences(found)) == 1
