@@ -116,11 +116,11 @@ def test_where_open_files_cannot_be_renamed_they_are_closed_first(tmp_path, monk
             raise PermissionError(13, "The process cannot access the file", str(source))
         replace(source, target)
 
-    monkeypatch.setattr(os, "replace", refuse_open)
-    monkeypatch.setattr(os, "name", "nt")
     for content in (b"first", b"second"):
-        atomic.write_bytes(path, content, previous)
+        with monkeypatch.context() as patches:
+            patches.setattr(os, "replace", refuse_open)
+            patches.setattr(os, "name", "nt")
+            atomic.write_bytes(path, content, previous)
         assert path.read_bytes() == content
-    monkeypatch.undo()
     found = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     assert found == {"file.npz": b"second"} | ({"file.previous.npz": b"first"} if kept else {})
