@@ -1,6 +1,6 @@
 """Query policies behind one interface, imported as `emoc_tf.agents`.
 
-A policy of one's own is one file with an `Agent` and one line in `AGENTS`.
+A policy of your own is one file with an `Agent` and one line in `AGENTS`.
 """
 
 from emoc_tf.agents.agent import Agent, ScoringAgent

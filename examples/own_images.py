@@ -1,4 +1,4 @@
-"""Explores one's own images with one's own Keras model; a stand-in for a person answers.
+"""Explores your own images with your own Keras model; a stand-in for a person answers.
 
 The images here are scikit-learn's digits and `Person` answers from their labels; in its place
 `label` may show the images and ask, for classes among those of the episode.

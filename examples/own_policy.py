@@ -1,4 +1,4 @@
-"""A query policy of one's own: core-set selection, and the contract test it has to pass.
+"""A query policy of your own: core-set selection, and the contract test it has to pass.
 
 The set is chosen whose images are farthest from the labelled ones in the space of the network's
 features (Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set

@@ -122,9 +122,9 @@ class RunFolder(RecordFolder):
         begun = self.has_checkpoint and not self._complete and not self.lock.held_elsewhere()
         if begun and not allow_mixed and (elsewhere := differences(found)):
             raise ValueError(
-                f"output_dir: expected to go on with {self.path} where it was begun, since only "
+                f"output_dir: expected to resume {self.path} where it was begun, since only "
                 f"there it gives the same results, got another place ({'; '.join(elsewhere)}); "
-                f"--allow_mixed goes on and marks the run as mixed, another output_dir starts anew"
+                f"--allow_mixed resumes and marks the run as mixed, another output_dir starts anew"
             )
 
     @property

@@ -27,7 +27,7 @@ _STYLES: dict[str, tuple[str, str, str]] = {
     "emoc-expected": ("#CC79A7", "X", "-"),
     "learned": ("#0072B2", "h", "-"),
 }
-# Variants and policies of one's own: 4 colours × 5 markers × 3 dashes that go round separately.
+# Variants and policies of your own: 4 colours × 5 markers × 3 dashes that go round separately.
 _COLOURS, _MARKERS, _DASHES = (
     ("#8C6D31", "#8E6BC9", "#666666", "#66A61E"),
     "*p>d<",

@@ -30,7 +30,7 @@ class Start:
 
     Attributes:
         state: What policies see.
-        arrays: Everything to go on from.
+        arrays: Everything to resume from.
         accuracy: On the test images.
         logits: (n_pool, C) of the pool's images.
     """

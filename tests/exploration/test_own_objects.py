@@ -1,4 +1,4 @@
-"""Data, models and oracles of one's own."""
+"""Data, models and oracles of your own."""
 
 import keras
 import numpy as np

@@ -13,7 +13,7 @@ def images(count=4, dtype=np.uint8, shape=(2, 3, 1), seed=0):
 
 
 class Listed:
-    """An array-like of one's own."""
+    """An array-like of your own."""
 
     def __init__(self, array):
         self._array, self.shape, self.dtype = array, array.shape, array.dtype

@@ -27,7 +27,7 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-# A row of features a set is meant; policies of one's own can share weights between the rows.
+# A row of features a set is meant; policies of your own can share weights between the rows.
 @pytest.mark.filterwarnings(
     "error::UserWarning", "ignore:Your observation set_features has an unconventional shape"
 )

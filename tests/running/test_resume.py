@@ -229,10 +229,10 @@ def test_another_place_is_refused_or_marked(world, whole, half, monkeypatch):
     content = json.loads(config_file.read_text())
     config_file.write_text(json.dumps(content | {"cpu": "Another", "commit": "does not count"}))
     error = attempt(world, half.parents[1]).error
-    assert "expected to go on with" in error
+    assert "expected to resume" in error
     assert "cpu Another there, " in error
     assert "commit" not in error
-    assert "--allow_mixed goes on and marks the run as mixed" in error
+    assert "--allow_mixed resumes and marks the run as mixed" in error
     assert (half / "checkpoint.npz").exists()
     assert attempt(world, half.parents[1], allow_mixed=True).error is None
     assert json.loads(config_file.read_text())["mixed"] == [environment()]

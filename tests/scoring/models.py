@@ -168,7 +168,7 @@ def few_positions(classes=9):
 
 
 class Scale(layers.Layer):
-    """A layer of one's own."""
+    """A layer of your own."""
 
     def build(self, input_shape):
         self.factor = self.add_weight(shape=(input_shape[-1],), initializer="ones")
