@@ -54,11 +54,6 @@ class Learner:
         self._slots: list[dict[str, tf.Variable]] = []
         self.replace_model(model)
 
-    @property
-    def velocities(self) -> list[tf.Variable]:
-        """Those of SGD, one a trainable variable."""
-        return [slots["velocity"] for slots in self._slots]
-
     def replace_model(self, model: keras.Model) -> None:
         """Trains another model from now on, whose head has more or fewer outputs.
 
