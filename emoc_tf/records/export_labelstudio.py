@@ -30,14 +30,14 @@ def write_labelstudio(labels: RunLabels, pictures: Pictures, output: Path, way: 
             map(pictures.name, labels.labelled), [e.index for e in labels.labelled], str.casefold
         )
     with new_folder(output) as folder:
-        tasks = []
+        tasks, classes = [], set(labels.class_names)
         for i, each in enumerate(labels.labelled):
             if names is None:
                 url = _url(f"{pictures.folder.name}/{each.path}")
             else:
                 pictures.place(each, folder / "images" / names[i], way)
                 url = _url(f"{output.name}/images/{names[i]}")
-            tasks.append(_task(labels, each, url))
+            tasks.append(_task(each, url, labels.config["agent"], classes))
         text = json.dumps(tasks, ensure_ascii=False, indent=2)
         (folder / "tasks.json").write_text(text + "\n", encoding="utf-8")
         config = _config(labels.class_names)
@@ -48,7 +48,7 @@ def _url(path: str) -> str:
     return f"/data/local-files/?d={urllib.parse.quote(path)}"
 
 
-def _task(labels: RunLabels, image: LabelledImage, url: str) -> dict[str, Any]:
+def _task(image: LabelledImage, url: str, agent: str, classes: set[str]) -> dict[str, Any]:
     known = {
         "path": image.path, "sha256": image.sha256, "index": image.index, "kind": image.kind,
         "step": image.step, "time": image.time,
@@ -58,8 +58,8 @@ def _task(labels: RunLabels, image: LabelledImage, url: str) -> dict[str, Any]:
         "data": {_IMAGE: url, **told},
         "annotations": [{"result": [_result(image.label)]}],
     }
-    if image.guess is not None and image.guess in labels.class_names:
-        version = f"emoc_tf {labels.config['agent']} step {image.step}"
+    if image.guess is not None and image.guess in classes:
+        version = f"emoc_tf {agent} step {image.step}"
         task["predictions"] = [{"model_version": version, "result": [_result(image.guess)]}]
     return task
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emoc_tf.data import listings
 from emoc_tf.records.export_lists import LIST_COLUMNS
-from emoc_tf.records.labels import RunLabels
+from emoc_tf.records.labels import LabelledImage, RunLabels
 from emoc_tf.records.placing import Pictures, different, new_folder
 
 
@@ -19,9 +19,11 @@ def write_class_folders(labels: RunLabels, pictures: Pictures, output: Path, way
     for name in labels.class_names:
         _check_folder_name(name)
     pictures.check(labels.labelled)
+    by_class: dict[str, list[LabelledImage]] = {name: [] for name in labels.class_names}
+    for each in labels.labelled:
+        by_class[each.label].append(each)
     with new_folder(output) as folder:
-        for class_name in labels.class_names:
-            images = [each for each in labels.labelled if each.label == class_name]
+        for class_name, images in by_class.items():
             names = map(pictures.name, images)
             indices = [each.index for each in images]
             for each, name in zip(images, different(names, indices, str.casefold), strict=True):

@@ -90,8 +90,9 @@ def _training_images(labels: RunLabels, data_dir: str | None) -> Any:
     """Returns the images of a simulated run's data set; raises `ValueError` if it had others."""
     dataset = labels.config["configuration"]["dataset"]
     train, _ = named.load(dataset, data_dir)
+    names = distinct(train.class_names)
     for each in labels.labelled:
-        i, names = each.index, distinct(train.class_names)
+        i = each.index
         if i >= len(train.labels) or names[train.labels[i]] != each.label:
             raise ValueError(
                 f"images: expected the run's own images (images=...), since its labels are not "

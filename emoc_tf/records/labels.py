@@ -1,5 +1,6 @@
 """The labels that a run has brought, read from its folder."""
 
+import functools
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,7 +83,7 @@ class RunLabels:
         """Pool indices of the images of which something is known."""
         return {each.image for each in self.labelled} | self.rejected
 
-    @property
+    @functools.cached_property
     def class_names(self) -> list[str]:
         """Names of the classes that images have, sorted."""
         return sorted({each.label for each in self.labelled})
