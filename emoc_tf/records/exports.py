@@ -41,10 +41,11 @@ def export(
     way: str = "hardlink",
     data_dir: str | None = None,
 ) -> tuple[Path, int]:
-    """Writes the labelled images of a run: those that came with a label and those that got one.
+    """Writes the labelled images of a run.
 
-    Rejected images are left out, answers that were taken back do not count, and classes have the
-    names that they have now.
+    Those that got a label and, of a task, those that came with one; simulations do not record which
+    images were labelled at the start. Rejected images are left out, answers that were taken back do
+    not count, and classes have the names that they have now.
 
     Args:
         run: Its folder, or an output folder with one run.

@@ -29,7 +29,8 @@ class LabelledImage:
         path: Of its file, relative to the folder of images; None where it comes from no file.
         sha256: Of its file; None where it is not recorded.
         data_index: Its index into the training images of a data set; None in runs of a task.
-        kind: `start`: it came with its label; `query`, `audit` or `correction`: what gave it last.
+        kind: `start`: it came with its label, in a task; `query`, `audit` or `correction`: what
+            gave it last.
         answer: `class` or `new class`.
         step: Update steps there had been; None at the start.
         chosen_set: Index of the candidate set that it was asked about in; None if in none.
@@ -62,7 +63,8 @@ class RunLabels:
     Attributes:
         run: Its folder.
         config: What `config.json` says.
-        labelled: Images with a class, by pool index.
+        labelled: Images with a class, by pool index; of simulations those that were asked about,
+            since the ones labelled at the start are not recorded.
         rejected: Pool indices of images in which there is nothing to be named.
         files: `(path, sha256)` by pool index, where files are recorded.
         folder: Where those files lay; None where they are none or it is not recorded.
