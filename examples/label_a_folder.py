@@ -1,7 +1,8 @@
 """A folder of images, answered in the terminal: from no label at all, with classes as they come.
 
 Type a name, or one for each image with commas between them; nothing skips, a minus rejects; "undo"
-takes the last answer back, "stop" ends. The answers are written as `path,label` beside.
+takes the last answer back, "stop" ends. All answers are kept in a folder beside the images, and the
+same call goes on with them the next day. `emoc-export` makes lists and folders of them.
 
 Run: python examples/label_a_folder.py FOLDER
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 from emoc_tf import REJECT, SKIP, ExplorationConfig, Task, agents
 from emoc_tf.envs.observation import observe
 from emoc_tf.exploration import Exploration
-from emoc_tf.storage import csv_files
+from emoc_tf.records.recording import Recording
 
 
 def read(text: str, count: int) -> list[str | int]:
@@ -24,47 +25,49 @@ def read(text: str, count: int) -> list[str | int]:
 
 
 def main(
-    folder: str, ask: Callable[[str], str] = input, image_size: int = 64, **settings
+    folder: str,
+    ask: Callable[[str], str] = input,
+    image_size: int = 64,
+    output_dir: str | Path | None = None,
+    **settings,
 ) -> Exploration:
-    """Asks until "stop" is typed or no image is left, and writes the answers."""
+    """Asks until "stop" is typed or no image is left; answers go to FOLDER-labels or another one."""
     task = Task.from_folder(folder, image_size=image_size)
     task.images.print_left_out()
     config = ExplorationConfig(**{"set_size": 4, "num_candidate_sets": 50, **settings})
     exploration = Exploration(config, task=task)
-    exploration.reset(0)
+    if output_dir is None:
+        place = Path(folder).resolve()
+        output_dir = place.with_name(f"{place.name}-labels")
     agent = agents.make("emoc", seed=0)
-    while not exploration.finished:
-        state = exploration.state
-        query = exploration.ask(agent.act(observe(state, config), state))
-        print("  ".join(task.images.paths[i] for i in query.indices))
-        typed = ask(f"what are they? known: {', '.join(query.class_names) or 'nothing yet'}\n> ")
-        if typed in ("stop", "undo"):
-            exploration.withdraw(query)
+    with Recording(exploration, output_dir) as recording:
+        if recording.resumed:
+            print(f"{(exploration.labels >= 0).sum()} images are labelled already")
+        while not exploration.finished:
+            state = exploration.state
+            if exploration.queries:  # one of yesterday's, or one whose answer was none
+                query = exploration.queries[0]
+            else:
+                query = exploration.ask(agent.act(observe(state, config), state))
+            print("  ".join(task.images.paths[i] for i in query.indices))
+            known = ", ".join(exploration.class_names) or "nothing yet"
+            typed = ask(f"what are they? known: {known}\n> ")
             if typed == "stop":
                 break
-            exploration.undo()
-            continue
-        try:
-            outcome = exploration.answer(query, read(typed, len(query.indices)))
-        except ValueError as error:
-            print(error)
-            exploration.withdraw(query)
-            continue
-        print(f"{outcome.labelled} labelled, {len(exploration.state.known_classes)} classes known")
-    write(exploration, Path(folder).with_suffix(".csv"))
+            try:
+                if typed == "undo":
+                    exploration.withdraw(query)
+                    exploration.undo()
+                    continue
+                outcome = exploration.answer(query, read(typed, len(query.indices)))
+            except ValueError as error:
+                print(error)
+                continue
+            recording.write()
+            found = len(exploration.state.known_classes)
+            print(f"{outcome.labelled} labelled, {found} classes known")
+    print(f"emoc-export {recording.path} --format=csv")
     return exploration
-
-
-def write(exploration: Exploration, path: Path) -> None:
-    """Writes the labels there are as a list that `Task.from_folder` reads."""
-    images, labels = exploration.episode.raw_images, exploration.labels
-    rows = [
-        (f"{images.root}/{images.paths[i]}", exploration.class_names[label])
-        for i, label in enumerate(labels)
-        if label >= 0
-    ]
-    path.write_text(csv_files.text([("path", "label"), *rows]), encoding="utf-8")
-    print(f"{len(rows)} labels in {path}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from PIL import Image
 
 from emoc_tf import Task, agents, load
 from emoc_tf.agents import registry
+from emoc_tf.records.exports import export
 from tests import ROOT, example
 from tests.envs.test_active_exploration import SHRUNK
 
@@ -41,20 +42,38 @@ def test_label_a_folder(tmp_path, capsys):
         place = folder / ("two" if train.labels[i] == 2 else "unlabelled")
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(train.images[i, ..., 0]).save(place / f"{i}.png")
-    typed = iter(["nine", "undo", "nine,,-,one", "seven", "too,few", "stop"])
-    exploration = example("label_a_folder").main(
-        str(folder), lambda _: next(typed), image_size=8,
-        pretrain_iterations=2, update_iterations=2,
-    )  # fmt: skip
+    settings = {"image_size": 8, "pretrain_iterations": 2, "update_iterations": 2}
+    other = folder.with_suffix(".csv")
+    other.write_text("somebody else's")
+
+    def label(*typed):
+        texts = iter(typed)
+        return example("label_a_folder").main(str(folder), lambda _: next(texts), **settings)
+
+    exploration = label("undo", "nine", "undo", "nine,,-,one", "seven", "too,few", "stop")
     kinds = [entry.kind for entry in exploration.journal]
     assert kinds.count("answer") == 3
     assert kinds.count("undo") == 1
-    assert "oracle: expected (4,)" in capsys.readouterr().out
-    task = Task.from_folder(folder.with_suffix(".csv"), image_size=8)
-    counts = np.bincount(task.labels)
-    assert dict(zip(task.class_names, counts, strict=True)) == {
-        "nine": 1, "one": 1, "seven": 4, "two": int((train.labels[:30] == 2).sum()),
-    }  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "oracle: expected (4,)" in shown and "undo: expected an answer" in shown
+    counts = {"nine": 1, "one": 1, "seven": 4, "two": int((train.labels[:30] == 2).sum())}
+    run = tmp_path / "my pictures-labels" / "person" / "0"
+    file, _ = export(run, "csv", tmp_path / "first.csv")
+    assert named(Task.from_folder(file, image_size=8)) == counts
+    resumed = label("stop")  # the next day
+    assert f"{sum(counts.values())} images are labelled already" in capsys.readouterr().out
+    assert resumed.journal == exploration.journal
+    assert [q.indices.tolist() for q in resumed.queries] == [
+        q.indices.tolist() for q in exploration.queries
+    ]
+    label("eight", "stop")
+    file, _ = export(run, "csv", tmp_path / "second.csv")
+    assert named(Task.from_folder(file, image_size=8)) == {**counts, "eight": 4}
+    assert other.read_text() == "somebody else's"
+
+
+def named(task):
+    return dict(zip(task.class_names, np.bincount(task.labels).tolist(), strict=True))
 
 
 def test_unlabelled_arrays(capsys):

@@ -167,6 +167,10 @@ class RunFolder(RecordFolder):
             content["task"] = _told(task)
         self.write_config(content)
 
+    def tell(self, task: Task) -> None:
+        """Brings what `config.json` tells of a task up to date: its folder may have moved."""
+        self.write_config((self.read_config() or {}) | {"task": _told(task)})
+
     def start(self, class_ids: Sequence[int], tested: bool = True) -> None:
         """Makes ready for the steps of a run from its beginning.
 
@@ -249,6 +253,11 @@ class RunFolder(RecordFolder):
         rounded = {name: round(seconds, 4) for name, seconds in timings.items()}
         self._records.append((outcome, {"reward": reward, "timings": rounded}))
         self.write(self._row(outcome, reward, rounded))
+
+    def rewrite_last(self, outcome: StepOutcome) -> None:
+        """Puts another outcome in the place of the last row's: an audit was answered after it."""
+        self._records[-1] = outcome, self._records[-1][1]
+        self.begin(self._sinks, self._rows())
 
     def save(self, state: Checkpoint, selection_seconds: float | None = None) -> None:
         """Writes the checkpoint to resume from and keeps the one before it.
