@@ -31,7 +31,7 @@ def main(
     output_dir: str | Path | None = None,
     **settings,
 ) -> Exploration:
-    """Asks until "stop" is typed or no image is left; answers go to FOLDER-labels or another one."""
+    """Asks until "stop" is typed or no image is left; answers go to FOLDER-labels or output_dir."""
     task = Task.from_folder(folder, image_size=image_size)
     task.images.print_left_out()
     config = ExplorationConfig(**{"set_size": 4, "num_candidate_sets": 50, **settings})

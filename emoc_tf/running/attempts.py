@@ -55,6 +55,7 @@ def attempt_run(grid: Grid, env: ActiveExplorationEnv, show: Show, run: Run) -> 
             return Result(busy=True)
     except Exception as error:  # the others go on, whatever it is
         return Result(_sentence(error))
+    told = env.exploration.on_query
     try:
         if not folder.finished:  # another process may have been here
             run_episode(grid, env, run, agent, folder, show)
@@ -62,7 +63,7 @@ def attempt_run(grid: Grid, env: ActiveExplorationEnv, show: Show, run: Run) -> 
     except Exception as error:
         return Result(_record_failure(folder, error))
     finally:
-        env.exploration.on_query = env.exploration.image_scores = None
+        env.exploration.on_query, env.exploration.image_scores = told, None
         try:
             folder.close()
         finally:

@@ -104,11 +104,18 @@ def run_episode(
     selection_seconds: float | None = None
     answers: AnswerFiles | None = None
 
+    told = env.exploration.on_query
+
     def save_choice() -> None:
-        # What took no time is not worth a file; the answers of a data set never are.
+        # What took no time is not worth a file, and the answers of a data set never are; those of
+        # somebody who was handed in may have taken a person's time.
         query = env.exploration.query
-        if query is not None and query.classes is None and (selection_seconds or 0) > WORTH_SAVING:
+        if query is not None and (
+            grid.hands_in or (query.classes is None and (selection_seconds or 0) > WORTH_SAVING)
+        ):
             folder.save(env.save(), selection_seconds)
+        if told is not None:
+            told()
 
     env.exploration.on_query = save_choice
     # Before reset and restore: the sampler `top` asks it there.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from emoc_tf import REJECT, SKIP, Task
+from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.exploration.loop import Exploration
 from emoc_tf.records.exports import export
 from emoc_tf.records.predictions import export_predictions
@@ -186,6 +187,19 @@ def test_an_episode_that_was_just_begun_is_recorded_as_it_is(tmp_path):
         tasks.answer(found, [0, 1])
     with pytest.raises(ValueError, match=r"^exploration: expected one that has had no answer"):
         Recording(found, tmp_path)
+
+
+def test_an_environment_that_was_reset_is_brought_to_where_it_was(tmp_path):
+    envs = [
+        ActiveExplorationEnv(tasks.CONFIG, task=tasks.array_task(), model=tasks.model(2))
+        for _ in range(2)
+    ]
+    for env in envs:
+        env.reset(seed=0)
+        with Recording(env.exploration, tmp_path):
+            tasks.answer(env.exploration, [0, "bird"])
+    assert envs[1].outcome.step == 2 and len(envs[1].exploration.journal) == 4
+    assert envs[1].exploration.journal[:2] == envs[0].exploration.journal
 
 
 def test_another_episode_is_not_written_into_it(tmp_path):

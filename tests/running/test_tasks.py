@@ -9,9 +9,11 @@ from rich.console import Console
 
 from emoc_tf.data.images import ImageData
 from emoc_tf.envs import ActiveExplorationEnv
+from emoc_tf.models.episode_model import EpisodeModel
 from emoc_tf.records.queried import QUERIED_COLUMNS, read_texts
 from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.records.run_record import read_run
+from emoc_tf.running.attempts import attempt_run
 from emoc_tf.running.grid import run_grid
 from emoc_tf.running.single_run import Grid
 from tests.records import tasks
@@ -140,3 +142,49 @@ def test_a_task_that_goes_on_is_not_finished_however_many_steps_it_had(tmp_path)
         "step": 1, "reason": "enough",
     }  # fmt: skip
     folder.close()
+
+
+@pytest.mark.parametrize("kind", ["arrays", "data"])
+def test_nobody_is_asked_again_what_was_answered_before_a_kill(tmp_path, monkeypatch, kind):
+    """Also where the choice took no time."""
+    asked, hooked = [], []
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(256, size=(24, 8, 8, 3), dtype=np.uint8)
+    data = ImageData(pixels, np.arange(24) % 3, ("a", "b", "c"))
+    config = tasks.CONFIG.replace(
+        max_steps=3, known_classes=2, novel_classes=1, initial_per_class=4, pool_per_class=None
+    )
+
+    class Recorder(Person):
+        def label(self, indices, images):
+            asked.append(indices.tolist())
+            return super().label(indices, images) if kind == "arrays" else indices % 3
+
+    def make(config):
+        of = {"task": tasks.array_task(12)} if kind == "arrays" else {"data": (data, data)}
+        env = ActiveExplorationEnv(config, **of, model=tasks.model(2), oracle=Recorder())
+        env.exploration.on_query = lambda: hooked.append(env.query)
+        return env
+
+    grid = Grid(config, tmp_path / "run", environment=make)
+    original, calls = EpisodeModel.update, []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    env = grid.make_environment()
+    own = env.exploration.on_query
+    with monkeypatch.context() as patch:
+        patch.setattr(EpisodeModel, "update", killed)
+        with pytest.raises(KeyboardInterrupt):
+            attempt_run(grid, env, lambda *_: None, ("random", 0))
+    assert len(asked) == 2 and len(hooked) == 4
+    assert env.exploration.on_query is own
+    result = attempt_run(grid, grid.make_environment(), lambda *_: None, ("random", 0))
+    assert result.error is None and len(asked) == 3
+    _, record = run(tmp_path / "whole", config, make)
+    left = [(tmp_path / name / "random/0/steps.csv").read_text() for name in ("run", "whole")]
+    assert record.finished and left[0] == left[1]
