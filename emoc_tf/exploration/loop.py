@@ -225,7 +225,7 @@ class Exploration(Asking):
         self._known, self._step = arrays["known_classes"].tolist(), int(arrays["step"])
         self._trains = self._trains or any(entry.kind == "learn" for entry in self.journal)
         self._network = self._new_network(len(self._known))
-        self._network.set_arrays(arrays)
+        self._network.set_arrays(self._network.moved(arrays, taken.place, len(self._pool)))
         self._follow()  # classes may have gone with their images
         self._asked = taken.queries
         outcome = self._finish_step(choice, queried_class)

@@ -149,12 +149,14 @@ class Taken:
         audit: Pool indices of the audit images.
         gone: Class name or `REJECT` by hash of images that are not there any more.
         late: What a task says today and did not then.
+        place: Today's pool index of each image that was there then, by its index then.
     """
 
     queries: list[Query]
     audit: np.ndarray
     gone: dict[str, str | int]
     late: list[Entry]
+    place: dict[int, int]
 
 
 def replay_journal(
@@ -193,14 +195,14 @@ def replay_journal(
         )
     queries = [Query.from_dict(each) for each in _read(arrays, "queries", [])]
     if task is None:
-        return Taken(queries, audit, {}, [])
+        return Taken(queries, audit, {}, [], place)
     if not same:
         book.known = [c for c in known if c in book.known]
         queries = [moved for query in queries if len((moved := query.of_images(place)).indices)]
     audit = np.array([place[i] for i in arrays["audit"].tolist() if i in place], np.int64)
     asked = {int(i) for query in queries for i in query.indices}
     gone, late = _compare(arrays, task, book, place, asked)
-    return Taken(queries, audit, gone, late)
+    return Taken(queries, audit, gone, late, place)
 
 
 def _former(episode: Episode) -> str:
