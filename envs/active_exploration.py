@@ -160,9 +160,9 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         """Starts an episode.
 
         Args:
-            seed: Everything random in the episode descends from it; None goes on with the
+            seed: Everything random in the episode descends from it; None continues the
                 random numbers of the last seed.
-            options: `checkpoint`: what `save` returned, or a file of it, to go on from; the seed
+            options: `checkpoint`: what `save` returned, or a file of it, to resume from; the seed
                 does not count then. `pretrained`: where pretrained weights are taken from, or
                 put into: the path of an `.npz` file, or an object with `get(key)` and
                 `put(key, arrays)`, see `SharedWeights`. `allow_mixed`: take a checkpoint or file
@@ -184,7 +184,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         return self._observation(), self._info()
 
     def save(self) -> Checkpoint:
-        """Returns everything that `restore` goes on from; `Checkpoint.write` makes a file of it.
+        """Returns everything that `restore` resumes from; `Checkpoint.write` makes a file of it.
 
         A custom `reward` or `oracle` has no state in it. Called from `exploration.on_query`, it
         holds the query that was just begun or answered.

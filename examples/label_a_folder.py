@@ -2,7 +2,7 @@
 
 Type a name, or one for each image with commas between them; nothing skips, a minus rejects; "undo"
 takes the last answer back, "stop" ends. All answers are kept in a folder beside the images, and the
-same call goes on with them the next day. `emoc-export` makes lists and folders of them.
+same call resumes with them the next day. `emoc-export` makes lists and folders of them.
 
 Run: python examples/label_a_folder.py FOLDER
 """
