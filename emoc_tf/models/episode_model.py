@@ -88,7 +88,7 @@ class EpisodeModel:
 
     @property
     def model(self) -> keras.Model:
-        """The Keras model, another one after each `grow` and `select_outputs`."""
+        """The Keras model, another one after each `change_outputs` that changes any."""
         return self._model
 
     def _take(self, model: keras.Model) -> None:

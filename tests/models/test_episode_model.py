@@ -28,7 +28,7 @@ def learnt(model, images=IMAGES):
     np.testing.assert_array_equal(one.predict(images)[1], start)
     np.testing.assert_allclose(start, model(images, training=False), rtol=1e-4, atol=1e-5)
     one.update(1, labels, np.arange(6), np.arange(6, 12))
-    one.grow(2, 1)
+    one.change_outputs(2, [0, 1, 2], 1, "new units")
     one.update(2, labels, np.arange(6), np.arange(6, 12))
     features, logits = one.predict(images)
     head = one.model.layers[-1]
@@ -176,7 +176,7 @@ def test_a_structure_of_one_input_is_called_as_it_wants(kind, recwarn):
     model = keras.Model(taken, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
     one = episode(model)
     one.update(1, np.arange(12) % 3, np.arange(6), np.arange(6, 12))
-    one.grow(2, 1)
+    one.change_outputs(2, [0, 1, 2], 1, "new units")
     assert one.predict(IMAGES)[1].shape == (12, 4)
     assert [str(each.message) for each in recwarn if "inputs" in str(each.message)] == []
 
