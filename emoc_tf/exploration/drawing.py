@@ -8,7 +8,7 @@ import numpy as np
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import pixels
+from emoc_tf.data import pixels, views
 from emoc_tf.data.images import ImageData, read_only
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.episode import Episode, prepare
@@ -172,12 +172,13 @@ def draw_episode(
     tested = np.isin(test.labels, classes)
     true_labels, names = train.labels[chosen], distinct(train.class_names)
     labels = np.where(np.arange(len(chosen)) < len(first), true_labels, SKIP)
-    task = Task(train.images[chosen], labels, names)
-    raw_tested, test_labels = test.images[tested], test.labels[tested]
+    task = Task(views.read(train.images, chosen), labels, names)
+    raw_tested = views.read(test.images, np.flatnonzero(tested))
+    test_labels = test.labels[tested]
     mean, found = None, None
     if not as_they_are:
         found = factor or pixels.factor_to_pixels(train.images, test.images)
-        mean = train.images[first].mean(axis=0, dtype=np.float64)
+        mean = views.read(train.images, first).mean(axis=0, dtype=np.float64)
     return Episode(
         task=task,
         classes=tuple(int(class_id) for class_id in classes),
