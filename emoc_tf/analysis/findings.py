@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emoc_tf.analysis import measures
+from emoc_tf.analysis import measures, untested
 from emoc_tf.analysis.measures import (
     CURVES,
     MEASURES,
@@ -60,6 +60,8 @@ class Findings:
         penalties: Of each curve, see `statistics.penalties`; empty if no two policies are tested.
         reach: Labels to reach the target accuracy, and all classes if there are novel ones, a row
             a policy each.
+        accuracy: The column of `steps.csv` that stands in the place of `test_accuracy` in all runs
+            here; another one where no run has test data.
     """
 
     output_dir: Path
@@ -73,6 +75,26 @@ class Findings:
     differences: dict[tuple[str, str], list[PairedDifference]]
     penalties: dict[str, tuple[list[str], np.ndarray]]
     reach: list[Reach]
+    accuracy: str = "test_accuracy"
+
+    @property
+    def curves(self) -> dict[str, str]:
+        """`CURVES`, with the accuracy by its true name, and without it where there is none."""
+        called = {**CURVES, "test_accuracy": untested.ACCURACIES[self.accuracy]}
+        return {column: called[column] for column in _shown(self.finished)}
+
+    @property
+    def accuracy_name(self) -> str:
+        """What tables call the accuracy; without more words that on test data."""
+        return untested.ACCURACIES[self.accuracy].removeprefix("test ")
+
+    def label(self, measure: str) -> str:
+        """Returns what tables call a measure, with the accuracy by its true name."""
+        return MEASURES[measure].label.replace("accuracy", self.accuracy_name)
+
+    def name(self, measure: str) -> str:
+        """Returns what files call a measure, with the accuracy by its true name."""
+        return measure.replace("accuracy", self.accuracy.removeprefix("test_"))
 
     @property
     def agents(self) -> list[str]:
@@ -125,6 +147,10 @@ def gather(
     if missing:
         notes.append(f"Not begun, though others with these names and seeds are: {_list(missing)}")
     notes += _failures(unfinished) + _mixtures(finished)
+    finished, shortened = untested.of_one_length(finished)
+    accuracy_column = untested.best_accuracy(finished)
+    notes += [*shortened, *untested.told(finished, accuracy_column)]
+    finished = untested.measured_by(finished, accuracy_column)
     compared = comparable(finished)
     notes += _not_compared(finished, compared)
     inside = {run.agent for run in compared}
@@ -139,7 +165,7 @@ def gather(
     if accuracy is not None and not 0 <= accuracy <= 1:
         raise ValueError(f"accuracy: expected a number in [0, 1], got {accuracy}")
     chosen = tuple(dict.fromkeys(baselines)) or usual
-    matrices = {column: penalties(finished, column) for column in CURVES}
+    matrices = {column: penalties(finished, column) for column in _shown(finished)}
     any_tested = any(np.isfinite(matrix).any() for _, matrix in matrices.values())
     return Findings(
         output_dir=folder,
@@ -156,8 +182,14 @@ def gather(
             for measure in MEASURES
         },
         penalties=matrices if any_tested else {},
-        reach=_reach(compared, chosen[0], accuracy),
+        reach=_reach(compared, chosen[0], accuracy, untested.ACCURACIES[accuracy_column]),
+        accuracy=accuracy_column,
     )
+
+
+def _shown(runs: Sequence[RunRecord]) -> list[str]:
+    """Returns the columns of `CURVES` in which there is a value at all."""
+    return [c for c in CURVES if any(np.isfinite(run.steps[c]).any() for run in runs)]
 
 
 def _readable(output_dir: Path) -> tuple[list[RunRecord], dict[str, str]]:
@@ -259,16 +291,18 @@ def _mixtures(runs: Sequence[RunRecord]) -> list[str]:
     return notes
 
 
-def _reach(runs: Sequence[RunRecord], baseline: str, accuracy: float | None) -> list[Reach]:
+def _reach(
+    runs: Sequence[RunRecord], baseline: str, accuracy: float | None, name: str
+) -> list[Reach]:
     own = {run.seed: run.steps["test_accuracy"][-1] for run in runs if run.agent == baseline}
     if accuracy is not None:
         own = {run.seed: accuracy for run in runs}
-        to_accuracy = f"accuracy {accuracy:.3f}"
+        to_accuracy = f"{name.removeprefix('test ')} {accuracy:.3f}"
     else:
-        to_accuracy = f"{baseline}'s final accuracy"
+        to_accuracy = f"{baseline}'s final {name.removeprefix('test ')}"
     novel = runs[0].configuration["novel_classes"]
     targets = [(to_accuracy, "test_accuracy", own)]
-    if novel:
+    if novel and runs[0].task is None:  # of a task nobody knows how many there are
         targets.append(("all classes", "discovered_classes", {run.seed: novel for run in runs}))
     rows = []
     for text, column, target in targets:

@@ -36,10 +36,19 @@ class Estimate:
 def normalised_area(labelled: np.ndarray, values: np.ndarray) -> float:
     """Returns the area under a curve (trapezoids) divided by the range of `labelled`.
 
+    Rows before the first value do not count. Where no image was labelled, it is the mean; NaN
+    without any value.
+
     Args:
-        labelled: (rows,) ascending, at least two.
+        labelled: (rows,) ascending.
         values: (rows,).
     """
+    there = np.isfinite(values)
+    if not there.any():
+        return float("nan")
+    labelled, values = labelled[there], values[there]
+    if labelled[0] == labelled[-1]:
+        return float(values.mean())
     return float(integrate.trapezoid(values, labelled) / (labelled[-1] - labelled[0]))
 
 

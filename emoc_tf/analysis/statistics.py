@@ -111,10 +111,10 @@ def interval(differences: np.ndarray, resamples: int = 9999) -> tuple[float, flo
         resamples: Bootstrap samples.
 
     Returns:
-        Its ends; NaN with fewer than `MIN_PAIRS` pairs, or if all are equal.
+        Its ends; NaN with fewer than `MIN_PAIRS` pairs, or if all are equal or one is NaN.
     """
     pairs = len(differences)
-    if pairs < MIN_PAIRS or np.ptp(differences) < 1e-12:
+    if pairs < MIN_PAIRS or not np.ptp(differences) >= 1e-12:
         return float("nan"), float("nan")
     widened = np.sqrt(pairs / (pairs - 1)) * stats.t.ppf(1 - LEVEL / 2, pairs - 1)
     found = stats.bootstrap(
@@ -132,11 +132,13 @@ def wilcoxon_p(differences: np.ndarray) -> float:
     """Returns the two-sided p-value of Wilcoxon's signed-rank test, exact up to 13 pairs.
 
     With n pairs it is at least 2^(1−n), so that fewer than 6 pairs are never significant at 0.05.
-    Pairs without a difference are left out; without any difference it is 1.
+    Pairs without a difference are left out; without any difference it is 1, with a NaN it is NaN.
 
     Args:
         differences: (pairs,), at least one.
     """
+    if np.isnan(differences).any():
+        return float("nan")
     # Equal in exact arithmetic, equal in rank.
     rounded = np.round(differences, 12)
     return float(stats.wilcoxon(rounded).pvalue) if rounded.any() else 1.0

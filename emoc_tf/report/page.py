@@ -42,7 +42,7 @@ def write(findings: Findings, shown: Shown) -> str:
 
 def _content(findings: Findings, shown: Shown) -> dict[str, Any]:
     runs, configuration = findings.finished, findings.finished[0].configuration
-    compared = findings.compared
+    compared, named = findings.compared, findings.curves
     return {
         "title": f"Active exploration of {configuration['dataset']}: {_count(runs)}",
         "subtitle": _subtitle(configuration),
@@ -54,7 +54,13 @@ def _content(findings: Findings, shown: Shown) -> dict[str, Any]:
         "summary_rows": _summary_rows(findings),
         "policies": [(agent, agents.describe(agent)) for agent in findings.agents],
         "key": [{"agent": agent, "line": _line(agent, findings)} for agent in findings.agents],
-        "curves": [_figure(partial(plots.curves, runs=compared, column=c), c) for c in CURVES],
+        "curves": [
+            _figure(partial(plots.curves, runs=compared, column=c, called=named), named[c])
+            for c in named
+        ],
+        "accuracy": findings.accuracy_name,
+        "tested": findings.accuracy == "test_accuracy",
+        "of_task": any(run.task is not None for run in runs),
         "comparisons": [
             _comparison(findings, name)
             for name in findings.baselines
@@ -131,11 +137,14 @@ def _comparison(findings: Findings, baseline: str) -> dict[str, Any]:
         }
         for first in findings.differences[baseline, PRIMARY]
     ]
-    draw = partial(plots.differences, runs=findings.finished, baseline=baseline)
+    named = findings.curves
+    draw = partial(plots.differences, runs=findings.finished, baseline=baseline, called=named)
     return {
         "name": baseline,
-        "figures": [_figure(partial(draw, column=c), c, f", minus {baseline}'s") for c in CURVES],
-        "headings": [measure.label for measure in MEASURES.values()],
+        "figures": [
+            _figure(partial(draw, column=c), named[c], f", minus {baseline}'s") for c in named
+        ],
+        "headings": [findings.label(measure) for measure in MEASURES],
         "rows": rows,
     }
 
@@ -154,7 +163,7 @@ def _penalties(findings: Findings, column: str) -> dict[str, Any]:
     order, matrix = findings.penalties[column]
     draw = partial(plots.penalty_matrix, agents=order, matrix=matrix)
     width, height = plots.penalty_size(order)
-    return _figure(draw, column, width=width, height=height)
+    return _figure(draw, findings.curves[column], width=width, height=height)
 
 
 def _ahead_rows(findings: Findings) -> list[dict[str, Any]]:
@@ -226,8 +235,8 @@ def _line(agent: str, findings: Findings) -> Markup:
     )
 
 
-def _figure(draw: partial, column: str, more: str = "", **size: float) -> dict[str, Any]:
-    caption = CURVES[column].capitalize() + more
+def _figure(draw: partial, named: str, more: str = "", **size: float) -> dict[str, Any]:
+    caption = named.capitalize() + more
     svg = _svg(draw, f"{caption}: {draw.func.__name__.replace('_', ' ')}", **size)
     return {"svg": svg, "caption": caption}
 

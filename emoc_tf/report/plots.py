@@ -1,6 +1,6 @@
 """Panels and figures from run records."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +12,7 @@ from scipy import stats
 from emoc_tf.analysis import measures
 from emoc_tf.analysis.measures import CURVES, by_agent
 from emoc_tf.analysis.statistics import MIN_PAIRS, interval
+from emoc_tf.analysis.untested import ACCURACIES
 from emoc_tf.data.figures import literal
 from emoc_tf.records.run_record import RunRecord
 from emoc_tf.report import drawing
@@ -25,8 +26,19 @@ _PARTS = {
 }
 
 
-def curves(axes: Axes, runs: Sequence[RunRecord], column: str) -> None:
-    """Draws a column of `steps.csv` over labelled images: means, bands of one standard error."""
+def curves(
+    axes: Axes, runs: Sequence[RunRecord], column: str, called: Mapping[str, str] = CURVES
+) -> None:
+    """Draws a column of `steps.csv` over labelled images: means, bands of one standard error.
+
+    A single run of an audit has the audit's 95% interval as its band.
+
+    Args:
+        axes: To draw on.
+        runs: Finished runs of one configuration.
+        column: One of `CURVES`.
+        called: What columns are called, see `Findings.curves`.
+    """
     groups = by_agent(runs)
     for agent in measures.ordered(list(groups)):
         values = np.stack([run.steps[column] for run in groups[agent]])
@@ -34,12 +46,24 @@ def curves(axes: Axes, runs: Sequence[RunRecord], column: str) -> None:
         if len(values) > 1:
             error = stats.sem(values, axis=0)
             band = mean - error, mean + error
-        labelled = groups[agent][0].steps["labelled"]
-        drawing.line(axes, agent, list(groups), labelled, mean, band)
-    drawing.finish(axes, "labelled images", CURVES[column])
+        elif called[column] == ACCURACIES["audit_accuracy"]:
+            band = groups[agent][0].steps["audit_low"], groups[agent][0].steps["audit_high"]
+        drawing.line(axes, agent, list(groups), _labelled(groups[agent]), mean, band)
+    drawing.finish(axes, "labelled images", called[column])
 
 
-def differences(axes: Axes, runs: Sequence[RunRecord], baseline: str, column: str) -> None:
+def _labelled(runs: Sequence[RunRecord]) -> np.ndarray:
+    """Returns labelled images by step, the mean where images were skipped or rejected."""
+    return np.mean([run.steps["labelled"] for run in runs], axis=0)
+
+
+def differences(
+    axes: Axes,
+    runs: Sequence[RunRecord],
+    baseline: str,
+    column: str,
+    called: Mapping[str, str] = CURVES,
+) -> None:
     """Draws mean paired differences to a policy with their 95% intervals, step by step."""
     groups = by_agent(runs)
     own = {run.seed: run.steps[column] for run in groups[baseline]}
@@ -49,9 +73,9 @@ def differences(axes: Axes, runs: Sequence[RunRecord], baseline: str, column: st
         if agent != baseline and pairs:
             values = np.stack(pairs)
             band = tuple(np.transpose([interval(step, 1999) for step in values.T]))
-            labelled = groups[agent][0].steps["labelled"]
+            labelled = _labelled(groups[agent])
             drawing.line(axes, agent, list(groups), labelled, values.mean(axis=0), band)
-    drawing.finish(axes, "labelled images", f"{CURVES[column]}: difference to {literal(baseline)}")
+    drawing.finish(axes, "labelled images", f"{called[column]}: difference to {literal(baseline)}")
 
 
 def penalty_matrix(axes: Axes, agents: Sequence[str], matrix: np.ndarray) -> None:
@@ -149,31 +173,37 @@ def seconds_size(agents: Sequence[str]) -> tuple[float, float]:
     return 5.0, 1.5 + 0.3 * len(agents)
 
 
-def learning_curves(runs: Sequence[RunRecord]) -> Figure:
-    """Draws test accuracy and discovered classes over labelled images, as the paper's Fig. 1.
+def learning_curves(runs: Sequence[RunRecord], called: Mapping[str, str] = CURVES) -> Figure:
+    """Draws accuracy and discovered classes over labelled images, as the paper's Fig. 1.
 
     Lines are means over seeds, bands one standard error to either side.
 
     Args:
         runs: Finished runs of one configuration.
+        called: See `curves`.
     """
     title = f"mean and standard error of {drawing.initialisations(_counts(runs))}"
-    return _pair(lambda axes, column: curves(axes, runs, column), title)
+    return _pair(lambda axes, column: curves(axes, runs, column, called), title, called)
 
 
-def difference_curves(runs: Sequence[RunRecord], baseline: str) -> Figure:
+def difference_curves(
+    runs: Sequence[RunRecord], baseline: str, called: Mapping[str, str] = CURVES
+) -> Figure:
     """Draws both curves as paired differences to a policy, with 95% bootstrap intervals.
 
     Args:
         runs: Finished runs of one configuration.
         baseline: The policy.
+        called: See `curves`.
     """
     seeds = {run.seed for run in runs if run.agent == baseline}
     pairs = [run for run in runs if run.seed in seeds and run.agent != baseline]
     title = f"mean paired difference over {drawing.initialisations(_counts(pairs))}"
     if max(_counts(pairs), default=0) >= MIN_PAIRS:
         title += ", with pointwise 95% intervals"
-    return _pair(lambda axes, column: differences(axes, runs, baseline, column), title)
+    return _pair(
+        lambda axes, column: differences(axes, runs, baseline, column, called), title, called
+    )
 
 
 def class_figure(runs: Sequence[RunRecord], names: Sequence[str]) -> Figure:
@@ -190,13 +220,20 @@ def penalty_size(agents: Sequence[str]) -> tuple[float, float]:
     return 0.7 + 0.62 * len(agents) + 0.14 * longest, 1.5 + 0.42 * len(agents) + 0.05 * longest
 
 
-def penalty_figure(matrices: Sequence[tuple[list[str], np.ndarray]]) -> Figure:
-    """Draws the two penalty matrices of accuracy and of discovery, see `statistics.penalties`."""
+def penalty_figure(
+    matrices: Sequence[tuple[list[str], np.ndarray]],
+    labels: Sequence[str] = tuple(CURVES.values()),
+) -> Figure:
+    """Draws penalty matrices side by side, see `statistics.penalties`.
+
+    Args:
+        matrices: One a curve.
+        labels: Of each.
+    """
     width, height = penalty_size(matrices[0][0])
-    figure = Figure(figsize=(2 * width, height), layout="constrained")
-    for axes, (agents, matrix), label in zip(
-        figure.subplots(1, 2), matrices, CURVES.values(), strict=True
-    ):
+    figure = Figure(figsize=(len(matrices) * width, height), layout="constrained")
+    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for axes, (agents, matrix), label in zip(panels, matrices, labels, strict=True):
         penalty_matrix(axes, agents, matrix)
         axes.set_title(label)
     return figure
@@ -206,10 +243,10 @@ def _counts(runs: Sequence[RunRecord]) -> list[int]:
     return [len(group) for group in by_agent(runs).values()]
 
 
-def _pair(draw: Callable[[Axes, str], None], title: str) -> Figure:
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, column in zip(panels, CURVES, strict=True):
+def _pair(draw: Callable[[Axes, str], None], title: str, called: Mapping[str, str]) -> Figure:
+    figure = Figure(figsize=(5 * len(called), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(called), squeeze=False)[0]
+    for axes, column in zip(panels, called, strict=True):
         draw(axes, column)
     drawing.legend(figure, panels[0], title)
     return figure

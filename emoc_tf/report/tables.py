@@ -1,6 +1,6 @@
 """The findings of a comparison as tables: for the console, as CSV and as LaTeX."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,8 @@ def summary_table(findings: Findings) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     table.add_column("\npolicy", overflow="fold", min_width=13)
     table.add_column("\nruns", justify="right")
-    for _, heading, _, _ in COLUMNS:
+    for name, heading, _, _ in COLUMNS:
+        heading = findings.label(name) if name in MEASURES else heading
         head, last = heading.rsplit(" ", 1)
         table.add_column(f"{head}\n{last}", justify="right", no_wrap=True)
     for row in findings.summaries:
@@ -76,7 +77,7 @@ def difference_table(findings: Findings, baseline: str) -> Table:
     table.add_column(Text(f"difference\nto {baseline}"), overflow="fold", min_width=13)
     table.add_column("\npairs", justify="right")
     for measure in COMPARED:
-        table.add_column(f"\n{MEASURES[measure].label}", justify="right", no_wrap=True)
+        table.add_column(f"\n{findings.label(measure)}", justify="right", no_wrap=True)
         table.add_column("Holm's\np", justify="right", no_wrap=True)
     columns = [findings.differences[baseline, measure] for measure in COMPARED]
     others = {row.agent: row for row in columns[1]}
@@ -107,10 +108,18 @@ def power(findings: Findings) -> str:
     )
 
 
-def summary_rows(summaries: Sequence[PolicySummary]) -> list[list[Any]]:
-    """Returns all summaries with standard errors, a heading first."""
+def summary_rows(
+    summaries: Sequence[PolicySummary], called: Callable[[str], str] = str
+) -> list[list[Any]]:
+    """Returns all summaries with standard errors, a heading first.
+
+    Args:
+        summaries: A row each.
+        called: Gives what a measure is called in the heading, see `Findings.name`.
+    """
     names = [name for name, *_ in COLUMNS]
-    rows = [["agent", "runs", *(f"{n}{s}" for n in names for s in ("", "_standard_error"))]]
+    headings = (f"{called(name)}{end}" for name in names for end in ("", "_standard_error"))
+    rows = [["agent", "runs", *headings]]
     for row in summaries:
         estimates = [getattr(row, name) for name in names]
         values = [value for e in estimates for value in (e.mean, e.standard_error)]
@@ -118,10 +127,16 @@ def summary_rows(summaries: Sequence[PolicySummary]) -> list[list[Any]]:
     return rows
 
 
-def difference_rows(families: Iterable[Sequence[PairedDifference]]) -> list[list[Any]]:
-    """Returns paired differences, a heading first."""
+def difference_rows(
+    families: Iterable[Sequence[PairedDifference]], called: Callable[[str], str] = str
+) -> list[list[Any]]:
+    """Returns paired differences, a heading first; `called` as for `summary_rows`."""
     header = ["measure", "agent", "baseline", "pairs", "mean", "low", "high", "p", "p_corrected"]
-    rows = [[getattr(row, name) for name in header] for rows in families for row in rows]
+    rows = [
+        [called(row.measure), *(getattr(row, name) for name in header[1:])]
+        for rows in families
+        for row in rows
+    ]
     return [header, *map(csv_files.rounded, rows)]
 
 
@@ -133,7 +148,7 @@ def latex(findings: Findings) -> str:
         r"% \usepackage{booktabs}",
         r"\begin{tabular}{lrcccccc}",
         r"\toprule",
-        r"policy & runs & final accuracy & mean accuracy & classes found & mean classes & "
+        f"policy & runs & {' & '.join(findings.label(name) for name, *_ in COLUMNS[:4])} & "
         rf"difference to {_escaped(baseline)} & $p$ \\",
         r"\midrule",
     ]

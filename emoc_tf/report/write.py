@@ -44,8 +44,10 @@ def write_report(
     for name, figure in _figures(findings, shown).items():
         written += drawing.save(figure, folder / name)
     texts = {
-        "table.csv": csv_files.text(tables.summary_rows(findings.summaries)),
-        "differences.csv": csv_files.text(tables.difference_rows(findings.differences.values())),
+        "table.csv": csv_files.text(tables.summary_rows(findings.summaries, findings.name)),
+        "differences.csv": csv_files.text(
+            tables.difference_rows(findings.differences.values(), findings.name)
+        ),
         PAGE: page.write(findings, shown),
     }
     if latex:
@@ -59,7 +61,7 @@ def write_report(
 def _figures(findings: Findings, shown: Shown) -> dict[str, Figure]:
     runs = findings.finished
     figures = {
-        "curves": plots.learning_curves(findings.compared),
+        "curves": plots.learning_curves(findings.compared, findings.curves),
         "seconds": drawing.panel(
             lambda axes: plots.seconds(axes, runs), *plots.seconds_size(findings.agents)
         ),
@@ -67,9 +69,12 @@ def _figures(findings: Findings, shown: Shown) -> dict[str, Figure]:
     for baseline in findings.baselines:
         if findings.differences[baseline, PRIMARY]:
             name = f"difference_to_{baseline.replace('/', '%2F')}"
-            figures[name] = plots.difference_curves(runs, baseline)
+            figures[name] = plots.difference_curves(runs, baseline, findings.curves)
     if findings.penalties:
-        figures["penalties"] = plots.penalty_figure(list(findings.penalties.values()))
+        figures["penalties"] = plots.penalty_figure(
+            list(findings.penalties.values()),
+            [findings.curves[column] for column in findings.penalties],
+        )
     seed = findings.fullest_seed
     rasters = plots.with_recalls(runs, seed)
     if rasters:
