@@ -228,10 +228,12 @@ def _chips(axes: Axes, frame: Frame) -> None:
     rows = -(-len(names) // columns)
     axes.set_xlim(0, columns)
     axes.set_ylim(rows, 0)
+    counted = frame.num_classes is not None  # of a task nobody knows how many are to be found
+    first = counted or frame.num_known > 0
     for x, text, colour in (
-        *([(0.002, "known from the start", _KNOWN)] if frame.num_known else []),
-        (0.19 if frame.num_known else 0.002, "discovered", _FOUND),
-        *([(0.30, "not found yet", "#777777")] if missing > 0 else []),
+        *([(0.002, "known from the start", _KNOWN)] if first else []),
+        (0.19 if first else 0.002, "discovered", _FOUND),
+        *([(0.30, "not found yet", "#777777")] if counted else []),
     ):
         axes.text(x, 1.12, text, color=colour, fontsize=13, weight="bold", transform=axes.transAxes)
     width = 0.94 * WIDTH * 0.88 / columns * 72 / 100  # points
