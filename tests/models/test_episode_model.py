@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.models import episode_model, structure
@@ -121,6 +122,7 @@ def test_a_nested_head_keeps_the_variables_of_the_copy():
 
 @pytest.mark.parametrize("kind", own_models.RANDOM)
 def test_models_that_are_random_whatever_one_says_are_refused(kind):
+    tf.random.set_seed(3)  # one in 128 times a coin falls on the same side all the time
     with pytest.raises(ValueError, match="the same outputs at each call with training=False"):
         copy_own(classifier(kind()), IMAGES, 3)
 

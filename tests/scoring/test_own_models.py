@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from emoc_tf.scoring import EMOCScorer, reference
 from tests.scoring import models, own_models
@@ -44,6 +45,7 @@ def test_what_a_call_records_for_training_does_not_matter(build):
 
 @pytest.mark.parametrize("kind", own_models.RANDOM)
 def test_models_that_are_random_whatever_one_says_are_refused(kind):
+    tf.random.set_seed(3)  # one in 128 times a coin falls on the same side all the time
     message = "model: expected the same outputs at each call with training=False"
     assert_refused(classifier(kind()), message)
 
