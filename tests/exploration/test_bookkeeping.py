@@ -217,7 +217,7 @@ class Bookkeeping(RuleBasedStateMachine):
 
             return fail
 
-        had_newest, finished = self.path.exists(), False
+        finished = False
         try:
             for name in names:
                 setattr(os, name, failing(name))
@@ -228,8 +228,8 @@ class Bookkeeping(RuleBasedStateMachine):
         finally:
             for name in names:
                 setattr(os, name, originals[name])
-        # Without a newest one there is nothing to rename first.
-        replaced = calls > (3 if had_newest else 2) or finished
+        # The file, the one before it (tried where there is none, too), its name, the folder.
+        replaced = calls > 3 or finished
         note(f"broken off at call {call}: {'written' if replaced else 'not written'}")
         if replaced:
             self.saved = [copy.deepcopy(self.books), *self.saved[:1]]
