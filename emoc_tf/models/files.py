@@ -57,6 +57,8 @@ def load_model(path: str | Path) -> tuple[keras.Model, list[str] | None]:
         raise FileNotFoundError(f"path: expected a file with a Keras model, got no file at {path}")
     try:
         model = keras.saving.load_model(path, compile=False)
+    except MemoryError:
+        raise  # tells nothing about the file
     except Exception as error:  # whatever a broken file makes the parsers raise
         reason = " ".join(str(error).split())[:300]
         raise ValueError(

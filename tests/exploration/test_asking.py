@@ -298,3 +298,11 @@ def test_no_label_is_put_on_an_image_in_an_open_query():
     exploration.withdraw(query)
     exploration.undo()
     assert exploration.labels[index] == 0
+
+
+def test_a_class_that_came_since_may_be_answered_by_its_id():
+    exploration = explore(LABELS)
+    first, second = exploration.ask(first_set(exploration)), exploration.ask(first_set(exploration))
+    exploration.answer(first, ["fox", "fox"])
+    exploration.answer(second, Answer([2, 0]))
+    assert exploration.labels[second.indices].tolist() == [2, 0]

@@ -100,3 +100,15 @@ def test_a_lambda_is_not_run(tmp_path):
     model.save(tmp_path / "m.keras")
     with pytest.raises(ValueError, match="without Lambda, got"):
         load_model(tmp_path / "m.keras")
+
+
+def test_a_lack_of_memory_is_called_so(tmp_path, monkeypatch):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"whole")
+
+    def load(*arguments, **settings):
+        raise MemoryError
+
+    monkeypatch.setattr(keras.saving, "load_model", load)
+    with pytest.raises(MemoryError):
+        load_model(path)
