@@ -1,5 +1,6 @@
 """Compiled forward passes, and images in batches through them."""
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.data import views
+from emoc_tf.models import traces
 from emoc_tf.models.graphs import functional, last_operation
 from emoc_tf.models.structure import feature_extractor
 
@@ -25,19 +27,39 @@ def compile_forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def compile_features(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Returns a compiled function of images (n, ...), n > 0, in inference mode; traced once.
+    """Returns a compiled function of images (n, ...), n > 0, in inference mode.
 
     It returns the features, which are the (n, d) inputs of the head, and the (n, C) logits.
     """
     model = functional(model)
-    body, head, image = feature_extractor(model), last_operation(model), model.inputs[0]
+    images = tf.TensorSpec(model.inputs[0].shape, model.inputs[0].dtype)
+    architecture = traces.architecture(model)
+    if architecture is None:
+        compiled = tf.function(_features_and_logits(model), autograph=False)
+        return compiled.get_concrete_function(images)
+    variables = [variable.value for variable in model.trainable_variables]
+
+    def trace() -> Callable:
+        forward = _features_and_logits(model)
+
+        def of_any(variables: list[tf.Variable], images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            values = [tf.convert_to_tensor(variable) for variable in variables]
+            with keras.StatelessScope(zip(model.trainable_variables, values, strict=True)):
+                return forward(images)
+
+        return tf.function(of_any, autograph=False).get_concrete_function(variables, images)
+
+    return functools.partial(traces.once(("features", architecture, images), trace), variables)
+
+
+def _features_and_logits(model: keras.Model) -> Callable:
+    body, head = feature_extractor(model), last_operation(model)
 
     def forward(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features = body(images, training=False)
         return features, head(features)
 
-    compiled = tf.function(forward, autograph=False)
-    return compiled.get_concrete_function(tf.TensorSpec(image.shape, image.dtype))
+    return forward
 
 
 def in_batches(function: Callable[[tf.Tensor], Any], images: Any, dtype: str = "float32") -> Any:

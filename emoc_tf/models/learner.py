@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.models import optimizers, reading
+from emoc_tf.models.training_step import compile_iterations
 
 # Training runs in compiled slices of this many iterations, so that signals are heard between.
 SLICE_ITERATIONS = 50
@@ -72,10 +73,14 @@ class Learner:
             }
             for slots, named, variable in zip(old, shapes, model.trainable_variables, strict=True)
         ]
-        # Traced here and once: the model is another one only after a discovery.
-        self._train_slice = tf.function(self._slice).get_concrete_function(
-            tf.TensorSpec([None, self._batch_size], tf.int32),
-            tf.TensorSpec([None], tf.int32),
+        images = self._source.images
+        self._iterate = compile_iterations(
+            model,
+            self._slots,
+            self._rule,
+            self._learning_rate,
+            self._batch_size,
+            tf.TensorSpec([None, *images.shape[1:]], images.dtype),
         )
 
     def train(
@@ -117,7 +122,7 @@ class Learner:
                 shape = tf.constant([length, self._batch_size])
                 batches = draw_mini_batches(slice_seed, shape, *members, tf.constant(old_share))
                 for part in parts(batches):
-                    loss = float(self._train_slice(*part))
+                    loss = float(self._iterate(*part, self._source.images))
                     if not np.isfinite(loss):
                         raise self._diverged(f"loss {loss} after {start + length} iterations")
         # The loss of the last mini-batch was that before its own update.
@@ -150,26 +155,6 @@ class Learner:
             for i, slots in enumerate(self._slots)
             for name, slot in slots.items()
         }
-
-    def _slice(self, batches: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        loss = tf.zeros(())
-        for iteration in tf.range(tf.shape(batches)[0]):
-            indices = batches[iteration]
-            images = tf.gather(self._source.images, indices)
-            loss = self._step(images, tf.gather(labels, indices))
-        return loss
-
-    @tf.autograph.experimental.do_not_convert  # it has no loop, and tracing takes half the time
-    def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        variables = [variable.value for variable in self.model.trainable_variables]
-        with tf.GradientTape() as tape:
-            logits = self.model(images, training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            loss = tf.add_n([tf.reduce_mean(losses), *self.model.losses])
-        gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
-        for variable, slots, gradient in zip(variables, self._slots, gradients, strict=True):
-            self._rule.update(variable, slots, gradient, self._learning_rate)
-        return loss
 
 
 @tf.function(

@@ -1,6 +1,7 @@
 """Update rules of the optimizers, with slots of their own that can grow with a model's head."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import tensorflow as tf
@@ -9,7 +10,7 @@ Slots = Mapping[str, tf.Variable]
 
 
 class UpdateRule(Protocol):
-    """How a variable θ changes with the gradient g of the loss."""
+    """How a variable θ changes with the gradient g of the loss; equal rules change it equally."""
 
     def slot_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Returns names and shapes of what is kept for a variable; all of it starts at 0."""
@@ -18,15 +19,15 @@ class UpdateRule(Protocol):
         """Changes a variable and its slots; `rate` is the learning rate η."""
 
 
+@dataclass(frozen=True)
 class SGD:
     """v ← μ·v − η·g, θ ← θ + v; weight decay is part of g, so that it enters before momentum.
 
-    Args:
+    Attributes:
         momentum: μ, in [0, 1).
     """
 
-    def __init__(self, momentum: float) -> None:
-        self._momentum = momentum
+    momentum: float
 
     def slot_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """See `UpdateRule`."""
@@ -34,10 +35,11 @@ class SGD:
 
     def update(self, variable: tf.Variable, slots: Slots, gradient: tf.Tensor, rate: float) -> None:
         """See `UpdateRule`."""
-        slots["velocity"].assign(self._momentum * slots["velocity"] - rate * gradient)
+        slots["velocity"].assign(self.momentum * slots["velocity"] - rate * gradient)
         variable.assign_add(slots["velocity"])
 
 
+@dataclass(frozen=True)
 class Adam:
     """Adam with bias correction (Kingma and Ba, 2015), as in Keras; AdamW with a decay.
 
@@ -45,15 +47,14 @@ class Adam:
     of a new unit begins with its first step. By a count of all steps together it would take steps
     several times too long, since its moments start at 0. Where no unit is new, both are the same.
 
-    Args:
+    Attributes:
         decay: d, θ ← θ − η·d·θ before each update, whatever the gradient; biases are no exception,
             as in `keras.optimizers.AdamW`. 0 for none.
     """
 
-    BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # as in Keras
+    decay: float = 0.0
 
-    def __init__(self, decay: float = 0.0) -> None:
-        self._decay = decay
+    BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # as in Keras
 
     def slot_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """See `UpdateRule`."""
@@ -63,8 +64,8 @@ class Adam:
         """See `UpdateRule`."""
         gradient = tf.convert_to_tensor(gradient)  # that of an embedding has rows only
         first, second, steps = (slots[n] for n in ("first_moment", "second_moment", "steps"))
-        if self._decay:
-            variable.assign_sub(variable * self._decay * rate)
+        if self.decay:
+            variable.assign_sub(variable * self.decay * rate)
         steps.assign_add(tf.ones_like(steps))
         first.assign_add((gradient - first) * (1 - self.BETA_1))
         second.assign_add((tf.square(gradient) - second) * (1 - self.BETA_2))

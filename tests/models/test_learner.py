@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emoc_tf.models import networks, structure
+from emoc_tf.models import networks, structure, traces, training_step
 from emoc_tf.models.learner import SLICE_ITERATIONS, Learner, draw_mini_batches
 from emoc_tf.scoring import reference
 from tests.scoring import models
@@ -86,9 +86,9 @@ def test_old_and_novel_images_are_mixed_at_the_stated_rates(old_fraction):
 def test_training_itself_mixes_at_the_stated_rates(monkeypatch):
     """λ = 0.9 of what `train` draws is old, not novel: counted on its way into training."""
     learner, _, labels = make_learner(old_fraction=0.9, batch_size=64)
-    drawn, train_slice = [], learner._train_slice
-    learner._train_slice = lambda batches, columns: (
-        drawn.append(batches.numpy()) or train_slice(batches, columns)
+    drawn, iterate = [], learner._iterate
+    learner._iterate = lambda batches, *given: (
+        drawn.append(batches.numpy()) or iterate(batches, *given)
     )
     learner.train(70, SEED, labels, np.arange(10), np.array([10, 11]))
     indices = np.concatenate([batches.ravel() for batches in drawn])
@@ -164,16 +164,15 @@ def test_weights_that_diverge_in_the_last_iteration_are_reported():
         learner.train(1, SEED, labels, np.arange(12))
 
 
-def test_nothing_is_traced_again():
+def test_nothing_is_traced_again(monkeypatch):
+    traced, iterate = [], training_step._iterate
+    monkeypatch.setattr(training_step, "_iterate", lambda *a: traced.append(1) or iterate(*a))
+    monkeypatch.setattr(traces, "architecture", lambda model: None)
     learner, _, labels = make_learner()
-    traces = []
-    original = learner._step
-    learner._step = lambda *args: traces.append(1) or original(*args)
-    learner.replace_model(learner.model)
     for novel in (None, np.array([1]), np.array([1, 2, 3])):
         for iterations in (1, 60):
             learner.train(iterations, SEED, labels, np.arange(4, 12), novel)
-    assert len(traces) == 1
+    assert len(traced) == 1
 
 
 def test_novel_images_are_enough_where_none_is_labelled_before():

@@ -1,0 +1,150 @@
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+
+from emoc_tf.models import forward, networks, structure, traces
+from emoc_tf.models.learner import Learner
+
+layers = keras.layers
+SEED = np.array([5, 6], np.int32)
+RNG = np.random.default_rng
+
+
+class Halved(layers.Dense):
+    def call(self, inputs):
+        return super().call(inputs) / 2
+
+
+class OwnPenalty(keras.regularizers.L2):
+    def __call__(self, x):
+        return 2 * super().__call__(x)
+
+
+def swish_of_mine(x):
+    return x * keras.ops.sigmoid(x)
+
+
+def by_hand(model, **attributes):
+    for name, value in attributes.items():
+        setattr(model.layers[1], name, value)
+    return model
+
+
+def model_of(*middle, units=3, l2=0.1, **dense):
+    settings = {"kernel_regularizer": keras.regularizers.L2(l2), **dense}
+    stack = [layers.Dense(4, name="first", **settings), *middle, layers.Dense(units, name="head")]
+    image = keras.Input((2,), name="image")
+    x = image
+    for layer in stack:
+        x = layer(x)
+    return keras.Model(image, x)
+
+
+def test_models_that_differ_in_weights_alone_are_of_one_architecture():
+    one, other = (networks.build("small_cnn", (8, 8, 1), 3, 0.1, RNG(seed)) for seed in range(2))
+    assert traces.architecture(one) == traces.architecture(other) is not None
+    assert traces.architecture(structure.copy(one)) == traces.architecture(one)
+    grown = [structure.grow_head(model, 1, RNG(0)) for model in (one, other)]
+    assert traces.architecture(grown[0]) == traces.architecture(grown[1])
+    assert traces.architecture(grown[0]) != traces.architecture(one)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: model_of(units=4),
+        lambda: model_of(l2=0.2),
+        lambda: model_of(activation="relu"),
+        lambda: model_of(use_bias=False),
+        lambda: model_of(kernel_regularizer=None),
+        lambda: model_of(layers.ReLU(name="relu")),
+        lambda: model_of(layers.ReLU(max_value=1.0, name="relu")),
+        lambda: model_of(dtype="mixed_bfloat16"),
+        lambda: by_hand(model_of(), activation=keras.activations.tanh),
+        lambda: by_hand(model_of(), kernel_regularizer=keras.regularizers.L2(0.3)),
+    ],
+)
+def test_what_changes_the_graph_changes_the_architecture(make):
+    assert traces.architecture(make()) not in {None, traces.architecture(model_of())}
+    assert traces.architecture(make()) == traces.architecture(make())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: model_of(layers.Dropout(0.5)),
+        lambda: model_of(layers.BatchNormalization()),
+        lambda: model_of(trainable=False),
+        lambda: model_of(layers.Lambda(lambda x: x * 2)),
+        lambda: model_of(Halved(4)),
+        lambda: model_of(activation=swish_of_mine),
+        lambda: model_of(activation=lambda x: x),
+        lambda: model_of(kernel_regularizer=OwnPenalty(0.1)),
+        lambda: by_hand(model_of(), activation=None),
+        lambda: by_hand(model_of(), activation=swish_of_mine),
+        lambda: by_hand(model_of(), kernel_regularizer=OwnPenalty(0.1)),
+        lambda: by_hand(model_of(), kernel_constraint=lambda w: w),
+        lambda: by_hand(model_of(), call=lambda x: x),
+        lambda: keras.Sequential([keras.Input((2,)), model_of(Halved(4))]),
+    ],
+)
+def test_what_the_configuration_may_not_tell_is_not_shared(make):
+    assert traces.architecture(make()) is None
+
+
+def trained(shared, monkeypatch, network, optimizer, seed):
+    """Returns all arrays and outputs of a learner whose head grows in the middle."""
+    with monkeypatch.context() as patch:
+        if not shared:
+            patch.setattr(traces, "architecture", lambda model: None)
+        shape = (8, 8, 1)
+        images = RNG(seed).integers(0, 255, (20, *shape)).astype(np.float32)
+        model = networks.build(network, shape, 2, 5e-4, RNG(seed))
+        settings = {"learning_rate": 1e-3, "momentum": 0.9, "batch_size": 4, "old_fraction": 0.9}
+        learner = Learner(model, images, optimizer=optimizer, weight_decay=0.01, **settings)
+        labels = np.arange(20) % 3
+        learner.train(5, SEED, labels % 2, np.arange(10))
+        learner.replace_model(structure.grow_head(model, 1, RNG(seed)))
+        learner.train(60, SEED, labels, np.arange(10), np.arange(10, 20))
+        outputs = forward.compile_features(learner.model)(images)
+        return [*learner.get_arrays().values(), *(output.numpy() for output in outputs)]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("network", ["small_cnn", "cifar10_quick"])
+def test_a_shared_function_gives_the_bits_of_ones_own(network, optimizer, monkeypatch):
+    for seed in range(2):
+        results = [trained(s, monkeypatch, network, optimizer, seed) for s in (True, False)]
+        for ours, right in zip(*results, strict=True):
+            np.testing.assert_array_equal(ours, right)
+
+
+def test_a_function_is_traced_once_and_holds_no_model(monkeypatch):
+    monkeypatch.setattr(traces, "_kept", type(traces._kept)())
+    first = model_of()
+    traced = forward.compile_features(first).func
+    gone = weakref.ref(first)
+    second = model_of()
+    assert forward.compile_features(second).func is traced
+    assert len(traces._kept) == 1
+    del first
+    gc.collect()
+    assert gone() is None
+    images = RNG(0).random((3, 2), np.float32)
+    np.testing.assert_array_equal(forward.compile_features(second)(images)[1], second(images))
+
+
+def test_what_was_not_used_for_longest_is_traced_again(monkeypatch):
+    monkeypatch.setattr(traces, "_kept", type(traces._kept)())
+    made = []
+
+    def trace(key):
+        return traces.once(key, lambda: made.append(key) or made.copy)
+
+    for key in (*range(traces.KEPT), 0, traces.KEPT, 0, 1):
+        trace(key)
+    assert made == [*range(traces.KEPT + 1), 1]
+    assert len(traces._kept) == traces.KEPT
