@@ -64,7 +64,11 @@ class Agent(abc.ABC):
         return int(self.rng(state).choice(np.flatnonzero(mask & (scores == scores[mask].max()))))
 
     def rng(self, state: ExplorationState, purpose: str = "agent") -> np.random.Generator:
-        """Returns the generator of this step: keyed by (seed, step), so there is none to save."""
+        """Returns the generator of this step: keyed by (seed, step), so there is none to save.
+
+        In the same step of another episode the same numbers come: where episodes are to differ in
+        them too, each gets an agent with a seed of its own.
+        """
         return streams.generator(self._seed, state.step, purpose)
 
 

@@ -10,7 +10,7 @@ from emoc_tf.analysis.measures import PRIMARY
 from emoc_tf.report import tables
 from emoc_tf.report.write import write_report
 from emoc_tf.running.console import say
-from emoc_tf.running.grid import describe, run_grid
+from emoc_tf.running.grid import failure_summary, run_grid
 from emoc_tf.running.single_run import Grid
 
 
@@ -31,7 +31,7 @@ def compare(
         ValueError: See `grid.run_grid`; before any run.
     """
     failures = run_grid(grid, names, seeds, console, num_workers)
-    failed = describe(grid, failures) if failures else ""
+    failed = failure_summary(grid, failures) if failures else ""
     if len(failures) == len(names) * len(seeds):
         return None, failed
     try:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from emoc_tf.experiments import flags
 from emoc_tf.experiments.binary import run_binary
-from emoc_tf.running.grid import describe, run_grid
+from emoc_tf.running.grid import failure_summary, run_grid
 
 GRID, AGENT, SEED = flags.grid(), flags.agent(), flags.seed()
 
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     grid = GRID()
     failures = run_grid(grid, [AGENT.value], [SEED.value], Console())
     if failures:
-        sys.exit(describe(grid, failures))
+        sys.exit(failure_summary(grid, failures))
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def check_distinct(name: str, values: Sequence) -> None:
         raise ValueError(f"{name}: expected distinct ones, at least one, got {list(values)}")
 
 
-def describe(grid: Grid, failures: dict[Run, str]) -> str:
+def failure_summary(grid: Grid, failures: dict[Run, str]) -> str:
     """Returns what failed and what to do, in one sentence a run."""
     lines = []
     for (name, seed), error in failures.items():

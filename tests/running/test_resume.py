@@ -12,7 +12,7 @@ from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.models.learner import Learner
 from emoc_tf.records import run_folder
 from emoc_tf.running import attempts, single_run
-from emoc_tf.running.grid import describe
+from emoc_tf.running.grid import failure_summary
 from emoc_tf.storage import checkpoint
 from emoc_tf.storage.provenance import environment
 from tests.running.attempts import assert_tidy, attempt
@@ -263,7 +263,7 @@ def test_a_run_of_another_configuration_is_refused(world, half):
 def test_a_policy_that_vanishes_hinders_no_other(world, tmp_path):
     result = attempt(world, tmp_path, agent="learned:path=nowhere.keras")
     assert "path: expected a .keras file" in result.error
-    told = describe(
+    told = failure_summary(
         single_run.Grid(world[0], tmp_path), {("learned:path=nowhere.keras", 3): result.error}
     )
     assert "has more" not in told  # there is no folder to record it in

@@ -1,5 +1,7 @@
 """Budgets, traces and precisions."""
 
+import threading
+import time
 import weakref
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from emoc_tf.scoring import EMOCScorer, pairs, reference
+from emoc_tf.scoring.precision import tensor_float_32
 from tests.scoring import models
 
 
@@ -153,6 +156,28 @@ def test_bad_settings(problem):
     for budget in (0, -1, 1.5, None):
         with pytest.raises(ValueError, match="memory_budget: expected a number of bytes above 0"):
             EMOCScorer(model, memory_budget=budget)
+
+
+def test_threads_do_not_compute_with_each_others_tensor_float_32(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["GPU"])
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    inside, wanted, seen = threading.Event(), [False, True], []
+
+    def work(number):
+        with tensor_float_32(wanted[number]):
+            inside.set()
+            time.sleep(0.05)  # the other one is here by now
+            seen.append((number, enabled()))
+
+    before = enabled()
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    threads[0].start()
+    inside.wait()
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == [(0, False), (1, True)]
+    assert enabled() == before
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10])
