@@ -19,11 +19,9 @@ ANY_SIZE = 24  # of axes that a model leaves open
 
 
 def compile_forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a compiled function of images (n, ...), n > 0, in inference mode; traced once."""
+    """Returns a compiled function of images (n, ...), n > 0, in inference mode."""
     model = functional(model)
-    image = model.inputs[0]
-    forward = tf.function(lambda images: model(images, training=False), autograph=False)
-    return forward.get_concrete_function(tf.TensorSpec(image.shape, image.dtype))
+    return _compile(model, "logits", lambda: lambda images: model(images, training=False))
 
 
 def compile_features(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
@@ -32,24 +30,28 @@ def compile_features(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tenso
     It returns the features, which are the (n, d) inputs of the head, and the (n, C) logits.
     """
     model = functional(model)
+    return _compile(model, "features and logits", lambda: _features_and_logits(model))
+
+
+def _compile(model: keras.Model, what: str, make: Callable[[], Callable]) -> Callable:
+    """Returns what `make` gives, compiled; models of one architecture share it."""
     images = tf.TensorSpec(model.inputs[0].shape, model.inputs[0].dtype)
     architecture = traces.architecture(model)
     if architecture is None:
-        compiled = tf.function(_features_and_logits(model), autograph=False)
-        return compiled.get_concrete_function(images)
+        return tf.function(make(), autograph=False).get_concrete_function(images)
     variables = [variable.value for variable in model.trainable_variables]
 
     def trace() -> Callable:
-        forward = _features_and_logits(model)
+        forward = make()
 
-        def of_any(variables: list[tf.Variable], images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def of_any(variables: list[tf.Variable], images: tf.Tensor) -> Any:
             values = [tf.convert_to_tensor(variable) for variable in variables]
             with keras.StatelessScope(zip(model.trainable_variables, values, strict=True)):
                 return forward(images)
 
         return tf.function(of_any, autograph=False).get_concrete_function(variables, images)
 
-    return functools.partial(traces.once(("features", architecture, images), trace), variables)
+    return functools.partial(traces.once((what, architecture, images), trace), variables)
 
 
 def _features_and_logits(model: keras.Model) -> Callable:
@@ -91,6 +93,15 @@ def check_repeatable(model: keras.Model, images: np.ndarray | None = None) -> No
     """
     if images is None:
         images = _random_images(model.inputs[0])
+    architecture = traces.architecture(model)
+    if architecture is None:
+        _call_again(model, images)
+        return
+    traces.once(("repeatable", architecture, images.shape), lambda: _call_again(model, images))
+
+
+def _call_again(model: keras.Model, images: np.ndarray) -> None:
+    """Raises as `check_repeatable`."""
     outputs = []
     try:
         for _ in range(2):  # what Python draws is drawn once a trace

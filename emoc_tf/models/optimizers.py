@@ -64,13 +64,14 @@ class Adam:
         """See `UpdateRule`."""
         gradient = tf.convert_to_tensor(gradient)  # that of an embedding has rows only
         first, second, steps = (slots[n] for n in ("first_moment", "second_moment", "steps"))
-        if self.decay:
-            variable.assign_sub(variable * self.decay * rate)
         steps.assign_add(tf.ones_like(steps))
         first.assign_add((gradient - first) * (1 - self.BETA_1))
         second.assign_add((tf.square(gradient) - second) * (1 - self.BETA_2))
         correction = tf.sqrt(1 - self.BETA_2**steps) / (1 - self.BETA_1**steps)
-        variable.assign_sub(first * (rate * correction) / (tf.sqrt(second) + self.EPSILON))
+        step = first * (rate * correction) / (tf.sqrt(second) + self.EPSILON)
+        if self.decay:  # with a write of its own, equal seeds had other last bits now and then
+            step += variable * (self.decay * rate)
+        variable.assign_sub(step)
 
 
 def make(name: str, momentum: float, weight_decay: float) -> UpdateRule:

@@ -16,9 +16,13 @@ import keras
 from emoc_tf.models.graphs import functional
 
 # Beyond, what was not used for longest is traced again. Those of small networks take 4 MB each.
-KEPT = 32
+KEPT = 48
 
-_kept: collections.OrderedDict[Hashable, Callable] = collections.OrderedDict()
+# Where a configuration has names of layers; a policy of data types has a name too.
+_REFERENCES = frozenset({"keras_history", "input_layers", "output_layers"})
+_LAYERS_HAVE = frozenset({"inbound_nodes", "trainable", "batch_shape"})
+
+_kept: collections.OrderedDict[Hashable, Any] = collections.OrderedDict()
 _lock = threading.RLock()
 
 
@@ -34,7 +38,7 @@ def architecture(model: keras.Model) -> str | None:
         return None
     try:
         config = functional(model).get_config()
-        told = json.dumps(_stripped({**config, "name": ""}), sort_keys=True)
+        told = json.dumps(_essence(config, {}), sort_keys=True)
     except (TypeError, ValueError, NotImplementedError):
         return None
     types = repr([(variable.shape, variable.dtype) for variable in model.trainable_variables])
@@ -50,32 +54,38 @@ def _is_kerass(layer: keras.Layer) -> bool:
     return all(str(module).startswith("keras.") for module in modules)
 
 
-def _stripped(told: Any) -> Any:
-    """Returns a configuration without what gives first weights.
+def _essence(told: Any, numbers: dict[str, int], names: bool = False) -> Any:
+    """Returns a configuration without first weights, with layers numbered as they come.
+
+    Args:
+        told: Of a model, or a part of it.
+        numbers: Of the layers so far, by name; others are added.
+        names: Whether texts are names of layers.
 
     Raises:
         ValueError: It names something that is not Keras' own.
     """
     if isinstance(told, Mapping):
         own = not str(told.get("module") or "keras").startswith("keras")
-        if own or told.get("registered_name"):
+        if own or told.get("registered_name") not in {None, told.get("class_name")}:
             raise ValueError(f"not of Keras: {told}")
-        kept = {key: each for key, each in told.items() if not str(key).endswith("_initializer")}
-        return {key: _stripped(each) for key, each in kept.items()}
+        if "inbound_nodes" in told:  # where an operation is no layer, nothing else tells
+            told = {**told, "config": {"trainable": True, **told["config"]}}
+        naming = _REFERENCES | ({"name"} if told.keys() & _LAYERS_HAVE else set())
+        kept = [key for key in told if not str(key).endswith("_initializer")]
+        return {key: _essence(told[key], numbers, names or key in naming) for key in kept}
     if isinstance(told, list | tuple):
-        return [_stripped(each) for each in told]
-    return told
+        return [_essence(each, numbers, names) for each in told]
+    return numbers.setdefault(told, len(numbers)) if names and isinstance(told, str) else told
 
 
-def once(key: Hashable | None, trace: Callable[[], Callable]) -> Callable:
-    """Returns what `trace` returned for an equal key; without a key it is called each time.
+def once(key: Hashable, trace: Callable[[], Any]) -> Any:
+    """Returns what `trace` returned for an equal key.
 
     Args:
-        key: Of all that the compiled function depends on.
+        key: Of all that a compiled function depends on.
         trace: Traces it. The function must hold no variable: it is kept.
     """
-    if key is None:
-        return trace()
     with _lock:
         if key not in _kept:
             _kept[key] = trace()

@@ -44,8 +44,13 @@ def compile_iterations(
 
     architecture = traces.architecture(model)
     if architecture is None:
-        run = functools.partial(_iterate, captured, rule, rate, variables, slots)
-        return tf.function(run, autograph=False).get_concrete_function(*specs)
+
+        def own(*given: tf.Tensor) -> tf.Tensor:
+            # Variables are captured, by the model too: were they arguments here, TensorFlow would
+            # not know that both are the same, and would read and write them in any order.
+            return _iterate(captured, rule, rate, variables, slots, *given)
+
+        return tf.function(own, autograph=False).get_concrete_function(*specs)
 
     def trace() -> Callable:
         run = functools.partial(_iterate_any, model, rule, rate)

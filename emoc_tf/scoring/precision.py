@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-
 # Two scorers in threads would otherwise compute with each other's setting, and leave it behind.
 _lock = threading.RLock()
 
