@@ -29,7 +29,8 @@ class ExplorationConfig:
     `--steps` is `max_steps`). Values are JSON values, checked when the record is made.
 
     Raises:
-        ValueError: A value has the wrong type or lies out of range.
+        ValueError: A value has the wrong type or lies out of range. What is so for drawn classes
+            and images alone is told by `check_drawn`, where they are drawn.
     """
 
     dataset: str = _field(
@@ -90,12 +91,15 @@ class ExplorationConfig:
         for field in dataclasses.fields(self):
             self._check_type(field)
         positive = (
-            "known_classes", "initial_per_class", "num_candidate_sets", "set_size",
-            "update_iterations", "batch_size", "learning_rate",
+            "num_candidate_sets", "set_size", "update_iterations", "batch_size", "learning_rate",
         )  # fmt: skip
         for name in positive:
             self._check(name, getattr(self, name) > 0, "a number above 0")
-        for name in ("novel_classes", "pretrain_iterations", "weight_decay", "audit"):
+        at_least_0 = (
+            "known_classes", "novel_classes", "initial_per_class", "pretrain_iterations",
+            "weight_decay", "audit",
+        )  # fmt: skip
+        for name in at_least_0:
             self._check(name, getattr(self, name) >= 0, "a number of at least 0")
         self._check("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
         self._check("old_fraction", 0 <= self.old_fraction < 1, "a number in [0, 1)")
@@ -109,8 +113,6 @@ class ExplorationConfig:
         registries.SAMPLERS.check("sampler", self.sampler)
         registries.NETWORKS.check("network", self.network)
         registries.reward_terms(self.reward)
-        if self.pool_per_class is not None:
-            self._check_set_size(self.pool_per_class)
 
     def _check_type(self, field: dataclasses.Field) -> None:
         value = _plain(getattr(self, field.name))
@@ -131,7 +133,17 @@ class ExplorationConfig:
         if not holds:
             raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
 
-    def _check_set_size(self, available: int) -> None:
+    def check_drawn(self) -> None:
+        """Checks what counts where classes and images are drawn, and not for a task handed in.
+
+        Raises:
+            ValueError: No class would be known at the start, or no set could be formed.
+        """
+        for name in ("known_classes", "initial_per_class"):
+            self._check(name, getattr(self, name) > 0, "a number above 0")
+        available = self.pool_per_class
+        if available is None:
+            return
         where = "pool_per_class, since sets hold images of one class; none takes all images"
         if self.sampler != "single_class":
             available *= self.known_classes + self.novel_classes
@@ -217,12 +229,16 @@ class ExplorationConfig:
     def preset(cls, name: str, **changes: Any) -> Self:
         """Returns the preset `demo` (digits, minutes) or `paper` (CIFAR-100, hours), changed.
 
+        Both draw classes and images, so that `check_drawn` holds for what is returned.
+
         Raises:
             ValueError: There is no such preset or field, or a value is out of range.
         """
         if name not in PRESETS:
             raise ValueError(f"preset: expected one of {sorted(PRESETS)}, got {name!r}")
-        return cls().replace(**{**PRESETS[name], **changes})
+        config = cls().replace(**{**PRESETS[name], **changes})
+        config.check_drawn()
+        return config
 
 
 def parse_value(text: str) -> Any:

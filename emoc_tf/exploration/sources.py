@@ -61,6 +61,7 @@ class Drawn:
         model_classes: Sequence[int] | None,
         own_learner: bool = False,
     ) -> None:
+        config.check_drawn()
         self._config = config
         self._train, self._test = drawing.check_data(
             load(config.dataset, config.data_dir) if data is None else data
