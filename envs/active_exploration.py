@@ -23,6 +23,7 @@ from emoc_tf.envs.options import (
     reward_name,
 )
 from emoc_tf.envs.rendering import Frame, describe, draw
+from emoc_tf.exploration import stopping
 from emoc_tf.exploration.candidates import Sampler
 from emoc_tf.exploration.loop import Exploration
 from emoc_tf.exploration.oracle import Oracle
@@ -37,7 +38,8 @@ from emoc_tf.storage.checkpoint import Checkpoint
 class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
     """Each action labels one of M candidate sets; the model learns it before the next.
 
-    An episode terminates when no candidate set can be formed and is truncated after
+    An episode terminates when no candidate set can be formed, a rule of `config.stop_when` holds or
+    all that waits was skipped (`info["stopped"]` says why), and is truncated after
     `config.max_steps` steps. The observation describes each set in a few numbers (see
     `emoc_tf.envs.observation.observe`); agents that need the model and the pool take them from
     `env.unwrapped.state`. `info` holds the fields of `StepOutcome` that are not None as JSON
@@ -101,6 +103,8 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         if self._reward is None:
             asked = reward is not None or (isinstance(config, Mapping) and "reward" in config)
             self._reward = parse(reward_name(self.config, task, asked))
+        sets = self.config.num_steps if task is None and oracle is None else self.config.max_steps
+        stopping.check_rules(self.config, sets, "an episode has no more steps")
         arguments["model"] = model
         if not forks.forked():  # there, `reset` tells what is wrong: a worker passes that on
             self.exploration = Exploration(

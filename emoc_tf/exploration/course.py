@@ -198,7 +198,13 @@ class Course:
             queried_class=queried_class, answer_accuracy=accuracy,
         )  # fmt: skip
         stopped = stopping.reason(self._rules, outcome, book)
+        stopped = stopped or stopping.nobody_knows(book, self._waiting())
         return dataclasses.replace(outcome, stopped=stopped)
+
+    def _waiting(self) -> np.ndarray:
+        """Returns the pool indices that wait for an answer, those in open queries included."""
+        gone = np.array(getattr(self.episode.raw_images, "gone", ()), np.int64)
+        return np.setdiff1d(self._pool.unlabelled, np.concatenate([self._audit, gone]))
 
     def _look(self) -> None:
         """Predicts the pool and draws candidate sets: the state."""
@@ -236,9 +242,7 @@ class Course:
         would ever be asked about them otherwise.
         """
         scorer = self.image_scores and functools.partial(self.image_scores, state)
-        gone = np.array(getattr(self.episode.raw_images, "gone", ()), np.int64)
-        away = np.concatenate([self._hidden(), self._audit, gone])
-        waiting = np.setdiff1d(self._pool.unlabelled, away)
+        waiting = np.setdiff1d(self._waiting(), self._hidden())
         skipped = self._book.skipped[waiting]
         for most in [*np.unique(skipped)] or [0]:
             sets, mask = candidates.draw(

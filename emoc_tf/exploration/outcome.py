@@ -35,7 +35,8 @@ class StepOutcome:
         audit_accuracy: On the audit images, which were drawn uniformly from the pool; None without.
         audit_low: Lower end of its 95% interval (Wilson's).
         audit_high: Upper end.
-        stopped: Why the rule of `stop_when` says to stop; None if it does not.
+        stopped: Why to stop: a rule of `stop_when` holds, or each image that waits was skipped
+            since something was last said. None if there is no reason.
     """
 
     step: int

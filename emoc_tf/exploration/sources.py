@@ -11,7 +11,7 @@ from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import pixels
 from emoc_tf.data.images import ImageData
 from emoc_tf.data.named import load
-from emoc_tf.exploration import drawing, saved
+from emoc_tf.exploration import drawing, saved, stopping
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.episode import Episode, sample_of, take_task
 from emoc_tf.exploration.task import Task
@@ -62,6 +62,9 @@ class Drawn:
         own_learner: bool = False,
     ) -> None:
         config.check_drawn()
+        pool = config.pool_per_class
+        most = pool and pool * (config.known_classes + config.novel_classes) - config.audit
+        stopping.check_rules(config, most, "the pool has no more images")
         self._config = config
         self._train, self._test = drawing.check_data(
             load(config.dataset, config.data_dir) if data is None else data
@@ -118,8 +121,10 @@ class Given:
             )
         if data is not None:
             raise ValueError("data: expected None beside a task, which has its own images")
-        if task.image_ids() is None:  # a folder's labels may be others since an audit was drawn
-            check_audit(config, task)
+        most = None
+        if task.image_ids() is None:  # a folder's labels and images may be others on another day
+            most = len(check_audit(config, task)) - config.audit
+        stopping.check_rules(config, most, "no more images wait for an answer")
         self.task, self.class_names = task, tuple(task.class_names)
         self.initial_model = None
         units = None if model is None else model.output_shape[-1]

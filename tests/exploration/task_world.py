@@ -49,10 +49,12 @@ class TaskWorld(RuleBasedStateMachine):
     ):  # fmt: skip
         labels = np.array([label if label < num_names else SKIP for label in labels])
         waiting = int((labels == SKIP).sum())
+        audit = min(audit, max(0, waiting - 1))
+        if (stop == "audit=0.5" and not audit) or (stop and waiting - audit < 3):
+            stop = None  # it would be refused, since it could never hold
         self.config = ExplorationConfig(
             num_candidate_sets=sets, set_size=size, sampler=sampler, pretrain_iterations=1,
-            update_iterations=1, batch_size=2, max_steps=None, stop_when=stop,
-            audit=min(audit, max(0, waiting - 1)),
+            update_iterations=1, batch_size=2, max_steps=None, stop_when=stop, audit=audit,
         )  # fmt: skip
         rng = np.random.default_rng(root)
         self.size, self.count, self.new = size, len(labels), 0

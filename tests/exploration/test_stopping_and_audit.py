@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from emoc_tf import REJECT, SKIP
+from emoc_tf import REJECT, SKIP, ExplorationConfig, Task
+from emoc_tf.exploration import Exploration
 from emoc_tf.exploration.outcome import wilson
-from tests.exploration.tasks import Still, config, explore, first_set, restored, say, task
+from tests.exploration.tasks import Still, config, explore, first_set, model, restored, say, task
+from tests.exploration.test_saved import Files
 
 LABELS = [0, 1] + [-1] * 12
 
@@ -104,8 +106,6 @@ def test_an_audit_is_not_withdrawn():
 
 @pytest.mark.parametrize("audit", [12, 13])
 def test_an_audit_leaves_images_to_ask_about(audit):
-    from emoc_tf.exploration import Exploration
-
     with pytest.raises(ValueError, match=f"audit: expected fewer than the 12 images.*got {audit}"):
         Exploration(config(audit=audit), task=task(LABELS))
 
@@ -130,7 +130,7 @@ def test_right_wants_sets_in_a_row(count):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_no_new_wants_sets_in_a_row(count):
-    exploration = explore([0, 1] + [-1] * 20, stop_when=f"audit=0.9, no_new={count}")
+    exploration = explore([0, 1] + [-1] * 20, stop_when=f"right=9, no_new={count}")
     assert say(exploration, ["fox", 0])[1].stopped is None
     found = [say(exploration, [2, 1])[1].stopped for _ in range(count)]
     assert found[:-1] == [None] * (count - 1)
@@ -165,3 +165,70 @@ def test_other_rules_are_refused(text):
 @pytest.mark.parametrize("text", ["audit=1", "right>=2", " audit=.9 , right=3 ,no_new=1"])
 def test_rules_are_read_as_they_are_meant(text):
     assert config(stop_when=text).stop_when == text
+
+
+@pytest.mark.parametrize("rule", ["audit=0.9", "audit=.01,right=2", "no_new=2, audit>=1"])
+@pytest.mark.parametrize("folder", [False, True])
+def test_an_audit_rule_without_an_audit_is_refused_when_it_is_made(rule, folder):
+    given = Task(Files("ABCDEFGHIJ")) if folder else task([0, 1] + [-1] * 12)
+    message = r"^stop_when: expected audit=\S+ beside images that are audited.*got audit=0"
+    with pytest.raises(ValueError, match=message):
+        Exploration(config(stop_when=rule), task=given, model=model(2))
+    with pytest.raises(ValueError, match=message):  # also where images are drawn
+        Exploration(ExplorationConfig(dataset="cifar100", data_dir="/nowhere", stop_when=rule))
+    assert Exploration(config(stop_when=rule, audit=3), task=given, model=model(2))
+
+
+@pytest.mark.parametrize("rule", ["right={}", "no_new={}", "audit=0.5,right={}"])
+@pytest.mark.parametrize("audit", [1, 5])
+def test_more_sets_in_a_row_than_images_wait_are_refused(rule, audit):
+    most = 12 - audit
+    with pytest.raises(ValueError, match=f"^stop_when: expected .* of at most {most} sets in a"):
+        explore(LABELS, audit=audit, stop_when=rule.format(most + 1))
+    assert explore(LABELS, audit=audit, stop_when=rule.format(most))
+    names = "ABCDEFGH"  # a folder may have more on another day
+    assert explore(0, task_=Task(Files(names)), audit=audit, stop_when=rule.format(99))
+
+
+NOBODY = "each image that waits was skipped since something was last said"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("sampler", ["uniform", "cluster"])
+@pytest.mark.parametrize("audit", [0, 2])
+def test_all_that_is_skipped_is_told_and_one_can_go_on(size, sampler, audit):
+    exploration = explore(
+        LABELS, *[[1] * 2][: audit // 2], set_size=size, sampler=sampler, audit=audit
+    )
+    exploration._oracle = None
+
+    def skipped():
+        seen = set()
+        while True:
+            indices, outcome = say(exploration, SKIP)
+            seen |= set(indices)
+            if outcome.stopped:
+                assert outcome.stopped == NOBODY
+                return seen
+            assert exploration.state.step < 100
+
+    waiting = set(range(2, 14)) - set(exploration._audit.tolist())
+    assert skipped() == waiting
+    again = restored(exploration)
+    assert again.first.stopped == NOBODY
+    assert say(exploration, SKIP)[1].stopped == NOBODY
+    images, outcome = say(exploration, REJECT)
+    assert outcome.stopped is None
+    assert skipped() == waiting - set(images)
+    exploration.correct(images, SKIP)  # they may be told now
+    assert say(exploration, SKIP)[1].stopped is None
+    exploration.undo()
+    images, outcome = say(exploration, "owl")
+    assert outcome.stopped is None
+
+
+def test_images_in_open_queries_may_still_be_answered():
+    exploration = explore([0, 1] + [-1] * 4)
+    query = exploration.ask(first_set(exploration))
+    assert say(exploration, [SKIP, SKIP])[1].stopped is None
+    assert exploration.answer(query, [SKIP, None]).stopped == NOBODY
