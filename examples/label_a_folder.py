@@ -24,6 +24,11 @@ def read(text: str, count: int) -> list[str | int]:
     return [{"": SKIP, "-": REJECT}.get(part, part) for part in parts]
 
 
+def show(step: str, done: int, total: int) -> None:
+    """Shows how far a folder is read; of a large one it takes a while."""
+    print(f"\r{step} {done} of {total}", end="\n" if done == total else "", flush=True)
+
+
 def main(
     folder: str,
     ask: Callable[[str], str] = input,
@@ -32,7 +37,7 @@ def main(
     **settings,
 ) -> Exploration:
     """Asks until "stop" is typed or no image is left; answers go to FOLDER-labels or output_dir."""
-    task = Task.from_folder(folder, image_size=image_size)
+    task = Task.from_folder(folder, image_size=image_size, progress=show)
     task.images.print_left_out()
     config = ExplorationConfig(**{"set_size": 4, "num_candidate_sets": 50, **settings})
     exploration = Exploration(config, task=task)

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -70,6 +70,7 @@ class Task:
         fit: str = "letterbox",
         store: str | os.PathLike | None = None,
         test: ImageData | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> Self:
         """Returns the task of a folder, or of a CSV or JSONL file of `path,label`.
 
@@ -80,13 +81,17 @@ class Task:
             store: A folder for the decoded images, read as a memory map; None decodes files when
                 they are needed.
             test: See `Task`.
+            progress: Called with what is done (`"reading"` files, or `"decoding"` images), how many
+                are done and how many there are; `print` will do.
 
         Raises:
             ValueError: There is no image, or another argument is out of range.
         """
         from emoc_tf.data import ImageFolder
 
-        folder = ImageFolder(Path(path), image_size=image_size, fit=fit, store=store)
+        folder = ImageFolder(
+            Path(path), image_size=image_size, fit=fit, store=store, progress=progress
+        )
         return cls(folder, folder.labels, folder.class_names, test)
 
     def relabelled(self, labels: np.ndarray, class_names: Iterable[str]) -> Self:

@@ -6,6 +6,7 @@ import pytest
 from emoc_tf import ExplorationConfig, Task
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.exploration import Exploration
+from tests.data import pictures
 from tests.exploration import tasks
 
 # What a setting that draws classes and images may say, for a task, whose images are as they are.
@@ -60,3 +61,24 @@ def test_where_images_are_drawn_they_count_before_any_loading(changes, message):
     for make in (Exploration, ActiveExplorationEnv):
         with pytest.raises(ValueError, match=message):
             make(config)
+
+
+@pytest.mark.parametrize("extra", [0, 130])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_folder_tells_how_far_it_is_read_and_a_store_what_is_new(tmp_path, extra, kept):
+    root = pictures.make_folder(tmp_path / "images")
+    for i in range(extra):
+        pictures.write(root / f"{i}.png", 100 + i)
+    count, told = 6 + extra, []
+    settings = {"store": tmp_path / "store" if kept else None}
+
+    def read():
+        told.clear()
+        task = Task.from_folder(root, 8, progress=lambda *what: told.append(what), **settings)
+        assert len(task.images) == count
+        return {step: done for step, done, _ in told}
+
+    assert read() == {"reading": count, "decoding": count}
+    assert [total for _, _, total in told] == [count] * len(told)
+    assert len(told) == 2 * -(-count // 64)
+    assert read() == ({"reading": count} if kept else {"reading": count, "decoding": count})
