@@ -8,7 +8,7 @@ from emoc_tf.data import views
 from emoc_tf.data.views import centred as centred  # what the factor is for
 
 # Of the whole range: half a grey level, which rounding may go beyond its ends.
-_ROUNDING = 1 / 510
+ROUNDING = 1 / 510
 # Of the whole range: where not one image is brighter, another range is meant.
 _DARK = 1 / 32
 # Images looked at in one go.
@@ -43,8 +43,8 @@ def factor_to_pixels(train: Any, test: Any) -> float:
     if test is None:
         return factor
     low, high = _RANGES[factor]
-    slack = _ROUNDING * (high - low)
-    darkest, brightest = _extremes(test)
+    slack = ROUNDING * (high - low)
+    darkest, brightest = extremes(test)
     inside = low - slack <= darkest and brightest <= high + slack
     other_unit = factor == 1 and 0 < brightest <= 1
     if not inside or other_unit or _factor(test) not in (None, factor):
@@ -55,25 +55,40 @@ def factor_to_pixels(train: Any, test: Any) -> float:
     return factor
 
 
+def plain_range(low: float, high: float, integers: bool) -> tuple[float, float] | None:
+    """Returns which plain range values are of; None if of none.
+
+    Args:
+        low: The lowest value.
+        high: The highest.
+        integers: Whether they are uint8.
+    """
+    factor = _factor_of(low, high, integers)
+    return None if factor is None else _RANGES[factor]
+
+
 def _factor(images: Any) -> float | None:
     """Returns the factor if the range of the images is plain."""
-    low, high = _extremes(images)
-    if np.dtype(images.dtype) == np.uint8:
+    return _factor_of(*extremes(images), np.dtype(images.dtype) == np.uint8)
+
+
+def _factor_of(low: float, high: float, integers: bool) -> float | None:
+    if integers:
         return None if (low, high) == (0, 1) else 1.0  # floats or a mask, made integers
-    if low < -_ROUNDING:
+    if low < -ROUNDING:
         reaches = max(-low, high) > 1 - 1e-6
-        return 127.5 if reaches and max(-low, high) <= 1 + 2 * _ROUNDING else None
-    if high <= 1 + _ROUNDING:
+        return 127.5 if reaches and max(-low, high) <= 1 + 2 * ROUNDING else None
+    if high <= 1 + ROUNDING:
         return 255.0 if high >= _DARK or high == 0 else None
     return 1.0 if 127 < high <= 255.5 else None
 
 
 def _values(images: Any) -> str:
-    low, high = _extremes(images, all_of_them=True)
+    low, high = extremes(images, all_of_them=True)
     return f"{images.dtype} in [{low:.4g}, {high:.4g}]"
 
 
-def _extremes(images: Any, all_of_them: bool = False) -> tuple[float, float]:
+def extremes(images: Any, all_of_them: bool = False) -> tuple[float, float]:
     """Returns the lowest and the highest value; of uint8 images, of as many as tell the range."""
     low, high = np.inf, -np.inf
     for block in views.batches(images, _BLOCK):

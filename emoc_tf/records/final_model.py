@@ -11,6 +11,7 @@ from emoc_tf.exploration.loop import Exploration
 from emoc_tf.exploration.task import Task
 from emoc_tf.models.files import load_model, names_file, save_model
 from emoc_tf.models.raw_images import for_raw_images
+from emoc_tf.records import image_kind
 from emoc_tf.records.labels import RunLabels
 from emoc_tf.records.record_folder import RecordFolder
 
@@ -20,11 +21,19 @@ MODEL = "model.keras"
 def save_final_model(exploration: Exploration, folder: Path) -> None:
     """Writes the model of an episode and the names of its classes; it takes images as they came.
 
+    Which images those are is told in `config.json`, if the folder has one.
+
     Where no class is known there is nothing to be written.
     """
     model, names = model_of(exploration)
-    if names:
-        save_model(model, folder / MODEL, names)
+    if not names:
+        return
+    save_model(model, folder / MODEL, names)
+    record = RecordFolder(folder)
+    config = record.read_config()
+    if config is not None and image_kind.IMAGES not in config:
+        kind = image_kind.kind_of(exploration.episode.raw_images)
+        record.write_config(config | {image_kind.IMAGES: kind})
 
 
 def model_of(exploration: Exploration) -> tuple[keras.Model, list[str]]:

@@ -10,19 +10,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf import streams
-from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import ImageData, ImageFolder, named, views
+from emoc_tf.data import ImageData, ImageFolder, decoding, named, views
 from emoc_tf.exploration.answers import SKIP
-from emoc_tf.exploration.drawing import draw_episode
-from emoc_tf.exploration.episode import Episode
-from emoc_tf.models import forward, graphs
-from emoc_tf.records import export_lists
+from emoc_tf.models import checks, forward, graphs
+from emoc_tf.records import export_lists, image_kind
 from emoc_tf.records.exports import EXPORTS
 from emoc_tf.records.final_model import final_model
 from emoc_tf.records.labels import RunLabels, read_labels
 from emoc_tf.records.placing import check_new
-from emoc_tf.records.run_record import read_run
+from emoc_tf.records.replay import drawn_of
 
 COLUMNS = (
     "path", "image", "data_index", "class", "posterior", "second_class", "second_posterior",
@@ -118,6 +114,9 @@ def predictions(
         empty = np.zeros((0, most))
         return Predictions(names, chosen, empty.astype(np.int64), empty.astype(np.float32))
     part = images if indices is None else views.ImageView(images, chosen)
+    if "float" not in model.inputs[0].dtype:  # fractions would be cut off without a word
+        for batch in views.batches(part, forward.FORWARD_BATCH):
+            checks.check_integers(batch, "images", model)
     posteriors, classes = forward.in_batches(best, part, model.inputs[0].dtype)
     return Predictions(names, chosen, classes.astype(np.int64), posteriors)
 
@@ -152,9 +151,17 @@ def run_predictions(
         data_dir: Where its data set lies.
 
     Raises:
-        ValueError: There is no model, or there are no images.
+        ValueError: There is no model, or there are no images, or they have another size, number of
+            channels or range than the run's. Those of a folder are brought to the run's size, and
+            to its range where that is plain, such as [0, 1].
     """
     labels = read_labels(run)
+    told = image_kind.of_run(labels.config)
+    if isinstance(images, str | os.PathLike):
+        _check_there(Path(images))
+        image_kind.check_folder(told)
+    elif images is not None:
+        image_kind.check_array(told, images.images if isinstance(images, ImageData) else images)
     own = images is None or not isinstance(images, str | os.PathLike)
     model, names = final_model(labels, images if not _is_other(labels, images) else None, data_dir)
     if own and images is None and labels.config.get("task") is None:
@@ -193,10 +200,10 @@ def _labelled_first(labels: RunLabels, data: Any, data_dir: str | None) -> set[i
     """Returns the data indices of images that a simulation knew at the start, where data tell."""
     try:
         if isinstance(data, ImageData):
-            images, episode = data.images, _drawn(labels, (data, data))
+            images, episode = data.images, drawn_of(labels, (data, data))
         else:
             dataset = labels.config["configuration"]["dataset"]
-            images, episode = data, _drawn(labels, named.load(dataset, data_dir))
+            images, episode = data, drawn_of(labels, named.load(dataset, data_dir))
         first = np.flatnonzero(episode.task.labels != SKIP)
         indices = episode.source_indices[first]
         if np.array_equal(views.read(images, indices), episode.task.images[first]):
@@ -215,54 +222,41 @@ def _is_other(labels: RunLabels, images: Any) -> bool:
     return not any((Path(images) / path).exists() for path, _ in labels.files.values())
 
 
-def _of_folder(
-    labels: RunLabels, model: keras.Model, names: list[str], path: Path
-) -> list[dict[str, Any]]:
+def _check_there(path: Path) -> None:
     if not path.exists():
         raise ValueError(
             f"images: expected the folder of images, got {path}, which is not there; "
             f"--images=FOLDER tells where it is now"
         )
-    if None in model.input_shape[1:3]:
-        size = tuple((labels.config.get("task") or {}).get("shape", (0, 96, 96))[1:3])
-    else:
-        size = tuple(model.input_shape[1:3])
+
+
+def _of_folder(
+    labels: RunLabels, model: keras.Model, names: list[str], path: Path
+) -> list[dict[str, Any]]:
+    _check_there(path)
+    told = image_kind.of_run(labels.config)
+    size = tuple(model.input_shape[1:3])
+    if None in size:
+        size = tuple(told.get("shape", (decoding.IMAGE_SIZE,) * 2)[:2])
     fit = (labels.config.get("task") or {}).get("fit", "letterbox")
     folder = ImageFolder(path, size, fit)
     known = {sha256: index for index, (_, sha256) in labels.files.items()}
     answered = labels.answered
     waiting = [i for i, text in enumerate(folder.sha256) if known.get(text) not in answered]
     rows = []
-    for each in predictions(model, folder, names, np.array(waiting, np.int64)):
+    pixels = image_kind.as_told(told, folder)
+    for each in predictions(model, pixels, names, np.array(waiting, np.int64)):
         i = each["image"]
         absolute = (folder.root / folder.paths[i]).as_posix()
         rows.append(_row({**each, "image": known.get(folder.sha256[i]), "path": absolute}))
     return rows
 
 
-def _drawn(labels: RunLabels, data: tuple[ImageData, ImageData]) -> Episode:
-    """Returns the episode of a simulation, drawn again; raises `ValueError` if it had others."""
-    record = read_run(labels.run)
-    config = ExplorationConfig().replace(**record.configuration)
-    root = streams.root_of(record.seed)
-    episode = draw_episode(config, *data, root, as_they_are=True)
-    if episode.classes != record.classes:  # it began with a model that knew some of them
-        known = record.classes[: config.known_classes]
-        episode = draw_episode(config, *data, root, known or None, as_they_are=True)
-    said, indices = labels.data_indices, episode.source_indices
-    if any(i >= len(indices) or indices[i] != said[i] for i in said):
-        raise ValueError(
-            f"run: expected one on {record.configuration['dataset']!r}, got one on data of your "
-            f"own; emoc_tf.records.predictions.predictions takes a model and any images"
-        )
-    return episode
-
-
 def _of_drawn(
     labels: RunLabels, model: keras.Model, names: list[str], data_dir: str | None
 ) -> list[dict[str, Any]]:
     dataset = labels.config["configuration"]["dataset"]
-    episode = _drawn(labels, named.load(dataset, data_dir))
+    episode = drawn_of(labels, named.load(dataset, data_dir))
     waiting = np.flatnonzero(episode.task.labels == SKIP)
     waiting = np.setdiff1d(waiting, np.array(sorted(labels.answered), np.int64))
     rows = []

@@ -11,7 +11,8 @@ from emoc_tf.exploration import candidates
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.drawing import draw_episode
 from emoc_tf.exploration.episode import Episode
-from emoc_tf.records.run_record import RunRecord
+from emoc_tf.records.labels import RunLabels
+from emoc_tf.records.run_record import RunRecord, read_run
 
 # Samplers whose sets depend on no model.
 _BLIND = ("single_class", "uniform")
@@ -31,6 +32,24 @@ def draw_again(run: RunRecord, data: tuple[ImageData, ImageData]) -> Episode:
     config = ExplorationConfig().replace(**run.configuration)
     episode = draw_episode(config, *data, streams.root_of(run.seed))
     _check_classes(run, episode)
+    return episode
+
+
+def drawn_of(labels: RunLabels, data: tuple[ImageData, ImageData]) -> Episode:
+    """Returns the episode of a simulation, drawn again; raises `ValueError` if it had others."""
+    record = read_run(labels.run)
+    config = ExplorationConfig().replace(**record.configuration)
+    root = streams.root_of(record.seed)
+    episode = draw_episode(config, *data, root, as_they_are=True)
+    if episode.classes != record.classes:  # it began with a model that knew some of them
+        known = record.classes[: config.known_classes]
+        episode = draw_episode(config, *data, root, known or None, as_they_are=True)
+    said, indices = labels.data_indices, episode.source_indices
+    if any(i >= len(indices) or indices[i] != said[i] for i in said):
+        raise ValueError(
+            f"run: expected one on {record.configuration['dataset']!r}, got one on data of your "
+            f"own; emoc_tf.records.predictions.predictions takes a model and any images"
+        )
     return episode
 
 

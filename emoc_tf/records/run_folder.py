@@ -8,6 +8,7 @@ from typing import Any
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.exploration.task import Task
+from emoc_tf.records import image_kind
 from emoc_tf.records.record_folder import CONFIG, FAILURE, RecordFolder
 from emoc_tf.records.run_record import (
     ANSWER_COLUMNS,
@@ -165,6 +166,7 @@ class RunFolder(RecordFolder):
             content["mixed"] = list(mixed)
         if task is not None:
             content["task"] = _told(task)
+            content[image_kind.IMAGES] = image_kind.kind_of(task.images)
         self.write_config(content)
 
     def tell(self, task: Task) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from emoc_tf.config import ExplorationConfig
+from emoc_tf.records import image_kind
 from emoc_tf.records.record_folder import CONFIG, FAILURE, read_json
 from emoc_tf.storage import atomic
 from emoc_tf.storage.csv_files import read_numbers, unreadable
@@ -139,6 +140,7 @@ def read_run(path: str | Path) -> RunRecord:
     """
     path = Path(path)
     content = read_config(path)
+    content.pop(image_kind.IMAGES, None)
     classes, recalls = _read_recalls(path / RECALLS)
     return RunRecord(
         agent=content.pop("agent"),
