@@ -10,6 +10,7 @@ from emoc_tf.exploration.corrections import Corrections
 from emoc_tf.exploration.journal import Entry
 from emoc_tf.exploration.oracle import Query, ask
 from emoc_tf.exploration.outcome import StepOutcome
+from emoc_tf.exploration.whereabouts import Gone
 
 
 class Asking(Corrections):
@@ -28,7 +29,15 @@ class Asking(Corrections):
     @property
     def labels(self) -> np.ndarray:
         """(n_pool,) class id of each image as it is known now, `SKIP` or `REJECT`; a copy."""
-        return self._book.labels.copy()
+        return self._book.pool_labels.copy()
+
+    @property
+    def gone(self) -> tuple[Gone, ...]:
+        """Images of a task that are not there any more; what was said of them is kept.
+
+        In the journal the first has the index behind the pool's last, and so on.
+        """
+        return tuple(self._gone)
 
     @property
     def queries(self) -> tuple[Query, ...]:

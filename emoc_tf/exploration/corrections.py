@@ -99,7 +99,7 @@ class Corrections(Course):
         if number is None:
             raise ValueError("undo: expected an answer or correction to take back, got none left")
         entry = self._book.entries[number]
-        self._check_images(list(entry.indices))
+        self._check_images([i for i in entry.indices if i < len(self._pool)])
         self._say(Entry("undo", self._step, of=(number,)))
         return entry
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from emoc_tf.config import ExplorationConfig, stop_rules
 from emoc_tf.data import views
 from emoc_tf.data.images import read_only
-from emoc_tf.exploration import candidates, stopping
+from emoc_tf.exploration import candidates, stopping, whereabouts
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.episode import Episode
 from emoc_tf.exploration.journal import Book, Entry
@@ -24,6 +24,7 @@ from emoc_tf.exploration.outcome import StepOutcome, answer_accuracy, evaluate
 from emoc_tf.exploration.pool import Pool
 from emoc_tf.exploration.sources import Source, audit_images
 from emoc_tf.exploration.state import ExplorationState
+from emoc_tf.exploration.whereabouts import Gone
 from emoc_tf.models.episode_model import EpisodeModel
 
 
@@ -58,17 +59,23 @@ class Course:
         self._rules = stop_rules(config.stop_when) if config.stop_when else []
         self._running = False
         self._asked: list[Query] = []
-        self._gone: dict[str, str | int] = {}  # what images show that are not there any more
+        self._gone: tuple[Gone, ...] = ()
         self.outcomes: list[StepOutcome] = []
         self._book = Book(np.zeros(0, np.int64), source.class_names, ())
 
     def _begin(self, root: int, arrays: Mapping[str, np.ndarray] | None = None) -> None:
         """Opens the books of an episode; what is labelled is what its task says."""
-        self._running, self._asked, self._gone, self.outcomes = False, [], {}, []
+        self._running, self._asked, self._gone, self.outcomes = False, [], (), []
         self._root, self._step, self.timings, self._draws = root, 0, {}, 0
         self.episode = episode = self._source.episode(root, arrays)
         self._known = list(episode.classes[: episode.num_known])
-        self._book = Book(episode.task.labels, episode.task.class_names, self._known)
+        if arrays is not None and self._source.task is not None:
+            self._gone = whereabouts.gone_now(arrays, self._source.task)
+        start = np.array([image.start for image in self._gone], np.int64)
+        self._book = Book(
+            np.append(episode.task.labels, start), episode.task.class_names, self._known,
+            len(episode.images),
+        )  # fmt: skip
         self._pool = Pool(episode.images)
         self._pool.set_labels(self._book.columns())
         self._trains = self._source.task is None or len(self._known) > 1
@@ -152,7 +159,8 @@ class Course:
         # The newest first: a set in its own order, then what was corrected before it.
         said = [index for i in reversed(unlearnt) for index in self._book.entries[i].indices]
         labels = self._pool.labels
-        novel = np.array([index for index in dict.fromkeys(said) if labels[index] >= 0], np.int64)
+        there = [index for index in dict.fromkeys(said) if index < len(labels)]
+        novel = np.array([index for index in there if labels[index] >= 0], np.int64)
         labelled = self._pool.labelled
         if self._trains and (
             len(novel) or any(not self._book.entries[i].indices for i in unlearnt)
@@ -181,12 +189,13 @@ class Course:
         logits = audit = accuracy = None
         if episode.test_images is not None:
             logits = self._network.predict(episode.test_images)[1][:, :count]
-        if book.audited:
-            images = np.array(sorted(book.audited))
+        audited = [i for i in sorted(book.audited) if i < len(self._pool)]
+        if audited:
+            images = np.array(audited)
             truth = np.array([book.audited[i] for i in images])
             # Read in batches: there may be thousands.
-            audited = views.ImageView(self._pool.images, images)
-            predicted = self._network.predict(audited)[1][:, :count]
+            view = views.ImageView(self._pool.images, images)
+            predicted = self._network.predict(view)[1][:, :count]
             predicted = np.array(self._known)[predicted.argmax(axis=1)] if count else -truth - 9
             audit = int((predicted == truth)[truth >= 0].sum()), int((truth >= 0).sum())
         answers = [entry for entry in book.live() if entry.kind == "answer"]

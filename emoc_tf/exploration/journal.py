@@ -26,7 +26,8 @@ class Entry:
             changed later, `rename` and `merge` of classes, `undo` of an entry, `learn` for an
             update of the model.
         step: Update steps there had been.
-        indices: Pool indices of the images it is about.
+        indices: Pool indices of the images it is about; those from the pool's size on are of images
+            that are not there any more, see `Exploration.gone`.
         labels: Class id, `SKIP` or `REJECT` of each of them.
         new_classes: Names of classes that the list lacked.
         first_class: Class id of the first of them; the others follow.
@@ -84,6 +85,8 @@ class Book:
         labels: (n,) class ids at the start, `SKIP` where unknown, `REJECT` where rejected.
         class_names: By class id.
         known: Class ids that the model has outputs for at the start, in their order.
+        in_pool: How many of the images are in the pool; those behind them are not there any more,
+            and a class of theirs alone has no output. None: all.
 
     Attributes:
         entries: The journal.
@@ -98,7 +101,14 @@ class Book:
             are never learnt. A correction of such an image changes it here.
     """
 
-    def __init__(self, labels: np.ndarray, class_names: Sequence[str], known: Sequence[int]):
+    def __init__(
+        self,
+        labels: np.ndarray,
+        class_names: Sequence[str],
+        known: Sequence[int],
+        in_pool: int | None = None,
+    ) -> None:
+        self._in_pool = len(labels) if in_pool is None else in_pool
         self._start = labels.astype(np.int64), tuple(class_names), tuple(known)
         self.entries: list[Entry] = []
         self._begin()
@@ -119,6 +129,11 @@ class Book:
         """Labels, class names and known classes at the start."""
         return self._start
 
+    @property
+    def pool_labels(self) -> np.ndarray:
+        """Class ids now of the images in the pool, (n_pool,)."""
+        return self.labels[: self._in_pool]
+
     def resolve(self, class_id: int) -> int:
         """Returns the class that another one was merged into, over and over; else itself."""
         while class_id in self._same_as:
@@ -126,12 +141,13 @@ class Book:
         return class_id
 
     def columns(self) -> np.ndarray:
-        """Returns (n,) columns of the model's output, −1 where unknown, −2 where rejected."""
+        """Returns (n_pool,) columns of the model's output, −1 where unknown, −2 where rejected."""
         column = np.zeros(len(self.class_names), np.int64)
         column[self.known] = np.arange(len(self.known))
+        labels = self.pool_labels
         if not len(column):
-            return self.labels.copy()
-        return np.where(self.labels >= 0, column[np.maximum(self.labels, 0)], self.labels)
+            return labels.copy()
+        return np.where(labels >= 0, column[np.maximum(labels, 0)], labels)
 
     def enter(self, entry: Entry) -> None:
         """Writes an entry and does what it says."""
@@ -250,7 +266,7 @@ class Book:
             self.known[self.known.index(class_id)] = into
 
     def _drop_empty(self) -> None:
-        counts = np.bincount(self.labels - REJECT)  # a pool may be large
+        counts = np.bincount(self.pool_labels - REJECT)  # a pool may be large
         has_image = set((np.flatnonzero(counts) + REJECT).tolist()) | self._lasting
         self.known = [c for c in self.known if c in has_image]
 

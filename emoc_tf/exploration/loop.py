@@ -220,7 +220,7 @@ class Exploration(Asking):
         taken = saved.replay_journal(
             arrays, self.episode, self._book, self._source.task, self._audit
         )
-        self._gone, self._audit = taken.gone, taken.audit
+        self._audit = taken.audit
         tell_classes(self._oracle, self._book.class_names)
         self._known, self._step = arrays["known_classes"].tolist(), int(arrays["step"])
         self._trains = self._trains or any(entry.kind == "learn" for entry in self.journal)

@@ -103,7 +103,7 @@ def evaluate(
         right, (low, high) = audit[0] / audit[1], wilson(*audit)
     return StepOutcome(
         step=step,
-        labelled=int((book.labels >= 0).sum()),
+        labelled=int((book.pool_labels >= 0).sum()),
         test_accuracy=total,
         known_accuracy=known,
         novel_accuracy=novel,

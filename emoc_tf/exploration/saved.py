@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emoc_tf.data.images import read_only
+from emoc_tf.exploration import whereabouts
 from emoc_tf.exploration.answers import REJECT, SKIP
 from emoc_tf.exploration.candidates import PADDING
 from emoc_tf.exploration.episode import Episode
@@ -17,6 +18,7 @@ from emoc_tf.exploration.journal import Book, Entry
 from emoc_tf.exploration.oracle import Query
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.exploration.task import Task
+from emoc_tf.exploration.whereabouts import Gone
 
 
 def to_arrays(
@@ -28,7 +30,7 @@ def to_arrays(
     asked: Sequence[Query],
     draws: int,
     audit: np.ndarray,
-    gone: Mapping[str, str | int],
+    gone: Sequence[Gone],
     task: Task | None,
 ) -> dict[str, np.ndarray]:
     """Returns all that is saved beside the network: the end of the last step, and open queries.
@@ -42,7 +44,7 @@ def to_arrays(
         asked: Open queries that were asked for.
         draws: How often candidate sets were drawn anew since the last step.
         audit: Pool indices of the audit images.
-        gone: Class name or `REJECT` by hash of images that are not there any more.
+        gone: Images that are not there any more.
         task: As it is today; None if the episode is drawn.
     """
     arrays = {
@@ -72,13 +74,13 @@ def _task_arrays(
     episode: Episode,
     book: Book,
     audit: np.ndarray,
-    gone: Mapping[str, str | int],
+    gone: Sequence[Gone],
     task: Task,
 ) -> dict[str, np.ndarray]:
     """Returns what tells the beginning of a task and its labels today: both may be others later."""
     labels, class_names, known = book.start
     arrays = {
-        "start_labels": labels,
+        "start_labels": labels[: len(task.labels)],
         "start_names": _text(class_names),
         "start_known": np.array(known, np.int64),
         "seen_labels": task.labels,
@@ -87,7 +89,7 @@ def _task_arrays(
     }
     ids = task.image_ids()
     if ids is not None:
-        arrays["image_ids"], arrays["gone"] = ids, _text(dict(gone))
+        arrays["image_ids"], arrays["away"] = ids, _text([list(image) for image in gone])
     if episode.mean is not None:
         arrays["mean"] = episode.mean
     return arrays
@@ -97,64 +99,19 @@ def _text(value: object) -> np.ndarray:
     return np.array(json.dumps(value))
 
 
-def _read(arrays: Mapping[str, np.ndarray], name: str, otherwise: object) -> object:
-    return json.loads(str(arrays[name])) if name in arrays else otherwise
-
-
-def places(arrays: Mapping[str, np.ndarray], task: Task | None) -> dict[int, int]:
-    """Returns today's pool index of each image that was there then, by its index then.
-
-    Of images of the same content the first is the first, and so on.
-
-    Args:
-        arrays: What `to_arrays` returned.
-        task: As it is today; None if the episode is drawn.
-
-    Raises:
-        ValueError: There are more or fewer images, which are not recognised by their content.
-    """
-    count = len(arrays["labels"])
-    ids, then = None if task is None else task.image_ids(), arrays.get("image_ids")
-    if task is None or (ids is not None and then is not None and np.array_equal(ids, then)):
-        return {i: i for i in range(count)}
-    if ids is None or then is None:
-        if count != len(task.images):
-            raise ValueError(
-                f"checkpoint: expected one of the same images, got one of {count} for a task of "
-                f"{len(task.images)}"
-            )
-        return {i: i for i in range(count)}
-    now: dict[str, list[int]] = {}
-    for i, text in reversed(list(enumerate(ids.tolist()))):
-        now.setdefault(text, []).append(i)
-    return {i: now[text].pop() for i, text in enumerate(then.tolist()) if now.get(text)}
-
-
-def task_at_start(arrays: Mapping[str, np.ndarray], task: Task) -> tuple[Task, tuple[int, ...]]:
-    """Returns a task with the labels of the beginning on today's images, and the known classes."""
-    place = places(arrays, task)
-    labels = np.full(len(task.images), SKIP, np.int64)
-    labels[list(place.values())] = arrays["start_labels"][list(place)]
-    names = _read(arrays, "start_names", [])
-    known = tuple(arrays["start_known"].tolist())
-    return task.relabelled(labels, names), known
-
-
 @dataclass(frozen=True)
 class Taken:
     """What was taken up beside the book.
 
     Attributes:
         queries: Open ones.
-        audit: Pool indices of the audit images.
-        gone: Class name or `REJECT` by hash of images that are not there any more.
+        audit: Indices of the audit images, also of those that are gone.
         late: What a task says today and did not then.
-        place: Today's pool index of each image that was there then, by its index then.
+        place: Today's pool index of each image that was there then and still is, by its index then.
     """
 
     queries: list[Query]
     audit: np.ndarray
-    gone: dict[str, str | int]
     late: list[Entry]
     place: dict[int, int]
 
@@ -178,31 +135,50 @@ def replay_journal(
     Raises:
         ValueError: The arrays belong to an episode of other images or classes.
     """
-    place = places(arrays, task)
-    same = len(place) == len(book.labels) and all(i == j for i, j in place.items())
+    place = whereabouts.places(arrays, task)
+    same = _is_same(arrays, place, len(book.pool_labels))
     digest = str(arrays["images"])
     if same and digest != episode.digest and ("journal" in arrays or digest != _former(episode)):
         raise ValueError("checkpoint: expected one of the same images, got others")
+    full = place if task is None else whereabouts.everywhere(arrays, task, place)[0]
     known = arrays["known_classes"].tolist()
     if "journal" in arrays:
         entries = map(Entry.from_dict, json.loads(str(arrays["journal"])))
-        book.replay(entries if same else (entry.of_images(place) for entry in entries))
+        book.replay(entries if same else (entry.of_images(full) for entry in entries))
     elif known[: len(book.known)] == book.known and len(arrays["labels"]) == len(book.labels):
         _replay_labels(arrays["labels"], known, book)
     if same and not (book.known == known and np.array_equal(book.columns(), arrays["labels"])):
         raise ValueError(
             f"checkpoint: expected classes of the episode, {episode.classes}, got {known}"
         )
-    queries = [Query.from_dict(each) for each in _read(arrays, "queries", [])]
+    queries = [Query.from_dict(each) for each in whereabouts.read(arrays, "queries", [])]
     if task is None:
-        return Taken(queries, audit, {}, [], place)
+        return Taken(queries, audit, [], place)
     if not same:
-        book.known = [c for c in known if c in book.known]
+        # Outputs that are there keep their place; those of classes that came back follow.
+        kept = [c for c in known if c in book.known]
+        book.known = kept + [c for c in book.known if c not in kept]
         queries = [moved for query in queries if len((moved := query.of_images(place)).indices)]
-    audit = np.array([place[i] for i in arrays["audit"].tolist() if i in place], np.int64)
+    audit = np.array([full[i] for i in arrays["audit"].tolist()], np.int64)
+    queries += _not_asked(audit, book, queries)
     asked = {int(i) for query in queries for i in query.indices}
-    gone, late = _compare(arrays, task, book, place, asked)
-    return Taken(queries, audit, gone, late, place)
+    late = _compare(arrays, task, book, full, asked)
+    there = {i: j for i, j in place.items() if i < len(arrays["labels"])}
+    return Taken(queries, audit, late, there)
+
+
+def _is_same(arrays: Mapping[str, np.ndarray], place: Mapping[int, int], count: int) -> bool:
+    """Returns whether all images are those of then, in their order."""
+    same = len(arrays["labels"]) == len(place) == count
+    return same and all(i == j for i, j in place.items())
+
+
+def _not_asked(audit: np.ndarray, book: Book, queries: Sequence[Query]) -> list[Query]:
+    """Returns a query of the audit images that were away while the others were asked about."""
+    asked = {i for entry in book.entries if entry.kind == "audit" for i in entry.indices}
+    asked |= {int(i) for query in queries for i in query.indices}
+    left = [i for i in audit.tolist() if i not in asked and i < len(book.pool_labels)]
+    return [Query(None, indices=np.array(left, np.int64))] if left else []
 
 
 def _former(episode: Episode) -> str:
@@ -228,36 +204,29 @@ def _compare(
     arrays: Mapping[str, np.ndarray],
     task: Task,
     book: Book,
-    place: dict[int, int],
+    full: Mapping[int, int],
     asked: set[int],
-) -> tuple[dict[str, str | int], list[Entry]]:
-    """Returns what was said of images that are gone, and what is new in the task, as entries."""
-    gone = dict(_read(arrays, "gone", {}))
-    then, seen = arrays["seen_labels"], _read(arrays, "seen_names", [])
-    lost = [i for i in range(len(then)) if i not in place]
-    for i in lost:
-        column = int(arrays["labels"][i])
-        if column >= 0:
-            class_id = int(arrays["known_classes"][column])
-            gone[str(arrays["image_ids"][i])] = book.class_names[class_id]
-        elif column == REJECT:
-            gone[str(arrays["image_ids"][i])] = REJECT
-    before = {j: int(then[i]) for i, j in place.items()}
+) -> list[Entry]:
+    """Returns what is new in the task, as entries."""
+    known = whereabouts.known_then(arrays)
+    before = {full[i]: image.seen for i, image in enumerate(known)}
     said: dict[int, str | int] = {}
-    ids = task.image_ids() if gone else None
-    for j in range(len(task.images)):
-        if j not in before and ids is not None and str(ids[j]) in gone:
-            said[j] = gone.pop(str(ids[j]))  # back again
+    former = whereabouts.read(arrays, "gone", {})  # of a version that kept no more
+    for i, name in enumerate(former.values(), len(known) - len(former)):
+        said[full[i]] = name
+    count = len(task.images)
+    for j in range(count):
         label = int(task.labels[j])
         name = task.class_names[label] if label >= 0 else None
-        old = before.get(j, SKIP)
-        if name is not None and (old < 0 or seen[old] != name):
+        if name is not None and before.get(j) != name:
             said[j] = name
-    new = len(task.images) - len(place)
+    then = range(len(arrays["labels"]))
+    lost = sum(full[i] >= count for i in then)
+    new = count - sum(full[i] < count for i in then)
     if lost or new:
         warnings.warn(
-            f"task: {len(lost)} images of the last time are gone, what was said of them is kept; "
-            f"{new} are new",
+            f"task: {lost} images of the last time are gone, what was said of them is kept; "
+            f"{new} are new or back",
             stacklevel=4,
         )
     names = {name: i for i, name in reversed(list(enumerate(book.class_names)))}
@@ -271,9 +240,9 @@ def _compare(
         if book.labels[j] != book.resolve(label) and j not in asked  # an answer will come
     }
     if not labels:
-        return gone, []
+        return []
     step = int(arrays["step"])
-    return gone, [Entry("correct", step, tuple(labels), tuple(labels.values()), tuple(added))]
+    return [Entry("correct", step, tuple(labels), tuple(labels.values()), tuple(added))]
 
 
 def take_up(
@@ -295,9 +264,9 @@ def take_up(
         sets_as_then: Whether the sets of then stand. If not, a query that nobody answered is given
             up.
     """
-    place = places(arrays, task)
+    place = whereabouts.places(arrays, task)
     sets, mask = state.candidates.copy(), state.candidate_mask.copy()
-    same = len(place) == len(arrays["labels"]) and all(i == j for i, j in place.items())
+    same = _is_same(arrays, place, len(state.pool))
     if "candidates" in arrays and same and sets_as_then:
         sets, mask = arrays["candidates"].copy(), arrays["candidate_mask"].copy()
     query = None
@@ -307,7 +276,7 @@ def take_up(
             choice,
             arrays.get("answer"),
             indices=images[images >= 0],
-            new_classes=tuple(_read(arrays, "new_classes", [])),
+            new_classes=tuple(whereabouts.read(arrays, "new_classes", [])),
         ).of_images(place)
         if not len(query.indices):
             query = None

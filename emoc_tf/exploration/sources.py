@@ -11,7 +11,7 @@ from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import pixels
 from emoc_tf.data.images import ImageData
 from emoc_tf.data.named import load
-from emoc_tf.exploration import drawing, saved, stopping
+from emoc_tf.exploration import drawing, stopping, whereabouts
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.episode import Episode, sample_of, take_task
 from emoc_tf.exploration.task import Task
@@ -146,7 +146,7 @@ class Given:
         if arrays is None:
             known = known_at_start(task, self._units, self._model_classes)
         else:
-            task, known = saved.task_at_start(arrays, task)
+            task, known = whereabouts.task_at_start(arrays, task)
             mean = arrays.get("mean")
         as_they_are = self.initial_model is not None
         return take_task(task, known, as_they_are=as_they_are, mean=mean)

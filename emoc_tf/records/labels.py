@@ -112,7 +112,8 @@ def run_folder(path: str | Path) -> Path:
 def read_labels(run: str | Path) -> RunLabels:
     """Reads what a run was told about its images; it need not be finished.
 
-    What was taken back does not count; of several answers about an image the last one does.
+    What was taken back does not count; of several answers about an image the last one does. Images
+    that were gone when the run was last resumed are left out.
 
     Raises:
         ValueError: There is no such run, it has no record of its answers, or the record is broken.
@@ -126,6 +127,8 @@ def read_labels(run: str | Path) -> RunLabels:
         )
     files, labelled, rejected, data_indices = {}, {}, set(), {}
     for row in read_texts(run / IMAGES, IMAGE_COLUMNS) if (run / IMAGES).exists() else ():
+        if not row["image"]:
+            continue
         image = int(row["image"])
         if row["path"]:
             files[image] = row["path"], row["sha256"]
@@ -135,7 +138,7 @@ def read_labels(run: str | Path) -> RunLabels:
             labelled[image] = LabelledImage(image, row["label"])
     times = _times(run / JOURNAL)
     for row in read_texts(run / QUERIED, QUERIED_COLUMNS):
-        if row["taken_back"] == "1":
+        if row["taken_back"] == "1" or not row["image"]:
             continue
         image = int(row["image"])
         if row["data_index"]:

@@ -8,13 +8,18 @@ import csv
 import io
 import json
 import os
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from emoc_tf.exploration.answers import REJECT, SKIP
 from emoc_tf.exploration.episode import Episode
 from emoc_tf.exploration.journal import Book, Entry
 from emoc_tf.exploration.loop import Exploration
+from emoc_tf.exploration.whereabouts import Gone
 from emoc_tf.records.sinks import Row, Table
 from emoc_tf.storage import atomic
 from emoc_tf.storage.csv_files import unreadable
@@ -48,12 +53,19 @@ class AnswerRows:
 
     Args:
         episode: Whose journal it is.
+        gone: Images that are not there any more, see `Exploration.gone`.
+        paths: Where their files were last, by what they are recognised by.
     """
 
-    def __init__(self, episode: Episode) -> None:
+    def __init__(
+        self, episode: Episode, gone: Sequence[Gone] = (), paths: Mapping[str, str] | None = None
+    ) -> None:
         self._episode = episode
         names, known = episode.task.class_names, episode.classes[: episode.num_known]
-        self._book = Book(episode.task.labels, names, known)
+        self._count = len(episode.task.labels)
+        start = np.array([image.start for image in gone], np.int64)
+        self._book = Book(np.append(episode.task.labels, start), names, known, self._count)
+        self._gone_paths = [(paths or {}).get(image.image_id) for image in gone]
         self._born: dict[int, int] = {}
         self._drafts: list[tuple[Row, _Said | None, _Said | None]] = []
 
@@ -81,8 +93,8 @@ class AnswerRows:
             row = {
                 "step": entry.step,
                 "chosen_set": entry.choice,
-                "image": index,
-                "path": self._episode.path(index),
+                "image": index if index < self._count else None,
+                "path": self._path(index),
                 "kind": _KINDS[entry.kind],
                 "answer": _answer(label, known_before),
                 "entry": number,
@@ -90,6 +102,20 @@ class AnswerRows:
             if self._episode.source_indices is not None:
                 row["data_index"] = int(self._episode.source_indices[index])
             self._drafts.append((row, said, guess))
+
+    def _path(self, index: int) -> str | None:
+        there = index < self._count
+        return self._episode.path(index) if there else self._gone_paths[index - self._count]
+
+    def line(self, entry: Entry) -> str:
+        """Returns the line of `journal.jsonl` of an entry.
+
+        `gone` tells, by index, the files of images that are not there any more.
+        """
+        told = entry.to_dict()
+        if gone := {str(i): self._path(i) for i in entry.indices if i >= self._count}:
+            told["gone"] = gone
+        return json.dumps(told, ensure_ascii=False) + "\n"
 
     def _said(self, class_id: int, names: list[str]) -> _Said:
         return _Said(class_id, names[class_id], self._born.get(class_id))
@@ -150,8 +176,9 @@ class AnswerFiles:
 
     `queried.csv` has a line for each image that was asked about, in order; it is equal byte for
     byte for equal seeds. In runs of a task `journal.jsonl` has the journal, an entry a line, and
-    `images.csv` the files and labels that the task came with. When images are gone that were there
-    before, what was said of them stays in `queried.1.csv`, `journal.1.jsonl` and `images.1.csv`.
+    `images.csv` the files and labels that the task came with. What was said of images that are not
+    there any more stays, with their last paths: in `queried.csv` and `images.csv` they have no
+    index, in the journal indices that no image has, and the key `gone`.
 
     Args:
         folder: Of the run.
@@ -161,37 +188,36 @@ class AnswerFiles:
     def __init__(self, folder: Path, exploration: Exploration) -> None:
         self._folder, self._exploration = folder, exploration
         self._table = Table(folder / QUERIED, QUERIED_COLUMNS)
-        self._keep_what_is_gone()
+        self._kept = self._lines_of_gone()
         self.begin()
 
     def begin(self) -> None:
         """Writes all files anew, each whole or not at all."""
         self._episode = self._exploration.episode
-        self._rows = AnswerRows(self._episode)
+        paths = {row["sha256"][:32]: row["path"] for row in self._kept}
+        self._rows = AnswerRows(self._episode, self._exploration.gone, paths)
         for entry in self._exploration.journal:
             self._rows.enter(entry)
         self._rewrite()
         if self._is_task:
-            lines = map(_line, self._exploration.journal)
+            lines = map(self._rows.line, self._exploration.journal)
             atomic.write_text(self._folder / JOURNAL, "".join(lines))
 
-    def _keep_what_is_gone(self) -> None:
-        """Renames files of a task of which images are gone: the new ones do not tell of them."""
+    def _lines_of_gone(self) -> list[dict[str, str]]:
+        """Returns the lines of `images.csv` of images that are not there any more."""
         task, file = self._exploration.task, self._folder / IMAGES
         hashes = None if task is None else getattr(task.images, "sha256", None)
         if hashes is None or not file.exists():
-            return
+            return []
+        there = set(hashes)
         try:
-            if {row["sha256"] for row in read_texts(file, IMAGE_COLUMNS)} <= set(hashes):
-                return
-        except ValueError:
-            pass  # what is broken is kept too
-        number = 1
-        while _numbered(file, number).exists():
-            number += 1
-        for name in (QUERIED, JOURNAL, IMAGES):  # the last tells that it is done
-            if (self._folder / name).exists():
-                os.replace(self._folder / name, _numbered(self._folder / name, number))
+            lines = read_texts(file, IMAGE_COLUMNS)
+        except ValueError as error:
+            kept = file.with_name(f"{file.name}.broken")
+            os.replace(file, kept)
+            warnings.warn(f"{error}; it is kept as {kept.name}, and made again", stacklevel=4)
+            return []
+        return [{**line, "image": ""} for line in lines if line["sha256"] not in there]
 
     def write(self) -> None:
         """Brings the files up to date after a step, an answer, a correction or an undoing."""
@@ -204,7 +230,7 @@ class AnswerFiles:
             self._rows.enter(entry)
         if self._is_task:
             with open(self._folder / JOURNAL, "a", encoding="utf-8") as file:
-                file.writelines(map(_line, new))
+                file.writelines(map(self._rows.line, new))
         if any(entry.kind in _REWRITING for entry in new):
             self._rewrite()
         else:
@@ -218,15 +244,8 @@ class AnswerFiles:
     def _rewrite(self) -> None:
         self._table.begin(self._rows.rows())
         if self._is_task:
-            Table(self._folder / IMAGES, IMAGE_COLUMNS).begin(self._rows.images())
-
-
-def _numbered(file: Path, number: int) -> Path:
-    return file.with_name(f"{file.stem}.{number}{file.suffix}")
-
-
-def _line(entry: Entry) -> str:
-    return json.dumps(entry.to_dict(), ensure_ascii=False) + "\n"
+            rows = [*self._rows.images(), *self._kept]
+            Table(self._folder / IMAGES, IMAGE_COLUMNS).begin(rows)
 
 
 def read_texts(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:

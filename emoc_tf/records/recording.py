@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from emoc_tf import streams
-from emoc_tf.exploration import saved
+from emoc_tf.exploration import whereabouts
 from emoc_tf.exploration.loop import Exploration
 from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.records.final_model import save_final_model
@@ -110,7 +110,7 @@ class Recording:
     def _resume(self, found: Checkpoint) -> None:
         exploration, task = self._exploration, self._exploration.task
         try:
-            if task is not None and not saved.places(found.arrays, task):
+            if task is not None and not whereabouts.places(found.arrays, task):
                 raise ValueError(
                     f"output_dir: expected a run of these images in {self.path}, got one of which "
                     f"none is there; use another output folder"

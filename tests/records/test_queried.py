@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -159,28 +160,70 @@ def test_a_line_cut_short_is_none_and_another_file_is_told(tmp_path):
         queried(tmp_path)
 
 
-def test_what_was_said_of_images_that_are_gone_is_kept(tmp_path):
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_was_said_of_images_that_are_gone_stays_with_a_mark(tmp_path, times):
     root, out = tmp_path / "images", tmp_path / "run"
     out.mkdir()
-    found = tasks.exploration(tasks.folder_task(root))
+    found = tasks.exploration(tasks.folder_task(root), audit=2)
     AnswerFiles(out, found)
+    audited = found.queries[0].indices.tolist()
+    found.answer(found.queries[0], ["dog", "cat"])
     first = tasks.answer(found, ["bird", "dog"])
+    found.correct([first[0]], ["owl"])
     AnswerFiles(out, found)
-    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    before = queried(out)
+    lines = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    images = read_texts(out / "images.csv", IMAGE_COLUMNS)
     tasks.pictures.write(root / "unlabelled" / "added.png", 900)
     paths = found.task.images.paths
-    (root / paths[first[0]]).unlink()
-    with pytest.warns(UserWarning, match="are gone"):
-        again = _resumed(found, tasks.again(root))
-    AnswerFiles(out, again)
-    AnswerFiles(out, again)
-    assert column(queried(out), "path") == [paths[first[1]]]
-    kept = {file.name: file.read_bytes() for file in out.glob("*.1.*")}
-    assert kept == {name.replace(".", ".1."): content for name, content in before.items()}
-    assert not list(out.glob("*.2.*"))
+    gone = {paths[i] for i in (first[0], audited[1])} | {"cat/a.png"}
+    kept = {path: (root / path).read_bytes() for path in gone}
+    for path in gone:
+        (root / path).unlink()
+    again = found
+    for _ in range(times):
+        again = _resumed(again, tasks.again(root), audit=2)
+        AnswerFiles(out, again)
+    rows, now = queried(out), again.task.images.paths
+    for row, was in zip(rows, before, strict=True):
+        assert row["image"] == ("" if was["path"] in gone else str(now.index(was["path"])))
+        assert {**row, "image": 0} == {**was, "image": 0}
+    told = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    for line, was in zip(told, lines, strict=True):
+        marked = line.pop("gone", {})
+        files = [marked.get(str(i)) or now[i] for i in line.get("indices", ())]
+        assert files == [paths[i] for i in was.get("indices", ())]
+        assert set(marked.values()) == gone & set(files)
+        assert {**line, "indices": 0} == {**was, "indices": 0}
+    lines = read_texts(out / "images.csv", IMAGE_COLUMNS)
+    assert {line["path"] for line in lines if not line["image"]} == gone
+    assert [{**line, "image": 0} for line in lines if line["path"] in gone] == [
+        {**line, "image": 0} for line in images if line["path"] in gone
+    ]
+    assert len(lines) == len(images) + 1
+    assert not [name for name in os.listdir(out) if ".1." in name]
+    for path, content in kept.items():
+        (root / path).write_bytes(content)
+    AnswerFiles(out, back := _resumed(again, tasks.again(root), audit=2))
+    assert [{**row, "image": 0} for row in queried(out)] == [{**row, "image": 0} for row in before]
+    now = back.task.images.paths
+    assert column(queried(out), "image") == [str(now.index(row["path"])) for row in before]
+    assert "gone" not in (out / "journal.jsonl").read_text()
+    assert all(line["image"] for line in read_texts(out / "images.csv", IMAGE_COLUMNS))
 
 
-def _resumed(found, task):
-    again = Exploration(tasks.CONFIG, task=task, model=tasks.model(2))
+def test_a_broken_list_of_images_is_kept_and_made_again(tmp_path):
+    found = tasks.exploration(tasks.folder_task(tmp_path / "images"))
+    AnswerFiles(tmp_path, found)
+    written = (tmp_path / "images.csv").read_bytes()
+    (tmp_path / "images.csv").write_bytes(b"mine\n")
+    with pytest.warns(UserWarning, match=r"images.csv: expected columns .*images.csv.broken"):
+        AnswerFiles(tmp_path, found)
+    assert (tmp_path / "images.csv").read_bytes() == written
+    assert (tmp_path / "images.csv.broken").read_bytes() == b"mine\n"
+
+
+def _resumed(found, task, **changes):
+    again = Exploration(tasks.CONFIG.replace(**changes), task=task, model=tasks.model(2))
     again.restore(found.save(), 0, None)
     return again
