@@ -66,10 +66,13 @@ class Agent(abc.ABC):
     def rng(self, state: ExplorationState, purpose: str = "agent") -> np.random.Generator:
         """Returns the generator of this step: keyed by (seed, step), so there is none to save.
 
-        In the same step of another episode the same numbers come: where episodes are to differ in
-        them too, each gets an agent with a seed of its own.
+        Where queries are open their number is a key as well: several choices in one step would all
+        be made with the same numbers otherwise. In the same step of another episode the same
+        numbers come: where episodes are to differ in them too, each gets an agent with a seed of
+        its own.
         """
-        return streams.generator(self._seed, state.step, purpose)
+        more = f" beside {state.open_queries} open" if state.open_queries else ""
+        return streams.generator(self._seed, state.step, purpose + more)
 
 
 class ScoringAgent(Agent):

@@ -237,6 +237,7 @@ class Course:
                 features=features,
                 known_classes=tuple(self._known),
                 step=self._step,
+                open_queries=self._num_open(),
             )
             self.state = _with_sets(state, *self._draw(state))
 
@@ -271,16 +272,25 @@ class Course:
         self._draws += 1
         sets, mask = self.state.candidates, self.state.candidate_mask
         none = np.full_like(sets, candidates.PADDING), np.zeros_like(mask)
-        self.state = _with_sets(self.state, *self._draw(_with_sets(self.state, *none)))
+        self._set_sets(*none)
+        self._set_sets(*self._draw(self.state))
 
     def _hide(self, indices: np.ndarray) -> None:
         """Masks the candidate sets that share an image with a query that was opened."""
         sets, mask = self.state.candidates.copy(), self.state.candidate_mask.copy()
         shared = np.isin(sets, indices).any(axis=1)
         sets[shared], mask[shared] = candidates.PADDING, False
-        self.state = _with_sets(self.state, sets, mask)
+        self._set_sets(sets, mask)
         if not mask.any():
             self._draw_again()
+
+    def _set_sets(self, sets: np.ndarray, mask: np.ndarray) -> None:
+        state = dataclasses.replace(self.state, open_queries=self._num_open())
+        self.state = _with_sets(state, sets, mask)
+
+    def _num_open(self) -> int:
+        """Returns how many open queries are of sets that somebody chose, which an audit is not."""
+        return sum(query.choice is not None for query in self._asked)
 
     @contextlib.contextmanager
     def _timed(self, name: str) -> Iterator[None]:

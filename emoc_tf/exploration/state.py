@@ -29,6 +29,7 @@ class ExplorationState:
         features: (n_pool, d) float32, the inputs of the model's head.
         known_classes: Class ids of the data set in output order: column j is known_classes[j].
         step: How many sets have been labelled so far.
+        open_queries: How many sets somebody is being asked about, of which none is shown here.
     """
 
     model: keras.Model
@@ -39,6 +40,7 @@ class ExplorationState:
     features: np.ndarray
     known_classes: tuple[int, ...]
     step: int
+    open_queries: int = 0
 
     @property
     def reference(self) -> np.ndarray:
