@@ -5,13 +5,14 @@ BIN = $(VENV)/bin
 # TensorFlow leaves oneDNN off on x86 processors without VNNI, where it is nearly twice as fast.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test layers test-rl soak clean
+.PHONY: demo test layers test-rl test-readers soak clean
 
 # A mark is younger than setup.py once the package is installed with the extras it is named for.
 $(VENV)/installed: EXTRA =
 $(VENV)/installed-test: EXTRA = [test]
 $(VENV)/installed-rl: EXTRA = [test,rl]
-$(VENV)/installed $(VENV)/installed-test $(VENV)/installed-rl: setup.py
+$(VENV)/installed-readers: EXTRA = [test,readers]
+$(VENV)/installed $(VENV)/installed-test $(VENV)/installed-rl $(VENV)/installed-readers: setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "emoc_tf needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,9 +30,10 @@ test: $(VENV)/installed-test
 layers: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
-# Reinforcement-learning libraries as users of the environment: installs PyTorch.
-test-rl: $(VENV)/installed-rl
-	$(BIN)/python -m pytest tests/rl
+# Reinforcement-learning libraries as users of the environment: installs PyTorch. And tools that read
+# what runs export: installs Hugging Face's datasets and Label Studio's SDK.
+test-rl test-readers: test-%: $(VENV)/installed-%
+	$(BIN)/python -m pytest tests/$*
 
 # Kills runs at random moments and compares them with a whole one; tries the books at length.
 soak: $(VENV)/installed-test

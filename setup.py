@@ -63,6 +63,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "rl": ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "torch>=2.8"],
+        "readers": ["datasets>=5.2", "label-studio-sdk>=2.1"],
         "video": ["moviepy>=2.2", "pygame>=2.6"],  # RecordVideo, render_mode="human"
         "test": [
             "moviepy>=2.2",

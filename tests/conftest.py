@@ -15,12 +15,17 @@ if _WORKER:
     os.sched_setaffinity(0, _cores[int(_WORKER.removeprefix("gw")) % len(_cores) :: _workers])
 
 
+# Folders whose tests need an extra of the same name.
+_EXTRAS = [Path(__file__).parent / name for name in ("rl", "readers")]
+
+
 def pytest_ignore_collect(collection_path, config):
-    """Leaves tests/rl out, which needs the extra `rl`, unless it is asked for by name."""
-    rl = Path(__file__).parent / "rl"
-    asked = any(Path(str(argument).split("::")[0]).resolve().is_relative_to(rl)
-                for argument in config.args)  # fmt: skip
-    return True if collection_path == rl and not asked else None
+    """Leaves out the folders that need an extra, unless they are asked for by name."""
+    asked = (Path(str(argument).split("::")[0]).resolve() for argument in config.args)
+    left_out = collection_path in _EXTRAS and not any(
+        path.is_relative_to(collection_path) for path in asked
+    )
+    return True if left_out else None
 
 
 def pytest_collection_modifyitems(items):

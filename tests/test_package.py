@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 import zipfile
 
 import keras
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 import emoc_tf
+from tests import conftest
 from tests.exploration import fakes
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -135,3 +137,21 @@ def test_ruff_is_content():
             [*ruff, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("name", ["rl", "readers"])
+def test_tests_of_an_extra_run_where_they_are_asked_for_alone(name):
+    def left_out(*arguments):
+        config = types.SimpleNamespace(args=arguments)
+        return conftest.pytest_ignore_collect(ROOT / "tests" / name, config)
+
+    assert left_out("tests") and left_out() and left_out(str(ROOT))
+    assert left_out("tests/test_docs.py", "tests/exploration")
+    assert not left_out(f"tests/{name}") and not left_out(
+        "tests/test_docs.py", f"tests/{name}/x.py"
+    )
+    assert not left_out(str(ROOT / "tests" / name / "x.py::test_it"))
+    config = types.SimpleNamespace(args=["tests"])
+    assert conftest.pytest_ignore_collect(ROOT / "tests" / "records", config) is None
+    assert f'"{name}": [' in (ROOT / "setup.py").read_text()
+    assert f"test-{name}" in (ROOT / "Makefile").read_text()
