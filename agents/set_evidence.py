@@ -1,0 +1,203 @@
+"""Which class a candidate set is of, a new one included, by a Gaussian model of its mean feature.
+
+A class's mean lies about the mean of all classes, μ_c ~ N(m, B), and its images about it,
+x ~ N(μ_c, W); all of a set is of one class, so that its K images tell of it together. W and B are
+estimated on the labelled images. The images' scatter within the set is as likely in any class, so
+that the set's mean z is all that counts. In coordinates where W = I and B = diag t
+
+    class with n images, mean m_c:  z_j ~ N(m_j + s_j (m_cj − m_j), 1/K + t_j / (1 + n t_j)),
+    new class (n = 0):              z_j ~ N(m_j, 1/K + t_j),        s_j = n t_j / (1 + n t_j).
+
+After Haines, Xiang: Active learning using Dirichlet processes for rare class discovery and
+classification, BMVC 2011. There each class weighs what it has of the images seen, and a new one
+little; here known classes share 1 − P(new) equally, since what is labelled was not drawn at random.
+The ratio to the Gaussian of all classes is that of Ren et al., A simple fix to Mahalanobis distance
+for improving near-OOD detection, 2021.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.covariance import ledoit_wolf_shrinkage
+
+from emoc_tf.exploration.state import ExplorationState
+
+# Eigenvalues of W below this share of the greatest are rounding.
+_SMALLEST = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class SetEvidence:
+    """What a model says about the class of each of M sets, in logarithms.
+
+    Attributes:
+        known: (M, C) float64, log of the prior times the tempered likelihood of each known class,
+            up to a number of each set's own.
+        new: (M,) float64, the same of a new class.
+    """
+
+    known: np.ndarray
+    new: np.ndarray
+
+    @property
+    def log_odds(self) -> np.ndarray:
+        """Log P(new) − log P(known) of each set, (M,); 0 where no class is known."""
+        if not self.known.shape[1]:
+            return np.zeros(len(self.new))
+        return self.new - logsumexp(self.known, axis=1)
+
+    @property
+    def posterior(self) -> np.ndarray:
+        """(M, C + 1) probabilities of the known classes, in output order, and of a new one."""
+        joint = np.concatenate([self.known, self.new[:, None]], axis=1)
+        return np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+
+    @property
+    def novelty(self) -> np.ndarray:
+        """π_new, (M,): the probability that a set is of a new class; 1 where none is known."""
+        return self.posterior[:, -1]
+
+
+def set_evidence(
+    state: ExplorationState,
+    sets: np.ndarray,
+    *,
+    new_prior: float = 0.5,
+    temperature: float = 1.0,
+    shrinkage: bool = True,
+) -> SetEvidence:
+    """Returns what the features of some sets tell about their classes.
+
+    All values are finite. A known class without a labelled image is like a new one. Where the
+    labelled images tell nothing, posteriors are the priors: with less than two classes that have
+    images, where all features are the same, and for sets of padding alone. Where no class has two
+    images, W is the covariance of all of them, so that little is told.
+
+    Args:
+        state: Whose `features` and `pool.labels` are used, and its number of known classes.
+        sets: (M, K) pool indices, −1 as padding.
+        new_prior: P(new), in (0, 1); the known classes share the rest equally.
+        temperature: τ, above 0, by which log likelihoods are divided: with more than 1 the model
+            is less sure than Gaussians would be.
+        shrinkage: Whether W is shrunk towards a multiple of I, and B towards one of W, as far as
+            Ledoit and Wolf's estimate says. Without it directions are left out in which images of
+            no class differ.
+
+    Raises:
+        ValueError: `new_prior` or `temperature` is out of range.
+    """
+    check_prior(new_prior)
+    check_temperature(temperature)
+    num_known = len(state.known_classes)
+    known, new = np.zeros((len(sets), num_known)), np.zeros(len(sets))
+    counts = _counts(state, num_known)
+    if np.count_nonzero(counts) > 1:
+        model = _Gaussians(state, counts, shrinkage)
+        sizes = (sets >= 0).sum(axis=1)
+        told = sizes > 0
+        means = model.whiten(_means(state.features, sets[told]))
+        new[told] = model.log_likelihood(means, sizes[told], 0.0, 0)
+        for column, count in enumerate(counts):
+            at = model.means[column] if count else 0.0
+            known[told, column] = model.log_likelihood(means, sizes[told], at, count)
+    weights = np.log1p(-new_prior) - np.log(max(num_known, 1))
+    return SetEvidence(known / temperature + weights, new / temperature + np.log(new_prior))
+
+
+def check_prior(new_prior: float) -> float:
+    """Returns P(new); raises `ValueError` unless it is in (0, 1)."""
+    if not _is_number(new_prior) or not 0 < new_prior < 1:
+        raise ValueError(f"new_prior: expected a number in (0, 1), got {new_prior!r}")
+    return float(new_prior)
+
+
+def check_temperature(temperature: float) -> float:
+    """Returns τ; raises `ValueError` unless it is a finite number above 0."""
+    if not _is_number(temperature) or not 0 < temperature < np.inf:
+        raise ValueError(f"temperature: expected a number above 0, got {temperature!r}")
+    return float(temperature)
+
+
+def _is_number(value: float) -> bool:
+    number = int | float | np.integer | np.floating
+    return isinstance(value, number) and not isinstance(value, bool)
+
+
+def _counts(state: ExplorationState, num_known: int) -> np.ndarray:
+    labels = state.pool.labels
+    return np.bincount(labels[labels >= 0], minlength=num_known)[:num_known]
+
+
+def _means(features: np.ndarray, sets: np.ndarray) -> np.ndarray:
+    """Returns the mean feature of each set, (M, d) float64, without its padding."""
+    total = np.zeros((len(sets), features.shape[1]))
+    for indices in sets.T:  # a (M, K, d) array of a large pool would be large
+        total += np.where((indices >= 0)[:, None], features[indices], 0)
+    return total / (sets >= 0).sum(axis=1, keepdims=True)
+
+
+class _Gaussians:
+    """The model in coordinates where m = 0, W = I and B = diag t.
+
+    Args:
+        state: At least two classes have labelled images.
+        counts: (C,) labelled images of each class.
+        shrinkage: See `set_evidence`.
+    """
+
+    def __init__(self, state: ExplorationState, counts: np.ndarray, shrinkage: bool) -> None:
+        labels = state.pool.labels
+        rows = np.flatnonzero((labels >= 0) & (labels < len(counts)))
+        features, labels = state.features[rows].astype(np.float64), labels[rows]
+        there = np.flatnonzero(counts)
+        means = np.zeros((len(counts), features.shape[1]))
+        for column in there:
+            means[column] = features[labels == column].mean(axis=0)
+        self._origin = means[there].mean(axis=0)
+        residuals = features - means[labels]
+        within = _covariance(residuals, len(rows) - len(there), shrinkage)
+        total = features - features.mean(axis=0)
+        if np.trace(within) <= _SMALLEST * np.square(total).sum() / len(rows):
+            within = _covariance(total, len(rows) - 1, shrinkage)
+        values, vectors = np.linalg.eigh(within)
+        kept = values > _SMALLEST * max(values[-1], 0)
+        self._map = vectors[:, kept] / np.sqrt(values[kept])
+        whitened = (means[there] - self._origin) @ self._map
+        between = _covariance(whitened, len(there) - 1, shrinkage)
+        spreads, axes = np.linalg.eigh(between)
+        # The means of few images are scattered by W too.
+        self._spread = np.maximum(spreads - np.mean(1 / counts[there]), 0)
+        self._map = self._map @ axes
+        self.means = self.whiten(means)
+
+    def whiten(self, features: np.ndarray) -> np.ndarray:
+        """Returns (n, d) features in the model's coordinates."""
+        return (features - self._origin) @ self._map
+
+    def log_likelihood(
+        self, means: np.ndarray, sizes: np.ndarray, at: np.ndarray | float, count: int
+    ) -> np.ndarray:
+        """Returns the log density of whitened means of sets, (M,), given a class's images.
+
+        Args:
+            means: (M, d).
+            sizes: (M,) images of each set, above 0.
+            at: (d,) mean of the class's images.
+            count: How many there are.
+        """
+        left = self._spread / (1 + count * self._spread)
+        variances = 1 / sizes[:, None] + left
+        distances = np.square(means - count * left * at) / variances
+        return -0.5 * (distances + np.log(2 * np.pi * variances)).sum(axis=1)
+
+
+def _covariance(deviations: np.ndarray, freedom: int, shrinkage: bool) -> np.ndarray:
+    """Returns the covariance of (n, d) deviations from their mean, shrunk to a multiple of I."""
+    size = deviations.shape[1]
+    covariance = deviations.T @ deviations / max(freedom, 1)
+    if shrinkage and size > 1:
+        share = ledoit_wolf_shrinkage(deviations, assume_centered=True)
+        target = np.trace(covariance) / size * np.eye(size)
+        covariance = (1 - share) * covariance + share * target
+    return covariance
