@@ -6,27 +6,34 @@ A policy of your own is one file with an `Agent` and one line in `AGENTS`.
 from emoc_tf.agents.agent import Agent, ScoringAgent
 from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
 from emoc_tf.agents.heuristics import (
+    EntropyAgent,
     MarginAgent,
     MaxAgent,
     MinAgent,
     MinLiteralAgent,
     RandomAgent,
+    SetEntropyAgent,
 )
 from emoc_tf.agents.learned import LearnedAgent
+from emoc_tf.agents.novelty import NovelAgent, PWrongAgent
 from emoc_tf.agents.registry import AGENTS, describe, make, names, register
 
 __all__ = [
     "AGENTS",
     "Agent",
     "EMOCAgent",
+    "EntropyAgent",
     "ExpectedEMOCAgent",
     "LearnedAgent",
     "MarginAgent",
     "MaxAgent",
     "MinAgent",
     "MinLiteralAgent",
+    "NovelAgent",
+    "PWrongAgent",
     "RandomAgent",
     "ScoringAgent",
+    "SetEntropyAgent",
     "describe",
     "make",
     "names",

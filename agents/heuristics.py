@@ -73,3 +73,26 @@ class MaxAgent(PosteriorAgent):
     def measure(posterior: np.ndarray) -> np.ndarray:
         """Returns the maximum class score."""
         return uncertainty.max_score(posterior)
+
+
+class EntropyAgent(PosteriorAgent):
+    """Chooses the highest mean entropy of the images' posteriors."""
+
+    @staticmethod
+    def measure(posterior: np.ndarray) -> np.ndarray:
+        """Returns the entropy divided by log C, which leaves the order as it is."""
+        return uncertainty.entropy(posterior)
+
+
+class SetEntropyAgent(EntropyAgent):
+    """Chooses the highest entropy of the set's mean posterior.
+
+    That is the mean entropy of its images and how far their posteriors differ from each other
+    (their Jensen-Shannon divergence). Images of one class that the model knows agree; those of a
+    class that it does not know are taken for one class or another.
+    """
+
+    def score(self, state: ExplorationState) -> np.ndarray:
+        """Returns the entropy of each set's mean posterior divided by log C, (M,)."""
+        means = uncertainty.set_mean_rows(state.probabilities, state.candidates)
+        return self._measured(means)

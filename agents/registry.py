@@ -7,13 +7,16 @@ from typing import Any
 from emoc_tf.agents.agent import Agent
 from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
 from emoc_tf.agents.heuristics import (
+    EntropyAgent,
     MarginAgent,
     MaxAgent,
     MinAgent,
     MinLiteralAgent,
     RandomAgent,
+    SetEntropyAgent,
 )
 from emoc_tf.agents.learned import LearnedAgent
+from emoc_tf.agents.novelty import NovelAgent, PWrongAgent
 from emoc_tf.config import parse_value
 from emoc_tf.registries import Registry, check_new
 
@@ -30,6 +33,10 @@ AGENTS = Registry(
         "emoc": EMOCAgent,
         "emoc-expected": ExpectedEMOCAgent,
         "learned": LearnedAgent,
+        "entropy": EntropyAgent,
+        "set-entropy": SetEntropyAgent,
+        "p-wrong": PWrongAgent,
+        "novel": NovelAgent,
     }
 )
 

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.covariance import ledoit_wolf_shrinkage
 
+from emoc_tf import uncertainty
 from emoc_tf.exploration.state import ExplorationState
 
 # Eigenvalues of W below this share of the greatest are rounding.
@@ -96,7 +97,7 @@ def set_evidence(
         model = _Gaussians(state, counts, shrinkage)
         sizes = (sets >= 0).sum(axis=1)
         told = sizes > 0
-        means = model.whiten(_means(state.features, sets[told]))
+        means = model.whiten(uncertainty.set_mean_rows(state.features, sets[told]))
         new[told] = model.log_likelihood(means, sizes[told], 0.0, 0)
         for column, count in enumerate(counts):
             at = model.means[column] if count else 0.0
@@ -105,17 +106,17 @@ def set_evidence(
     return SetEvidence(known / temperature + weights, new / temperature + np.log(new_prior))
 
 
-def check_prior(new_prior: float) -> float:
-    """Returns P(new); raises `ValueError` unless it is in (0, 1)."""
+def check_prior(new_prior: float, name: str = "new_prior") -> float:
+    """Returns P(new); raises `ValueError` that says `name` unless it is in (0, 1)."""
     if not _is_number(new_prior) or not 0 < new_prior < 1:
-        raise ValueError(f"new_prior: expected a number in (0, 1), got {new_prior!r}")
+        raise ValueError(f"{name}: expected a number in (0, 1), got {new_prior!r}")
     return float(new_prior)
 
 
-def check_temperature(temperature: float) -> float:
-    """Returns τ; raises `ValueError` unless it is a finite number above 0."""
+def check_temperature(temperature: float, name: str = "temperature") -> float:
+    """Returns τ; raises `ValueError` that says `name` unless it is a finite number above 0."""
     if not _is_number(temperature) or not 0 < temperature < np.inf:
-        raise ValueError(f"temperature: expected a number above 0, got {temperature!r}")
+        raise ValueError(f"{name}: expected a number above 0, got {temperature!r}")
     return float(temperature)
 
 
@@ -127,14 +128,6 @@ def _is_number(value: float) -> bool:
 def _counts(state: ExplorationState, num_known: int) -> np.ndarray:
     labels = state.pool.labels
     return np.bincount(labels[labels >= 0], minlength=num_known)[:num_known]
-
-
-def _means(features: np.ndarray, sets: np.ndarray) -> np.ndarray:
-    """Returns the mean feature of each set, (M, d) float64, without its padding."""
-    total = np.zeros((len(sets), features.shape[1]))
-    for indices in sets.T:  # a (M, K, d) array of a large pool would be large
-        total += np.where((indices >= 0)[:, None], features[indices], 0)
-    return total / (sets >= 0).sum(axis=1, keepdims=True)
 
 
 class _Gaussians:

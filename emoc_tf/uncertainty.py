@@ -46,6 +46,19 @@ def set_means(values: np.ndarray, sets: np.ndarray) -> np.ndarray:
     return total / np.maximum(real.sum(axis=1), 1)
 
 
+def set_mean_rows(rows: np.ndarray, sets: np.ndarray) -> np.ndarray:
+    """Returns the mean of the images' rows over each set, (M, C) float64; 0 for padding alone.
+
+    Args:
+        rows: (n, C), a row per pool image, such as its posterior.
+        sets: (M, K) indices, −1 as padding.
+    """
+    total = np.zeros((len(sets), rows.shape[1]))
+    for indices in sets.T:  # an array of (M, K, C) may be large
+        total += np.where((indices >= 0)[:, None], rows[indices], 0)
+    return total / np.maximum((sets >= 0).sum(axis=1, keepdims=True), 1)
+
+
 def set_spreads(values: np.ndarray, sets: np.ndarray) -> np.ndarray:
     """Returns the standard deviation of per-image values in each set, (M,); see `set_means`."""
     mean = set_means(values, sets)

@@ -39,3 +39,12 @@ def test_where_no_class_is_known_all_images_are_as_where_there_is_one():
         found, expected = (getattr(uncertainty, measure)(each) for each in (none, ones))
         np.testing.assert_array_equal(found, expected)
         assert found.dtype == expected.dtype
+
+
+def test_set_mean_rows_leave_padding_out():
+    rows = np.array([[1, 10], [2, 20], [4, 40]], np.float32)
+    sets = np.array([[0, 2, -1], [1, 1, 2], [-1, -1, -1]])
+    found = uncertainty.set_mean_rows(rows, sets)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, [[2.5, 25], [8 / 3, 80 / 3], [0, 0]])
+    assert uncertainty.set_mean_rows(rows[:, :0], sets).shape == (3, 0)
