@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 
 from emoc_tf.agents.agent import ScoringAgent
 from emoc_tf.agents.set_evidence import (
-    SetEvidence,
+    TEMPERATURE,
     check_prior,
     check_temperature,
     set_evidence,
@@ -18,19 +18,34 @@ from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.scoring.labels import most_likely_set_labels
 
 
-class EvidenceAgent(ScoringAgent):
-    """Scores sets by what `set_evidence` says about their classes.
+class NovelAgent(ScoringAgent):
+    """Chooses the set that is most likely of a class not known yet, by its mean feature."""
+
+    def score(self, state: ExplorationState) -> np.ndarray:
+        """Returns the log odds of a new class, (M,), which do not saturate as probabilities do."""
+        return set_evidence(state, state.candidates).log_odds
+
+    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
+        """Returns the log odds of some pool images, (k,), as sets of one."""
+        return set_evidence(state, np.asarray(indices)[:, None]).log_odds
+
+
+class PWrongAgent(ScoringAgent):
+    """Chooses the set whose most likely label is most likely wrong, by its mean feature.
+
+    The label is the model's, as EMOC's: argmax_c Σ log p(c|x') over the set. It is wrong where the
+    set is of another known class or of a new one.
 
     Args:
         seed: Breaks ties.
         prior_new: P(new) of a set before its features are looked at, in (0, 1).
-        tau: Temperature of the likelihoods, above 0.
+        tau: Temperature of the likelihoods, above 0, see `set_evidence`.
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, seed: int = 0, *, prior_new: float = 0.5, tau: float = 1.0) -> None:
+    def __init__(self, seed: int = 0, *, prior_new: float = 0.5, tau: float = TEMPERATURE) -> None:
         super().__init__(seed)
         self._settings = {
             "new_prior": check_prior(prior_new, "prior_new"),
@@ -38,7 +53,7 @@ class EvidenceAgent(ScoringAgent):
         }
 
     def score(self, state: ExplorationState) -> np.ndarray:
-        """Returns the score of each set, (M,)."""
+        """Returns log P(wrong) − log P(right), (M,), which does not saturate."""
         return self._scores(state, state.candidates)
 
     def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
@@ -46,36 +61,7 @@ class EvidenceAgent(ScoringAgent):
         return self._scores(state, np.asarray(indices)[:, None])
 
     def _scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
-        return self.measure(set_evidence(state, sets, **self._settings), state, sets)
-
-    def measure(
-        self, evidence: SetEvidence, state: ExplorationState, sets: np.ndarray
-    ) -> np.ndarray:
-        """Returns how much each set is wanted, (M,)."""
-        raise NotImplementedError
-
-
-class NovelAgent(EvidenceAgent):
-    """Chooses the set that is most likely of a class not known yet, by its mean feature."""
-
-    def measure(
-        self, evidence: SetEvidence, state: ExplorationState, sets: np.ndarray
-    ) -> np.ndarray:
-        """Returns the log odds of a new class, which do not saturate as probabilities do."""
-        return evidence.log_odds
-
-
-class PWrongAgent(EvidenceAgent):
-    """Chooses the set whose most likely label is most likely wrong, by its mean feature.
-
-    The label is the model's, as EMOC's: argmax_c Σ log p(c|x') over the set. It is wrong where the
-    set is of another known class or of a new one.
-    """
-
-    def measure(
-        self, evidence: SetEvidence, state: ExplorationState, sets: np.ndarray
-    ) -> np.ndarray:
-        """Returns log P(wrong) − log P(right), which does not saturate; 0 with no known class."""
+        evidence = set_evidence(state, sets, **self._settings)
         known = evidence.known
         if not known.shape[1]:
             return np.zeros(len(sets))

@@ -82,7 +82,7 @@ def literal(state, indices, new_prior):
 def test_it_is_the_density_of_all_numbers_of_a_set(size):
     state, sets, _ = world(num_known=9, size=size, spread=9.0)
     sets[1, 2:], sets[2, 1:] = -1, -1
-    found = set_evidence(state, sets, new_prior=0.2, shrinkage=False)
+    found = set_evidence(state, sets, new_prior=0.2, temperature=1, shrinkage=False)
     for i, row in enumerate(sets):
         expected = literal(state, row[row >= 0], 0.2)
         joint = np.append(found.known[i], found.new[i])
@@ -164,11 +164,13 @@ def test_temperature_divides_likelihoods_and_leaves_priors():
     state, sets, _ = world()
     settings = {"new_prior": 0.3, "shrinkage": False}
     one, three = (set_evidence(state, sets, temperature=t, **settings) for t in (1.0, 3.0))
-    prior = np.log(0.7 / 6) - np.log(0.3)
-    ratios = [found.known - found.new[:, None] - prior for found in (one, three)]
-    np.testing.assert_allclose(ratios[0] / 3, ratios[1])
+    prior = np.log(0.3 / 0.7)
+    np.testing.assert_allclose((one.log_odds - prior) / 3, three.log_odds - prior)
+    among = [found.known - found.known[:, :1] for found in (one, three)]
+    np.testing.assert_allclose(among[0] / 3, among[1], atol=1e-12)
     blunt = set_evidence(state, sets, temperature=1e12, new_prior=0.3)
     np.testing.assert_allclose(blunt.novelty, 0.3, atol=1e-6)
+    np.testing.assert_allclose(blunt.posterior[:, :6], 0.7 / 6, atol=1e-6)
 
 
 def _sane(found, num_sets, num_known):
@@ -218,7 +220,7 @@ def test_no_sets():
 def test_a_class_without_images_is_like_a_new_one():
     state, sets, _ = world()
     bare = make_state(state.features, state.pool.labels, 7)
-    found = set_evidence(bare, sets)
+    found = set_evidence(bare, sets, temperature=1)
     np.testing.assert_allclose(found.known[:, 6] - np.log(0.5 / 7), found.new - np.log(0.5))
     assert np.ptp(found.known[:, 0] - found.new) > 1
 
