@@ -71,6 +71,11 @@ class ExplorationConfig:
         "iteration instead, of all weights and biases, and not in scores",
     )
     old_fraction: float = _field(0.8, "probability λ that a mini-batch image is an old one")
+    pseudo_labels: float | None = _field(
+        None,
+        "entropy in nats, such as 0.05, below which waiting images are learnt as the model names "
+        "them, in one update each; lowered each step, to 0 after 15. If not given, none are",
+    )
     reward: str = _field(
         "accuracy_gain",
         "'accuracy_gain', 'discovery', 'area', one that was registered, or a sum, such as "
@@ -103,7 +108,7 @@ class ExplorationConfig:
             self._check(name, getattr(self, name) >= 0, "a number of at least 0")
         self._check("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
         self._check("old_fraction", 0 <= self.old_fraction < 1, "a number in [0, 1)")
-        for name in ("max_steps", "pool_per_class"):
+        for name in ("max_steps", "pool_per_class", "pseudo_labels"):
             value = getattr(self, name)
             self._check(name, value is None or value > 0, "above 0, or none")
         if self.stop_when is not None:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from emoc_tf.config import ExplorationConfig, stop_rules
 from emoc_tf.data import views
 from emoc_tf.data.images import read_only
-from emoc_tf.exploration import candidates, stopping, whereabouts
+from emoc_tf.exploration import candidates, pseudo_labels, stopping, whereabouts
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.episode import Episode
 from emoc_tf.exploration.journal import Book, Entry
@@ -167,13 +167,29 @@ class Course:
         ):
             old = np.setdiff1d(labelled, novel)
             mixed = learn_set and len(novel) > 0
+            labels, old, told = self._with_pseudo_labels(labels, old)
             self._network.update(self._step, labels, old, novel if mixed else None)
         elif not self._trains and len(self._known) > 1:
             self._network.begin(self._step, labels, labelled)
-            self._trains = True
+            self._trains, told = True, {}
         else:
             return
-        self._enter(Entry("learn", self._step, of=tuple(unlearnt)))
+        self._enter(Entry("learn", self._step, of=tuple(unlearnt), **told))
+
+    def _with_pseudo_labels(
+        self, labels: np.ndarray, old: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+        """Returns what an update learns with pseudo-labels, and their numbers for the journal."""
+        first = self.config.pseudo_labels
+        if first is None:
+            return labels, old, {}
+        # The state is that before the answer: classes that came with it have no posterior yet.
+        indices, columns, told = pseudo_labels.for_update(
+            first, self._step, self.state, self._askable(), self._book, self.episode.true_labels
+        )
+        labels = labels.copy()
+        labels[indices] = columns
+        return labels, np.union1d(old, indices), told
 
     def _finish_step(self, choice: int | None, queried_class: int | None) -> StepOutcome:
         self._last = choice, queried_class
@@ -208,7 +224,10 @@ class Course:
         )  # fmt: skip
         stopped = stopping.reason(self._rules, outcome, book)
         stopped = stopped or stopping.nobody_knows(book, self._waiting())
-        return dataclasses.replace(outcome, stopped=stopped)
+        told = {}
+        if self.config.pseudo_labels is not None:
+            told = pseudo_labels.used(book, self._step, episode.true_labels is not None)
+        return dataclasses.replace(outcome, stopped=stopped, **told)
 
     def _waiting(self) -> np.ndarray:
         """Returns the pool indices that wait for an answer, those in open queries included."""
@@ -245,6 +264,10 @@ class Course:
         """Returns the pool indices that are in open queries."""
         return np.array([i for query in self._asked for i in query.indices], np.int64)
 
+    def _askable(self) -> np.ndarray:
+        """Returns the pool indices of the images that can be asked about now."""
+        return np.setdiff1d(self._waiting(), self._hidden())
+
     def _draw(self, state: ExplorationState) -> tuple[np.ndarray, np.ndarray]:
         """Draws candidate sets for a state that has none; images that were skipped come last.
 
@@ -252,7 +275,7 @@ class Course:
         would ever be asked about them otherwise.
         """
         scorer = self.image_scores and functools.partial(self.image_scores, state)
-        waiting = np.setdiff1d(self._waiting(), self._hidden())
+        waiting = self._askable()
         skipped = self._book.skipped[waiting]
         for most in [*np.unique(skipped)] or [0]:
             sets, mask = candidates.draw(

@@ -43,7 +43,8 @@ class LearnerLike(Protocol):
                 `get_arrays` returns and of the images and labels at `old` and `novel`.
             labels: (n_pool,) int64 columns of the model's output, below 0 where there is none;
                 read-only, read at `old` and `novel` only.
-            old: (n_old,) int64 indices of the images labelled before; there may be none.
+            old: (n_old,) int64 indices of the images labelled before, ascending, with
+                `pseudo_labels` also of those that the model named; there may be none.
             novel: (n_novel,) int64 indices of the set just labelled, n_novel > 0; None for `old`
                 alone, which then is not empty.
         """

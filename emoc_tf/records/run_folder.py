@@ -13,6 +13,7 @@ from emoc_tf.records.record_folder import CONFIG, FAILURE, RecordFolder
 from emoc_tf.records.run_record import (
     ANSWER_COLUMNS,
     AUDIT_COLUMNS,
+    PSEUDO_LABEL_COLUMNS,
     RECALLS,
     STEP_COLUMNS,
     STEPS,
@@ -41,6 +42,7 @@ _SHOWN = {
         "discovered_classes",
         *ANSWER_COLUMNS,
         *AUDIT_COLUMNS,
+        *PSEUDO_LABEL_COLUMNS,
     )
 } | {name: f"timings/{name}" for name in TIMING_COLUMNS[1:]}
 
@@ -227,6 +229,8 @@ class RunFolder(RecordFolder):
         columns = STEP_COLUMNS + (() if self._tested else ANSWER_COLUMNS)
         if self._config.audit:
             columns += AUDIT_COLUMNS
+        if self._config.pseudo_labels is not None:
+            columns += PSEUDO_LABEL_COLUMNS
         recalls = [Table(self.path / RECALLS, ["step", *self._class_ids])] if self._tested else []
         return [
             *recalls,

@@ -21,10 +21,12 @@ TIMING_COLUMNS = (
     "step", "selection_seconds", "training_seconds", "evaluation_seconds",
     "prediction_seconds", "candidate_seconds", "step_seconds",
 )  # fmt: skip
-# Further columns of steps.csv: in runs without test data, and in runs with an audit.
+# Further columns of steps.csv: in runs without test data, with an audit, with pseudo-labels.
 ANSWER_COLUMNS = ("answer_accuracy",)
 AUDIT_COLUMNS = ("audit_accuracy", "audit_low", "audit_high")
+PSEUDO_LABEL_COLUMNS = ("pseudo_labels", "pseudo_labels_wrong")
 STEPS, TIMINGS, RECALLS = "steps.csv", "timings.csv", "recalls.csv"
+_FURTHER = ANSWER_COLUMNS + AUDIT_COLUMNS + PSEUDO_LABEL_COLUMNS
 
 
 def run_path(output_dir: str | Path, agent: str, seed: int) -> Path:
@@ -88,7 +90,7 @@ class RunRecord:
             run was made in.
         failure: The error that ended the last attempt, as one sentence; None if there was none.
         steps: Column name to (rows,) float64, NaN where empty; `answer_accuracy` and those of an
-            audit only where they were recorded.
+            audit and of pseudo-labels only where they were recorded.
         timings: The same of `timings.csv`.
         classes: Class ids of the episode, those known at the start first; empty if not recorded.
         recalls: (rows, classes) share of each class's test images that is recognised, NaN where
@@ -150,7 +152,7 @@ def read_run(path: str | Path) -> RunRecord:
         task=content.pop("task", None),
         environment=content,
         failure=_read_failure(path),
-        steps=_read_columns(path / STEPS, STEP_COLUMNS, ANSWER_COLUMNS + AUDIT_COLUMNS),
+        steps=_read_columns(path / STEPS, STEP_COLUMNS, _FURTHER),
         timings=_read_columns(path / TIMINGS, TIMING_COLUMNS),
         classes=classes,
         recalls=recalls,
