@@ -34,13 +34,13 @@ class Entry:
         guesses: Class id that the model had predicted for each image; empty if it knew none.
         choice: Index of the candidate set.
         of: Numbers of the entries that were taken back or learnt.
-        pseudo_labels: How many images were learnt beside, as the model named them; None without
-            that setting.
-        pseudo_labels_wrong: How many of them are of another class; None where nobody knows.
         name: The new name of a class.
         class_id: The class that was renamed or merged.
         into: The class that it was merged into.
         time: When, as ISO 8601 text; None in simulations, which are a function of their seed.
+        pseudo_labels: How many images were learnt beside, as the model named them; None without
+            that setting.
+        pseudo_labels_wrong: How many of them are of another class; None where nobody knows.
     """
 
     kind: str
@@ -52,12 +52,12 @@ class Entry:
     guesses: tuple[int, ...] = ()
     choice: int | None = None
     of: tuple[int, ...] = ()
-    pseudo_labels: int | None = None
-    pseudo_labels_wrong: int | None = None
     name: str | None = None
     class_id: int | None = None
     into: int | None = None
     time: str | None = None
+    pseudo_labels: int | None = None
+    pseudo_labels_wrong: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields that say something as JSON values."""

@@ -35,11 +35,11 @@ class StepOutcome:
         audit_accuracy: On the audit images, which were drawn uniformly from the pool; None without.
         audit_low: Lower end of its 95% interval (Wilson's).
         audit_high: Upper end.
+        stopped: Why to stop: a rule of `stop_when` holds, or each image that waits was skipped
+            since something was last said. None if there is no reason.
         pseudo_labels: How many images the update learnt as the model named them; None without the
             setting.
         pseudo_labels_wrong: How many of them are of another class; None where nobody knows.
-        stopped: Why to stop: a rule of `stop_when` holds, or each image that waits was skipped
-            since something was last said. None if there is no reason.
     """
 
     step: int
@@ -55,9 +55,9 @@ class StepOutcome:
     audit_accuracy: float | None = None
     audit_low: float | None = None
     audit_high: float | None = None
+    stopped: str | None = None
     pseudo_labels: int | None = None
     pseudo_labels_wrong: int | None = None
-    stopped: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON values."""

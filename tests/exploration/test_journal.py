@@ -236,7 +236,9 @@ def test_entries_are_json(name):
 
 
 def test_all_fields_of_an_entry_are_json():
-    entry = Entry("answer", 3, (4, 2), (0, 7), ("elk",), 7, (0, 0), 5, (1, 2), "x", 0, 0, "2026")
+    entry = Entry(
+        "answer", 3, (4, 2), (0, 7), ("elk",), 7, (0, 0), 5, (1, 2), "x", 0, 0, "2026", 4, 0
+    )  # fmt: skip
     told = entry.to_dict()
     assert len(told) == len(vars(entry))  # 0 is something
     assert Entry.from_dict(json.loads(json.dumps(told))) == entry
