@@ -35,7 +35,7 @@ from emoc_tf.report import drawing
 from emoc_tf.report.correlations import draw, table, to_rows
 from emoc_tf.running.console import say
 from emoc_tf.running.grid import check_distinct
-from emoc_tf.running.relearning import Start
+from emoc_tf.running.relearning import Start, check_settings
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.storage import atomic, csv_files
 from emoc_tf.storage.csv_files import read_numbers
@@ -188,6 +188,7 @@ def main(argv: list[str]) -> None:
     config, seeds, names = CONFIG(), SEEDS(), SCORES.value
     if not all(text.isdecimal() and int(text) > 0 for text in ITERATIONS.value):
         raise ValueError(f"iterations: expected integers above 0, got {ITERATIONS.value}")
+    check_settings(config)
     iterations = [int(text) for text in ITERATIONS.value]
     check_distinct("iterations", iterations)
     check_distinct("scores", names)

@@ -20,6 +20,15 @@ class GivenAnswer:
         return self.answer
 
 
+def check_settings(config: ExplorationConfig) -> None:
+    """Raises `ValueError` where a set is not learnt among the same old images as its control."""
+    if config.pseudo_labels is not None:
+        raise ValueError(
+            f"pseudo_labels: expected none, since which images are learnt beside a set depends on "
+            f"the set, so that it has no control, got {config.pseudo_labels}"
+        )
+
+
 class Start:
     """The model of one initialisation after pretraining, to be fine-tuned again and again.
 
@@ -33,11 +42,15 @@ class Start:
         arrays: Everything to resume from.
         accuracy: On the test images.
         logits: (n_pool, C) of the pool's images.
+
+    Raises:
+        ValueError: See `check_settings`.
     """
 
     def __init__(
         self, config: ExplorationConfig, data: tuple[ImageData, ImageData], seed: int
     ) -> None:
+        check_settings(config)
         self._oracle = GivenAnswer()
         self._explorations: dict[int, Exploration] = {}
         self._controls: dict[int, np.ndarray] = {}

@@ -67,6 +67,12 @@ def test_the_control_learns_the_same_old_images(start):
     assert 0 < first["own_change"] != second["own_change"]
 
 
+def test_with_pseudo_labels_there_is_no_such_control():
+    """Which old images there are depends on the set then."""
+    with pytest.raises(ValueError, match=r"pseudo_labels: expected none, .* got 0.1"):
+        true_change.Start(CONFIG.replace(pseudo_labels=0.1), None, seed=3)
+
+
 def test_sets_may_have_fewer_than_k_images(monkeypatch):
     """Those of a rare class, or of a sampler of your own."""
     monkeypatch.setitem(
