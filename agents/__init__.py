@@ -4,6 +4,7 @@ A policy of your own is one file with an `Agent` and one line in `AGENTS`.
 """
 
 from emoc_tf.agents.agent import Agent, ScoringAgent
+from emoc_tf.agents.diversity import BadgeAgent, CoreSetAgent
 from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
 from emoc_tf.agents.heuristics import (
     EntropyAgent,
@@ -21,6 +22,8 @@ from emoc_tf.agents.registry import AGENTS, describe, make, names, register
 __all__ = [
     "AGENTS",
     "Agent",
+    "BadgeAgent",
+    "CoreSetAgent",
     "EMOCAgent",
     "EntropyAgent",
     "ExpectedEMOCAgent",
