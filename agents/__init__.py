@@ -4,6 +4,7 @@ A policy of your own is one file with an `Agent` and one line in `AGENTS`.
 """
 
 from emoc_tf.agents.agent import Agent, ScoringAgent
+from emoc_tf.agents.bayesian import BaitAgent, BaldAgent
 from emoc_tf.agents.diversity import BadgeAgent, CoreSetAgent
 from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
 from emoc_tf.agents.heuristics import (
@@ -23,6 +24,8 @@ __all__ = [
     "AGENTS",
     "Agent",
     "BadgeAgent",
+    "BaitAgent",
+    "BaldAgent",
     "CoreSetAgent",
     "EMOCAgent",
     "EntropyAgent",

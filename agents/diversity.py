@@ -1,6 +1,7 @@
 """Policies that want a set's images to differ from each other: BADGE and core-set."""
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from emoc_tf.agents import head_gram
 from emoc_tf.agents.agent import ScoringAgent
@@ -37,8 +38,9 @@ class BadgeAgent(ScoringAgent):
         scale = squares[waiting].mean()
         if not scale > 0:
             return np.zeros(len(sets))
-        grams = head_gram.gradient_grams(r, h, sets)
-        return np.linalg.slogdet(np.eye(sets.shape[1]) + grams / scale)[1]
+        with threadpool_limits(1):  # of many small matrices: threads would wait for each other
+            grams = head_gram.gradient_grams(r, h, sets)
+            return np.linalg.slogdet(np.eye(sets.shape[1]) + grams / scale)[1]
 
 
 class CoreSetAgent(ScoringAgent):

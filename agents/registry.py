@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from emoc_tf.agents.agent import Agent
+from emoc_tf.agents.bayesian import BaitAgent, BaldAgent
 from emoc_tf.agents.diversity import BadgeAgent, CoreSetAgent
 from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
 from emoc_tf.agents.heuristics import (
@@ -38,6 +39,8 @@ AGENTS = Registry(
         "set-entropy": SetEntropyAgent,
         "p-wrong": PWrongAgent,
         "novel": NovelAgent,
+        "bait": BaitAgent,
+        "bald": BaldAgent,
         "badge": BadgeAgent,
         "core-set": CoreSetAgent,
     }

@@ -1,5 +1,6 @@
 """States of random features under a head of random weights, for policies that look at these."""
 
+import dataclasses
 import functools
 
 import keras
@@ -58,6 +59,9 @@ def make_state(
     )
 
 
+replace = dataclasses.replace
+
+
 def paper_size(classes=10, size=64, num_images=3000, labelled=1000, num_sets=1000, set_size=25):
     """A state of the size that the paper has, for measuring."""
     return make_state(num_images, size, classes, labelled, 0, num_sets, set_size, padded=False)
@@ -78,3 +82,15 @@ def edge_states():
         "without bias": make_state(use_bias=False),
         "padding alone": make_state(sets=np.full((3, 2), -1)),
     }
+
+
+def check_edge_states(agent):
+    """Scores are numbers, 0 for padding, and the same when asked again."""
+    for case, state in edge_states().items():
+        found, again = agent.score(state), agent.score(state)
+        assert found.shape == state.candidate_mask.shape, case
+        assert np.isfinite(found).all(), case
+        assert (found[~state.candidate_mask] == 0).all(), case
+        np.testing.assert_array_equal(found, again, case)
+        assert np.isfinite(agent.score_images(state, state.pool.unlabelled[:3])).all(), case
+        assert agent.score_images(state, np.arange(0)).shape == (0,), case
