@@ -96,11 +96,10 @@ class BaitAgent(_HeadAgent):
         pool = covariance @ pool @ covariance
         scores = np.empty(len(sets))
         matrices = [covariance, pool]
-        for rows, (prior, drop) in head_gram.jacobian_grams(matrices, p, h, sets):
-            for i, (one, other) in enumerate(zip(prior, drop, strict=True)):
-                one /= number
-                one[np.diag_indices_from(one)] += 1
-                scores[rows.start + i] = _trace_of_solved(one, other) / number
+        for i, (one, other) in enumerate(head_gram.jacobian_grams(matrices, p, h, sets)):
+            one /= number
+            one[np.diag_indices_from(one)] += 1
+            scores[i] = _trace_of_solved(one, other) / number
         return scores
 
 
@@ -173,10 +172,9 @@ class BaldAgent(_HeadAgent):
         covariance = linalg.inv(precision, overwrite_a=True, check_finite=False)
         covariance = (covariance + covariance.T) / 2
         scores = np.empty(len(sets))
-        for rows, (products,) in head_gram.jacobian_grams([covariance], p, h, sets):
-            for i, one in enumerate(products):
-                one[np.diag_indices_from(one)] += 1
-                scores[rows.start + i] = information.half_log_det(one)
+        for i, (one,) in enumerate(head_gram.jacobian_grams([covariance], p, h, sets)):
+            one[np.diag_indices_from(one)] += 1
+            scores[i] = information.half_log_det(one)
         return scores
 
     def _logits(self, state: ExplorationState, images: np.ndarray) -> np.ndarray:

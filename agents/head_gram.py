@@ -16,6 +16,7 @@ from emoc_tf.models.graphs import last_operation, unwrapped
 
 # Of one array. A constant, never free memory: blocks decide the order of summation.
 BLOCK_BYTES = 1 << 28
+PRODUCT_BYTES = 1 << 30  # of what is shared by sets, where more memory saves much time
 
 
 def head_inputs(
@@ -109,8 +110,8 @@ def jacobian_grams(
     probabilities: np.ndarray,
     inputs: np.ndarray,
     sets: np.ndarray,
-) -> Iterator[tuple[slice, list[np.ndarray]]]:
-    """Yields the products V_Sᵀ Q V_S of some sets, (b, C·K, C·K) for each matrix Q.
+) -> Iterator[list[np.ndarray]]:
+    """Yields, set by set, the products V_Sᵀ Q V_S, (C·K, C·K) for each matrix Q.
 
     V_S has all columns of a set's V side by side, those of a label together. Rows and columns of
     padding are 0.
@@ -122,50 +123,39 @@ def jacobian_grams(
         sets: (M, K) row numbers, −1 as padding.
 
     Yields:
-        Which sets, and the products, which belong to the caller.
+        The products, which belong to the caller.
     """
-    num_classes, set_size = probabilities.shape[1], sets.shape[1]
-    number = num_classes * set_size
-    together = max(1, BLOCK_BYTES // (8 * max(1, number) ** 2))
-    for start in range(0, len(sets), together):
-        some = sets[start : start + together]
-        real = some >= 0
-        used, place = np.unique(np.where(real, some, some.max()), return_inverse=True)
-        place = place.reshape(some.shape)
-        p = np.where(real[..., None], probabilities[some], 0)
-        h = inputs[used]
-        own = [
-            _products(matrix.reshape(num_classes, h.shape[1], num_classes, -1), h, place)
-            for matrix in matrices
-        ]
-        for products in own:
-            weigh(products.reshape(len(some), num_classes, set_size, -1), p)
-            by_column = products.reshape(len(some), number, num_classes, set_size)
-            weigh(by_column.transpose(0, 2, 3, 1), p)
-        yield slice(start, start + len(some)), own
+    num_classes, size = probabilities.shape[1], inputs.shape[1]
+    by_class = [matrix.reshape(num_classes, size, num_classes * size) for matrix in matrices]
+    most = max(1, PRODUCT_BYTES // (8 * len(matrices) * num_classes**2 * size))  # images
+    blocks = 1 if len(np.unique(sets)) <= most else min(len(sets), -(-sets.size // most))
+    for some in np.array_split(sets, blocks):
+        # What images of several sets share is computed once for them.
+        used, place = np.unique(some, return_inverse=True)
+        applied = [inputs[used] @ of_class for of_class in by_class]  # (C, n, C·d)
+        for row, own in zip(some, place.reshape(some.shape), strict=True):
+            p = np.where((row >= 0)[:, None], probabilities[row], 0)
+            h = inputs[row].T
+            yield [_weighed(each[:, own].reshape(-1, size) @ h, p) for each in applied]
 
 
 def weigh(values: np.ndarray, probabilities: np.ndarray) -> None:
     """Multiplies by the columns √p_y·(p − e_y), over classes, in place.
 
     Args:
-        values: (b, C, K, x).
-        probabilities: (b, K, C); where all are 0 the result is 0.
+        values: (n, C, x).
+        probabilities: (n, C); where all are 0 the result is 0.
     """
-    by_class = probabilities.transpose(0, 2, 1)[..., None]
-    mean = (by_class * values).sum(axis=1, keepdims=True)
-    np.subtract(mean, values, out=values)
-    values *= np.sqrt(by_class)
+    np.subtract(probabilities[:, None] @ values, values, out=values)
+    values *= np.sqrt(probabilities)[..., None]
 
 
-def _products(matrix: np.ndarray, inputs: np.ndarray, sets: np.ndarray) -> np.ndarray:
-    """Returns h_kᵀ Q_cc' h_l of each set's images k and l, (b, C·K, C·K), class by class."""
-    num_classes, size = matrix.shape[:2]
-    count, set_size = sets.shape
-    found = np.empty((count, num_classes, set_size, num_classes, set_size))
-    others = inputs[sets].swapaxes(1, 2)  # (b, d, K)
-    for c in range(num_classes):
-        applied = inputs @ matrix[c].reshape(size, -1)  # (n, C·d)
-        rows = applied[sets].reshape(count, set_size * num_classes, size)
-        found[:, c] = (rows @ others).reshape(count, set_size, num_classes, set_size)
-    return found.reshape(count, num_classes * set_size, -1)
+def _weighed(products: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns the products of V's columns from those of h, h_kᵀ Q_cc' h_l, (C·K·C, K)."""
+    set_size, num_classes = probabilities.shape
+    number = num_classes * set_size
+    for _ in range(2):  # rows, then what were columns: Q is symmetric
+        products = np.ascontiguousarray(products.reshape(number, number).T)
+        by_image = products.reshape(num_classes, set_size, number).swapaxes(0, 1)
+        weigh(by_image, probabilities)
+    return products

@@ -26,9 +26,8 @@ def gaussian(logits: np.ndarray, probabilities: np.ndarray, sets: np.ndarray) ->
     """
     count, _, num_classes = logits.shape
     spread = logits.astype(np.float64) - logits.mean(axis=0, dtype=np.float64)
-    spread = spread.transpose(2, 1, 0)[None] / np.sqrt(count - 1)  # (1, C, n, T)
-    weigh(spread, probabilities[None].astype(np.float64))
-    spread = spread[0].transpose(1, 0, 2)  # (n, C, T)
+    spread = np.ascontiguousarray(spread.transpose(1, 2, 0)) / np.sqrt(count - 1)  # (n, C, T)
+    weigh(spread, probabilities.astype(np.float64))
     scores, set_size = np.empty(len(sets)), sets.shape[1]
     together = max(1, BLOCK_BYTES // (8 * set_size * num_classes * count))
     for start in range(0, len(sets), together):

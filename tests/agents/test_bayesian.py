@@ -72,6 +72,7 @@ def test_blocks_do_not_matter(name, monkeypatch):
     state = stubs.make_state()
     expected = scores(name, state)
     monkeypatch.setattr(head_gram, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(head_gram, "PRODUCT_BYTES", 1)
     np.testing.assert_allclose(scores(name, state), expected, rtol=1e-9)
 
 
