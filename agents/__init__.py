@@ -7,6 +7,7 @@ from emoc_tf.agents.agent import Agent, ScoringAgent
 from emoc_tf.agents.bayesian import BaitAgent, BaldAgent
 from emoc_tf.agents.diversity import BadgeAgent, CoreSetAgent
 from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
+from emoc_tf.agents.gradient_length import GradientLengthAgent
 from emoc_tf.agents.herding import HerdingAgent
 from emoc_tf.agents.heuristics import (
     EntropyAgent,
@@ -31,6 +32,7 @@ __all__ = [
     "EMOCAgent",
     "EntropyAgent",
     "ExpectedEMOCAgent",
+    "GradientLengthAgent",
     "HerdingAgent",
     "LearnedAgent",
     "MarginAgent",

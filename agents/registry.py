@@ -8,6 +8,7 @@ from emoc_tf.agents.agent import Agent
 from emoc_tf.agents.bayesian import BaitAgent, BaldAgent
 from emoc_tf.agents.diversity import BadgeAgent, CoreSetAgent
 from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
+from emoc_tf.agents.gradient_length import GradientLengthAgent
 from emoc_tf.agents.herding import HerdingAgent
 from emoc_tf.agents.heuristics import (
     EntropyAgent,
@@ -45,6 +46,7 @@ AGENTS = Registry(
         "badge": BadgeAgent,
         "core-set": CoreSetAgent,
         "herding": HerdingAgent,
+        "egl": GradientLengthAgent,
     }
 )
 

@@ -162,6 +162,20 @@ def project(stage: Stage, factors: Factors, direction: Mapping[int, tf.Tensor]) 
     return tf.einsum("brso,bso->br", factors.deltas, applied)
 
 
+def squared_norms(
+    contraction: str, stage: Stage, positions: int | None, factors: Factors
+) -> tf.Tensor:
+    """Returns the squared length of each row of gradients, kernel and bias together, (B, R)."""
+    if contraction != "gram":
+        rows = explicit_rows(stage, factors)
+        return tf.add_n([tf.reduce_sum(row * row, -1) for row in rows])
+    inputs, deltas = _with_one(stage, factors.inputs), factors.deltas
+    gram = stage.own_gram(inputs)  # [B, S, S]
+    if positions == 1:
+        return gram[:, :, 0] * tf.reduce_sum(deltas * deltas, [2, 3])
+    return tf.einsum("bst,brso,brto->br", gram, deltas, deltas)
+
+
 def factor_floats(stage: Stage, positions: int, rows: int) -> int:
     """Returns about how many numbers are held while a stage's factors are made of an image."""
     # What a convolution sees is cut out and stacked; deltas are found, stacked and transposed.

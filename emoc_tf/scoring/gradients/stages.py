@@ -104,6 +104,10 @@ class Stage(keras.layers.Layer):
         """Returns all inner products a_s·a'_s', (B·S, n·S'); one group only."""
         return tf.matmul(_flatten(factor), _flatten(other), transpose_b=True)
 
+    def own_gram(self, factor: tf.Tensor) -> tf.Tensor:
+        """Returns the inner products of each example's own a, (B, S, S); one group only."""
+        return tf.matmul(factor, factor, transpose_b=True)
+
 
 def _flatten(factor: tf.Tensor) -> tf.Tensor:
     return tf.reshape(factor, [-1, factor.shape[-1]])
@@ -257,6 +261,9 @@ class EmbeddingStage(Stage):
     def gram(self, factor, other):
         same = tf.reshape(factor, [-1, 1]) == tf.reshape(other, [1, -1])
         return tf.cast(same, self.compute_dtype)
+
+    def own_gram(self, factor):
+        return tf.cast(factor[:, :, None] == factor[:, None, :], self.compute_dtype)
 
 
 def size(stage: Stage) -> int:
