@@ -7,29 +7,19 @@ import pytest
 from emoc_tf import agents
 from emoc_tf.agents import gradient_length
 from emoc_tf.data import views
-from emoc_tf.scoring import reference
 from emoc_tf.scoring.lengths import GradientLengths
 from tests.agents import stubs
 from tests.exploration import fakes
+from tests.scoring.test_lengths import literal_gradients
 
 SPECS = ["egl", "egl:labels=joint", "egl:layer=head", "egl:layer=head:labels=joint"]
-
-
-def literal_gradients(state, images):
-    """Of each image under each label by one tape in float64, by pool index, (C, P) each."""
-    exact = reference.rebuild(state.model)
-    columns = range(exact.output_shape[-1])
-    pool = state.pool.images
-    return {
-        i: np.array([reference.gradient(exact, pool[i], c, regularizer=False) for c in columns])
-        for i in images
-    }
 
 
 def literal(state, spec):
     found, p = [], state.probabilities.astype(np.float64)
     used = np.unique(state.candidates[state.candidates >= 0])
-    gradients = literal_gradients(state, used)
+    rows, _ = literal_gradients(state.model, state.pool.images[used])
+    gradients = dict(zip(used, rows, strict=True))
     if "head" in spec:  # the last variables are the head's
         size = sum(int(np.prod(v.shape)) for v in state.model.layers[-1].trainable_variables)
         gradients = {i: each[:, -size:] for i, each in gradients.items()}
