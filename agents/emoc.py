@@ -30,7 +30,9 @@ class EMOCAgent(ScoringAgent):
     Args:
         seed: Breaks ties and draws the sub-sample of reference images.
         labels: `"set"`: all of a set gets its most likely label. `"image"`: each image its own.
-            `"expected"`: the expectation over all labels (Eq. 2), C times the work.
+            `"expected"`: the expectation over all labels (Eq. 2), C times the work. `"joint"`: as
+            `"set"`, but the step that the whole set makes, ‖J(x) Σ_x' g(x', ŷ)‖₁: gradients that
+            are alike add up, others cancel.
         output: `"logits"` or `"softmax"`, the output whose change is measured.
         regularizer: Whether the gradient of the regulariser is part of the step.
         references: Number of reference images x, drawn anew at each step; None takes all.

@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.models.graphs import functional
-from emoc_tf.scoring.gradients.per_example import Factors, GradientFactors, Gradients, Pairs
+from emoc_tf.scoring.gradients.kept import Gradients, Pairs, Sums
+from emoc_tf.scoring.gradients.per_example import GradientFactors
+from emoc_tf.scoring.gradients.stages import Factors
 
 
 class OutputChanges:
@@ -23,6 +25,7 @@ class OutputChanges:
     Attributes:
         num_classes: C.
         factors: The model's gradients.
+        dtype: Of the product of explicit gradients.
         jacobian: (images (B, ...)) → `Gradients`, J(x), a row for each output.
         changes: (J of B images, `Pairs` of n) → (B, n), ‖J(x) g‖₁.
     """
@@ -33,11 +36,11 @@ class OutputChanges:
         self._output = output
         self.num_classes = model.output_shape[-1]
         self._regularizer = regularizer and bool(model.losses)
-        self._dtype = dtype
+        self.dtype = dtype
         image = functional(model).inputs[0]
         self._images = tf.TensorSpec(image.shape, image.dtype)
-        self._gradient_functions: dict[int, Callable[..., Pairs]] = {}
-        pairs = _open(self._gradient_function(1).structured_outputs)
+        self._gradient_functions: dict[tuple[int, bool], Callable[..., Pairs]] = {}
+        pairs = _open(self._gradient_function(1, False).structured_outputs)
         self.jacobian = _compiled(self._jacobian).get_concrete_function(self._images)
         jacobian = _open(self.jacobian.structured_outputs)
         self.changes = _compiled(self._changes).get_concrete_function(jacobian, pairs)
@@ -54,56 +57,88 @@ class OutputChanges:
         _, jacobian = _open(self.last.structured_outputs)
         return _compiled(self._last_changes).get_concrete_function(jacobian, self._pairs)
 
-    def _gradient_function(self, width: int) -> Callable[..., Pairs]:
+    @functools.cached_property
+    def sum_changes(self) -> Callable[..., tf.Tensor]:
+        """Function of J of B images and `Sums` of m sets: ‖J(x) Σ g‖₁, (B, m)."""
+        jacobian = _open(self.jacobian.structured_outputs)
+        return _compiled(self._changes).get_concrete_function(jacobian, self._sums)
+
+    @functools.cached_property
+    def last_sum_changes(self) -> Callable[..., tf.Tensor]:
+        """As `last_changes`, of `Sums`."""
+        _, jacobian = _open(self.last.structured_outputs)
+        return _compiled(self._last_changes).get_concrete_function(jacobian, self._sums)
+
+    @property
+    def _sums(self) -> Sums:
+        kinds = [contraction for contraction, _, _ in self.factors.factored]
+        factored = [
+            own
+            if kind == "apply"
+            else tuple(tf.TensorSpec([None, *part.shape], part.dtype) for part in own)
+            for kind, own in zip(kinds, self._pairs.factored, strict=True)
+        ]
+        counts = tf.TensorSpec([None], self.factors.dtype)
+        return Sums(self._pairs.explicit, factored, counts)
+
+    def _gradient_function(self, width: int, unseen: bool) -> Callable[..., Pairs]:
         """Returns the function of images and `width` labels each, traced on first use."""
-        if width not in self._gradient_functions:
+        key = width, unseen
+        if key not in self._gradient_functions:
             labels = tf.TensorSpec([None, width], tf.int32)
-            self._gradient_functions[width] = _compiled(self._gradients).get_concrete_function(
+            gradients = functools.partial(self._gradients, unseen)
+            self._gradient_functions[key] = _compiled(gradients).get_concrete_function(
                 self._images, labels
             )
-        return self._gradient_functions[width]
+        return self._gradient_functions[key]
 
     def gradients(self, images: tf.Tensor, labels: np.ndarray) -> Pairs:
         """Returns g(x',y') of images with L labels each, image by image.
 
         Args:
             images: (B, ...).
-            labels: (B, L) columns; each L is traced once.
+            labels: (B, L) columns, or C for a class without one, see `unseen_residual`; each L
+                is traced once, and once more where there is a C.
         """
-        return self._gradient_function(labels.shape[1])(images, tf.constant(labels, tf.int32))
+        unseen = bool((labels == self.num_classes).any())
+        function = self._gradient_function(labels.shape[1], unseen)
+        return function(images, tf.constant(labels, tf.int32))
 
     @property
     def pair_bytes(self) -> int:
         """What the gradient of a pair takes."""
-        return self.factors.pair_bytes(self._dtype)
+        return self.factors.pair_bytes(self.dtype)
 
     def gradient_bytes(self, shape: tuple[int, ...]) -> int:
         """About what a pair takes while the gradient of an image of a shape is computed."""
-        return self.factors.gradient_bytes(1, self._dtype, shape)
+        return self.factors.gradient_bytes(1, self.dtype, shape)
 
     def jacobian_bytes(self, shape: tuple[int, ...], num_pairs: int) -> int:
         """About what a reference image takes while J is computed and meets `num_pairs` pairs."""
-        jacobian = self.factors.gradient_bytes(self.num_classes, self._dtype, shape)
+        jacobian = self.factors.gradient_bytes(self.num_classes, self.dtype, shape)
         return jacobian + self.factors.change_bytes(num_pairs)
 
     def tensor(self, images: np.ndarray) -> tf.Tensor:
         """Returns images as the model takes them."""
         return tf.convert_to_tensor(images, dtype=self._images.dtype)
 
-    def _gradients(self, images: tf.Tensor, labels: tf.Tensor) -> Pairs:
+    def _gradients(self, unseen: bool, images: tf.Tensor, labels: tf.Tensor) -> Pairs:
         def loss_seeds(logits: tf.Tensor) -> tf.Tensor:
-            posterior = tf.nn.softmax(logits)
-            return tf.stack(
-                [residual(posterior, column) for column in tf.unstack(labels, axis=1)], 1
-            )
+            posterior, columns = tf.nn.softmax(logits), tf.unstack(labels, axis=1)
+            seeds = [residual(posterior, column) for column in columns]
+            if unseen:
+                other = unseen_residual(logits)
+                seeds = [
+                    tf.where((column == self.num_classes)[:, None], other, seed)
+                    for column, seed in zip(columns, seeds, strict=True)
+                ]
+            return tf.stack(seeds, 1)
 
-        gradients = self.factors.gradients(
-            images, loss_seeds, self._dtype, self._penalty_gradient()
-        )
+        gradients = self.factors.gradients(images, loss_seeds, self.dtype, self._penalty_gradient())
         return self.factors.prepare(gradients)
 
     def _jacobian(self, images: tf.Tensor) -> Gradients:
-        return self.factors.gradients(images, self._output_seeds, self._dtype)
+        return self.factors.gradients(images, self._output_seeds, self.dtype)
 
     def _changes(self, jacobian: Gradients, pairs: Pairs) -> tf.Tensor:
         change = self.factors.change(jacobian, pairs, self._penalty_gradient())
@@ -150,6 +185,15 @@ def residual(posterior: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     is_label = tf.one_hot(labels, posterior.shape[1], dtype=tf.bool, on_value=True, off_value=False)
     others = tf.where(is_label, tf.zeros_like(posterior), posterior)
     return tf.where(is_label, -tf.reduce_sum(others, axis=1, keepdims=True), others)
+
+
+def unseen_residual(logits: tf.Tensor) -> tf.Tensor:
+    """Returns q, (B, C), the old part of q − e_{C+1} for a class that has no output yet.
+
+    Its output is taken to be 0, as that of a new unit is, and q is the softmax of all outputs.
+    """
+    new = tf.zeros_like(logits[:, :1])
+    return tf.nn.softmax(tf.concat([logits, new], axis=1))[:, :-1]
 
 
 def _compiled(function: Callable) -> Callable:

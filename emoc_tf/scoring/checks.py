@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 OUTPUTS = ("logits", "softmax")
-LABEL_MODES = ("set", "image", "expected")
+LABEL_MODES = ("set", "image", "expected", "joint")
 # What the product of explicit gradients is computed in; TensorFloat-32 exists on GPUs only.
 PRECISIONS = ("float32", "tf32", "bfloat16")
 MEMORY_BUDGET = 2 << 30
@@ -135,5 +135,22 @@ def check_set_weights(set_weights: np.ndarray | None, num_sets: int) -> np.ndarr
         raise ValueError(
             f"set_weights: expected ({num_sets},) finite numbers of at least 0, one a set, got "
             f"{set_weights!r}"
+        )
+    return given.astype(np.float64)
+
+
+def check_unseen(unseen: np.ndarray | None, num_sets: int) -> np.ndarray | None:
+    """Returns (num_sets,) float64 probabilities, or None.
+
+    Raises:
+        ValueError: Another shape, or anything but numbers in [0, 1].
+    """
+    if unseen is None:
+        return None
+    given = np.asarray(unseen)
+    shaped = given.shape == (num_sets,) and given.dtype.kind in "fiub"
+    if not shaped or not ((given >= 0) & (given <= 1)).all():
+        raise ValueError(
+            f"unseen: expected ({num_sets},) numbers in [0, 1], one a set, got {unseen!r}"
         )
     return given.astype(np.float64)

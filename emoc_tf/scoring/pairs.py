@@ -1,7 +1,7 @@
 """Scores of (image, label) pairs in chunks: memory bounded, shapes from a small set."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import tensorflow as tf
 from emoc_tf.models.forward import FORWARD_BATCH
 from emoc_tf.scoring.changes import OutputChanges
 from emoc_tf.scoring.checks import check_logits, refusals
-from emoc_tf.scoring.gradients.per_example import Pairs
+from emoc_tf.scoring.gradients.kept import Pairs
 from emoc_tf.scoring.gradients.stages import Factors
 from emoc_tf.scoring.images import Images
 from emoc_tf.scoring.selection import Sample
@@ -36,6 +36,8 @@ class PairScores:
         label_of: (pairs,) column of each pair's label.
     """
 
+    _kept_share = 8  # gradients are kept if they take no more than this part of the budget
+
     def __init__(
         self,
         changes: OutputChanges,
@@ -49,20 +51,21 @@ class PairScores:
         self._budget = memory_budget
         self.reference, self._images = reference, images
         self._image_of, self._label_of = image_of, label_of
+        self._count = len(image_of)
         self._kept: Block | None = None
         self._last: list[list[Factors]] | None = None
 
     def means(self) -> np.ndarray:
         """Returns (1/N) Σ_x ‖J(x) g‖₁ of all pairs, (pairs,) float64: Eq. 4."""
-        pairs, half = np.arange(len(self._image_of)), self._budget // 2
+        pairs, half = np.arange(self._count), self._budget // 2
         means = np.empty(len(pairs))
-        for part in np.array_split(pairs, _ceil(len(pairs), half // self._changes.pair_bytes)):
+        for part in np.array_split(pairs, _ceil(len(pairs), half // self._pair_bytes)):
             blocks = list(self._blocks(part))
             totals = [tf.zeros([], tf.float64) for _ in blocks]
             for images, real in self._batches(np.arange(len(self.reference)), half):
                 jacobian = self._changes.jacobian(images)
                 for index, block in enumerate(blocks):
-                    values = self._changes.changes(jacobian, block.gradients)[:real]
+                    values = self._product(jacobian, block.gradients)[:real]
                     totals[index] += tf.reduce_sum(tf.cast(values, tf.float64), axis=0)
             for block, total in zip(blocks, totals, strict=True):
                 means[block.pairs] = total.numpy() / len(self.reference)
@@ -85,7 +88,7 @@ class PairScores:
         quarter = self._budget // 4
         size = self._batch_size(quarter)
         if kept is None:  # J of as many images as there is room for meets each batch of gradients
-            size = max(size, quarter // (self._changes.num_classes * self._changes.pair_bytes))
+            size = max(size, quarter // (self._changes.num_classes * self._pair_bytes))
         for start in range(0, len(references), size):
             rows = slice(start, start + size)
             jacobians = [
@@ -94,12 +97,12 @@ class PairScores:
             ]
             for block in self._gradients(pairs) if kept is None else [kept]:
                 wanted, here = _common(pairs, block.pairs)
-                found = [self._changes.changes(j, block.gradients)[:real] for j, real in jacobians]
+                found = [self._product(j, block.gradients)[:real] for j, real in jacobians]
                 changes[rows, wanted] = tf.concat(found, 0).numpy()[:, here]
                 if start == 0 and last:
                     for part in block.parts(self._most_controls(last)):
                         wanted, here = _common(pairs, part.pairs)
-                        by_last = [self._changes.last_changes(j, part.gradients) for j in last]
+                        by_last = [self._last_product(j, part.gradients) for j in last]
                         by_last = tf.concat(by_last, 0).numpy()[: len(self.reference), here]
                         control[:, wanted] = by_last[references]
                         control_mean[wanted] = by_last.mean(axis=0, dtype=np.float64)
@@ -140,7 +143,7 @@ class PairScores:
 
     def _keep(self, pairs: np.ndarray) -> "Block | None":
         """Returns the gradients of few pairs, and maybe of more, from the last call's if there."""
-        if len(pairs) > BLOCK or len(pairs) * self._changes.pair_bytes > self._budget // 8:
+        if len(pairs) > BLOCK or len(pairs) * self._pair_bytes > self._budget // self._kept_share:
             return None
         if self._kept is None or not np.isin(pairs, self._kept.pairs).all():
             self._kept = None  # frees the memory before it is needed
@@ -151,7 +154,7 @@ class PairScores:
 
     def _blocks(self, pairs: np.ndarray) -> Iterator["Block"]:
         """Yields the gradients of some pairs in blocks for the product."""
-        most = max(1, min(BLOCK, self._budget // 4 // self._changes.pair_bytes))
+        most = max(1, min(BLOCK, self._budget // 4 // self._pair_bytes))
         for part in np.array_split(pairs, _ceil(len(pairs), most)):
             yield _joined(self._gradients(part))
 
@@ -174,6 +177,18 @@ class PairScores:
 
     def _images_of(self, batch: np.ndarray) -> tf.Tensor:
         return self._changes.tensor(self._images[self._image_of[batch[:, 0]]])
+
+    @property
+    def _pair_bytes(self) -> int:
+        return self._changes.pair_bytes
+
+    @property
+    def _product(self) -> Callable[..., tf.Tensor]:
+        return self._changes.changes
+
+    @property
+    def _last_product(self) -> Callable[..., tf.Tensor]:
+        return self._changes.last_changes
 
     @property
     def _jacobian_bytes(self) -> int:

@@ -163,8 +163,12 @@ def _pair_scores(
     pairs: list[tuple[int, int]],
     output: str,
     regularizer: bool,
+    sums: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Eq. 4 for pairs of an image's index and a label: the mean over x of ‖J(x) g(x',y')‖₁."""
+    """Eq. 4 for pairs of an image's index and a label: the mean over x of ‖J(x) g(x',y')‖₁.
+
+    With `sums`, (pairs, M), for M sums of their gradients.
+    """
     function = _loss_gradient_function(model, regularizer)
     gradients = np.stack(
         [
@@ -173,8 +177,9 @@ def _pair_scores(
         ],
         axis=1,
     )  # [P, pairs]
+    gradients = gradients if sums is None else gradients @ sums
     row = _row_function(model, output)
-    total = np.zeros(len(pairs))
+    total = np.zeros(gradients.shape[1])
     for batch in views.batches(reference, FORWARD_BATCH):
         for image in batch:
             total += np.abs(_jacobian(model, row, image) @ gradients).sum(axis=0)
@@ -261,7 +266,7 @@ def set_scores(
         sets: (M, K) indices, −1 as padding.
         labels: ŷ: `"set"`, one label for all of X', argmax_c Σ_{x'∈X'} log p(c|x'); `"image"`,
             each image's own most likely label; `"expected"`, Eq. 2 instead of Eq. 4; or (M,)
-            columns.
+            columns. `"joint"`: the labels of `"set"`, and (1/N) Σ_x ‖J(x) Σ_{x'∈X'} g(x', ŷ)‖₁.
         output: As in `scores`.
         regularizer: As in `scores`.
         set_weights: (M,) finite numbers of at least 0, one a set; None for 1.
@@ -288,6 +293,10 @@ def set_scores(
         for row, label in zip(sets, set_labels, strict=True)
         for index in row[row >= 0]
     ]
-    per_pair = _pair_scores(rebuild(model), reference, images, pairs, output, regularizer)
     set_of = np.nonzero(sets >= 0)[0]
+    if isinstance(labels, str) and labels == "joint":
+        in_set = set_of[:, None] == np.arange(len(sets))
+        args = rebuild(model), reference, images, pairs, output, regularizer
+        return set_weights * _pair_scores(*args, in_set.astype(float))
+    per_pair = _pair_scores(rebuild(model), reference, images, pairs, output, regularizer)
     return set_weights * np.bincount(set_of, weights=per_pair, minlength=len(sets))

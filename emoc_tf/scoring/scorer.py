@@ -23,15 +23,17 @@ from emoc_tf.scoring.checks import (
     check_regularizer,
     check_set_weights,
     check_sets,
+    check_unseen,
     is_integer,
     refusals,
 )
 from emoc_tf.scoring.gradients.per_example import LayerPlan
 from emoc_tf.scoring.images import Images, check_images
-from emoc_tf.scoring.labels import most_likely_set_labels
+from emoc_tf.scoring.labels import pairs_of_sets
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.precision import tensor_float_32
 from emoc_tf.scoring.selection import Selection, best_of, select
+from emoc_tf.scoring.sets import SetScores
 from emoc_tf.scoring.snapshot import Snapshot
 
 
@@ -169,6 +171,7 @@ class EMOCScorer:
         sets: np.ndarray,
         labels: str | np.ndarray = "set",
         set_weights: np.ndarray | None = None,
+        unseen: np.ndarray | None = None,
     ) -> np.ndarray:
         """Returns the score of each candidate set, Δf(X') = Σ_{x'∈X'} s(x', ŷ) (Eq. 5).
 
@@ -178,17 +181,22 @@ class EMOCScorer:
             sets: (M, K) indices, −1 as padding; a set of padding alone scores 0.
             labels: `"set"`: one label for all of X', argmax_c Σ_{x'∈X'} log p(c|x'). `"image"`:
                 each image's own most likely label. `"expected"`: Eq. 2 in place of Eq. 4.
-                Or (M,) integer columns, one a set.
+                `"joint"`: the label of `"set"`, and the step that all of X' makes together,
+                (1/N) Σ_x ‖J(x) Σ_{x'∈X'} g(x', ŷ)‖₁. Or (M,) integer columns, one a set.
             set_weights: (M,) finite numbers of at least 0 that the sets' scores are multiplied by,
                 such as how likely a set is to be answered; None for 1.
+            unseen: (M,) numbers π in [0, 1], how likely a set is of a class that has no output
+                yet; None for 0. Its score is (1 − π) times that above, plus π times that under
+                such a label: a new output, 0 for all images, takes part in the softmax of the
+                loss, and the change of the outputs that are there is measured.
 
         Returns:
             (M,) float64 scores.
 
         Raises:
-            ValueError: As for `scores`, or unknown `labels` or `set_weights`.
+            ValueError: As for `scores`, or unknown `labels`, `set_weights` or `unseen`.
         """
-        pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights)
+        pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights, unseen)
         if pairs is None:
             return np.zeros(len(weights))
         return weights @ self._means(pairs)
@@ -202,6 +210,7 @@ class EMOCScorer:
         confidence: float | None = 0.95,
         seed: int = 0,
         set_weights: np.ndarray | None = None,
+        unseen: np.ndarray | None = None,
     ) -> Selection:
         """Returns the candidate set with the highest score, without scoring every pair.
 
@@ -219,6 +228,7 @@ class EMOCScorer:
                 missed. None evaluates all pairs.
             seed: At least 0; orders the reference images. Equal seeds choose equally.
             set_weights: As in `set_scores`.
+            unseen: As in `set_scores`.
 
         Raises:
             ValueError: As for `set_scores`, or an argument is out of range.
@@ -226,7 +236,7 @@ class EMOCScorer:
         confidence = check_confidence(confidence)
         if not is_integer(seed) or seed < 0:
             raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
-        pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights)
+        pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights, unseen)
         if pairs is None:
             raise ValueError("sets: expected one that is not padding alone, got none")
         if confidence is None:
@@ -249,11 +259,11 @@ class EMOCScorer:
         sets: np.ndarray,
         labels: str | np.ndarray,
         set_weights: np.ndarray | None,
+        unseen: np.ndarray | None,
     ) -> tuple[PairScores | None, sparse.csr_array]:
         """Returns the (image, label) pairs in sets and (M, pairs), what each adds to each set.
 
-        One image may be in several sets under different labels; each pair is there once. None
-        stands for no pairs.
+        For `labels="joint"` groups of pairs take the place of pairs. None stands for no pairs.
         """
         self._snapshot.check()
         reference = self._check_images(reference, "reference")
@@ -261,32 +271,18 @@ class EMOCScorer:
         sets = check_sets(sets, len(images))
         check_label_mode(labels, len(sets))
         set_weights = check_set_weights(set_weights, len(sets))
+        unseen = check_unseen(unseen, len(sets))
         real = sets >= 0
         if not real.any():
             return None, sparse.csr_array((len(sets), 0))
         used, compact = np.unique(sets[real], return_inverse=True)
-        set_of, images = np.nonzero(real)[0], images.take(used)
+        images, inside = images.take(used), np.full(sets.shape, -1)
+        inside[real] = compact
         logits = self._logits(images, "images")
-        share = np.ones(len(compact))
-        if isinstance(labels, str) and labels == "expected":
-            posterior = softmax(logits.astype(np.float64), axis=1)
-            set_of = np.repeat(set_of, self._num_classes)
-            share = posterior[compact].ravel()
-            label = np.tile(np.arange(self._num_classes), len(compact))
-            compact = np.repeat(compact, self._num_classes)
-        elif isinstance(labels, str) and labels == "image":
-            label = logits.argmax(axis=1)[compact]
-        elif isinstance(labels, str):
-            inverse = np.full(sets.shape, -1)
-            inverse[real] = compact
-            label = most_likely_set_labels(logits, inverse)[set_of]
-        else:
-            label = check_labels(labels, len(sets), self._num_classes)[set_of]
-        share = share * set_weights[set_of]
-        code, pair_of = np.unique(compact * self._num_classes + label, return_inverse=True)
-        weights = sparse.csr_array((share, (set_of, pair_of)), shape=(len(sets), len(code)))
-        image_of, label_of = np.divmod(code, self._num_classes)
-        return self._pairs(reference, images, image_of, label_of), weights
+        found = pairs_of_sets(logits, inside, labels, set_weights, unseen)
+        parts = self._changes, self._memory_budget, reference, images, *found[:2]
+        pairs = PairScores(*parts) if found.groups is None else SetScores(*parts, found.groups)
+        return pairs, found.weights
 
     def _check_images(self, images: np.ndarray, name: str) -> Images:
         return check_images(images, name, self.model)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from emoc_tf.models import forward
-from emoc_tf.scoring import EMOCScorer, pairs, reference, scorer
+from emoc_tf.scoring import EMOCScorer, pairs, reference
+from emoc_tf.scoring.labels import most_likely_set_labels
 from tests.scoring import models
 
 
@@ -54,7 +55,7 @@ def test_scores(name, output, regularizer):
 
 @pytest.mark.parametrize("output", ["logits", "softmax"])
 @pytest.mark.parametrize("regularizer", [True, False])
-@pytest.mark.parametrize("labels", ["set", "image", "expected", "given"])
+@pytest.mark.parametrize("labels", ["set", "image", "expected", "joint", "given"])
 def test_set_scores(labels, output, regularizer):
     model = models.make("convolutional", scale=2.0)
     images = models.images(9, model.input_shape[1:])
@@ -67,7 +68,7 @@ def test_set_scores(labels, output, regularizer):
     assert_close(fast, literal)
 
 
-@pytest.mark.parametrize("labels", ["set", "image", "expected", "given"])
+@pytest.mark.parametrize("labels", ["set", "image", "expected", "joint", "given"])
 def test_weights_of_sets(labels):
     model = models.make("convolutional", scale=2.0)
     images = models.images(9, model.input_shape[1:])
@@ -106,7 +107,7 @@ def test_one_image_has_different_labels_in_different_sets():
     images = models.images(30, model.input_shape[1:])
     logits = reference.outputs(model, images)
     sets = np.stack([np.arange(0, 29), np.arange(1, 30)], axis=1)
-    labels = scorer.most_likely_set_labels(logits, sets)
+    labels = most_likely_set_labels(logits, sets)
     own = {(image, label) for row, label in zip(sets, labels, strict=True) for image in row}
     assert len(own) > len({image for image, _ in own})
     assert_close(

@@ -179,7 +179,7 @@ def scored():
 
 
 @pytest.mark.parametrize("budget", [1 << 13, 1 << 31])
-@pytest.mark.parametrize("labels", ["set", "image", "expected", "given"])
+@pytest.mark.parametrize("labels", ["set", "image", "expected", "joint", "given"])
 def test_select_set(scored, labels, budget, monkeypatch):
     monkeypatch.setattr(pairs, "BLOCK", 8)
     monkeypatch.setattr(pairs, "GRADIENT_BATCH", 4)
@@ -198,7 +198,7 @@ def test_select_set(scored, labels, budget, monkeypatch):
     assert found.pairs == found.pairs_evaluated
 
 
-@pytest.mark.parametrize("labels", ["set", "expected"])
+@pytest.mark.parametrize("labels", ["set", "expected", "joint"])
 def test_weights_of_sets_decide(scored, labels):
     model, x, images, sets = scored
     sets[7] = sets[2]

@@ -148,6 +148,31 @@ def change(
     return tf.einsum("brso,nbso->brn", deltas, applied)
 
 
+def summed_change(
+    contraction: str,
+    stage: Stage,
+    positions: int,
+    factors: Factors,
+    sums: tuple[tf.Tensor, ...],
+) -> tf.Tensor:
+    """Returns the inner products of every row and every set's sum of gradients, (B, R, m).
+
+    Args:
+        contraction: `"gram"` or `"apply"`.
+        stage: The stage.
+        positions: S, summed over its uses.
+        factors: Of the images x.
+        sums: Of `"apply"` the sum of what `prepare` returned, of `"gram"` all of it, member by
+            member, (m, K, ...).
+    """
+    if contraction == "apply":
+        return change(contraction, stage, positions, factors, sums)
+    members = tuple(_without_first_axis(part) for part in sums)
+    found = change(contraction, stage, positions, factors, members)
+    shape = tf.shape(found)
+    return tf.reduce_sum(tf.reshape(found, [shape[0], shape[1], -1, tf.shape(sums[0])[1]]), -1)
+
+
 def project(stage: Stage, factors: Factors, direction: Mapping[int, tf.Tensor]) -> tf.Tensor:
     """Returns the inner product of each row with one direction, (B, R), for one group.
 
@@ -201,6 +226,12 @@ def working_floats(contraction: str, stage: Stage, positions: int, num_classes: 
 def _inputs_size(stage: Stage) -> int:
     """Returns how many numbers a has per position and group: indices count as one."""
     return 1 if isinstance(stage, EmbeddingStage) else stage.fan_in
+
+
+def _without_first_axis(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns (m, K, ...) as (m·K, ...)."""
+    flat = tf.reshape(tensor, tf.concat([[-1], tf.shape(tensor)[2:]], 0))
+    return tf.ensure_shape(flat, [None, *tensor.shape[2:]])
 
 
 def _with_one(stage: Stage, inputs: tf.Tensor) -> tf.Tensor:

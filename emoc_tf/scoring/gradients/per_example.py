@@ -6,7 +6,7 @@ where differentiating with respect to the weights would add the examples up.
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -15,6 +15,7 @@ import tensorflow as tf
 from emoc_tf.models.checks import check_model
 from emoc_tf.models.graphs import functional
 from emoc_tf.scoring.gradients import contractions, generic
+from emoc_tf.scoring.gradients.kept import Gradients, Pairs, Sums
 from emoc_tf.scoring.gradients.layers import Use, known_stages, probe
 from emoc_tf.scoring.gradients.stages import Factors, Stage, size
 from emoc_tf.scoring.gradients.verification import verified
@@ -39,30 +40,6 @@ class LayerPlan(NamedTuple):
     multiply_adds: int
 
 
-class Gradients(NamedTuple):
-    """Gradients of B examples, R rows each (one a seed of the backward pass), in parts.
-
-    Attributes:
-        explicit: (B, R, P_explicit), of all layers with that contraction side by side.
-        factors: Per other layer, its factors.
-    """
-
-    explicit: tf.Tensor
-    factors: list[Factors]
-
-
-class Pairs(NamedTuple):
-    """What is kept of n pairs (x', y'): their gradients, in the form that each layer multiplies.
-
-    Attributes:
-        explicit: (n, P_explicit).
-        factored: Per other layer, what `contractions.prepare` returned.
-    """
-
-    explicit: tf.Tensor
-    factored: list[tuple[tf.Tensor, ...]]
-
-
 class _Layer(NamedTuple):
     stage: Stage
     uses: list[int]  # indices of its taps
@@ -81,6 +58,7 @@ class GradientFactors:
             changed, and later changes of its weights are seen.
 
     Attributes:
+        dtype: That the model computes in.
         plan: How the gradients of each trainable layer are multiplied.
         last: The dense layers at the model's end, whose factors cost little more than a forward
             pass.
@@ -94,7 +72,7 @@ class GradientFactors:
         head = check_model(model)
         self._model = functional(model)
         self._num_classes = model.output_shape[-1]
-        self._dtype = tf.as_dtype(head.compute_dtype)
+        self.dtype = tf.as_dtype(head.compute_dtype)
         known = verified(self._model, known_stages(self._model))
         self._probe, uses = probe(self._model, known)
         slow = generic.unknown_layers(self._model, known)
@@ -144,23 +122,23 @@ class GradientFactors:
     def pair_bytes(self, dtype: tf.DType) -> int:
         """Returns what a prepared pair takes, with its explicit part in `dtype`."""
         kept = sum(contractions.kept_floats(*_shape(each)) for each in self._factored)
-        return max(1, self.explicit_size * dtype.size + kept * self._dtype.size)
+        return max(1, self.explicit_size * dtype.size + kept * self.dtype.size)
 
     def gradient_bytes(self, rows: int, dtype: tf.DType, shape: tuple[int, ...]) -> int:
         """Returns about what an image of a shape takes while R gradient rows are computed."""
-        explicit = rows * self.explicit_size * (self._dtype.size + dtype.size)
+        explicit = rows * self.explicit_size * (self.dtype.size + dtype.size)
         factors = 0
         for each in self._layers:
             positions = each.plan.positions
             if positions is None:  # a size that the model leaves open
                 positions = math.prod(shape[:-1]) * len(each.uses)
             factors += contractions.factor_floats(each.stage, positions, rows)
-        return explicit + factors * self._dtype.size
+        return explicit + factors * self.dtype.size
 
     def change_bytes(self, num_pairs: int) -> int:
         """Returns about what an image takes while it meets `num_pairs` pairs."""
         held = [contractions.working_floats(*_shape(e), self._num_classes) for e in self._factored]
-        return num_pairs * max([3 * self._num_classes, *held]) * self._dtype.size
+        return num_pairs * max([3 * self._num_classes, *held]) * self.dtype.size
 
     def gradients(
         self,
@@ -238,47 +216,63 @@ class GradientFactors:
             ],
         )
 
+    @property
+    def factored(self) -> list[tuple[str, Stage, int]]:
+        """Contraction, stage and positions of each layer that is not explicit, in their order."""
+        return [_shape(each) for each in self._factored]
+
     def change(
-        self, jacobian: Gradients, pairs: Pairs, direction: Mapping[int, tf.Tensor]
+        self, jacobian: Gradients, pairs: Pairs | Sums, direction: Mapping[int, tf.Tensor]
     ) -> tf.Tensor:
         """Returns the inner products of every row of J and every pair's gradient, (B, R, n).
 
         Args:
             jacobian: Of the images x, R rows each.
-            pairs: What `prepare` returned.
+            pairs: What `prepare` returned, or sums of that.
             direction: What is added to the factored part of the pairs' gradients.
         """
-        total = tf.zeros([], self._dtype)
+        total = tf.zeros([], self.dtype)
         batch, (rows, size) = tf.shape(jacobian.explicit)[0], jacobian.explicit.shape[1:]
         if size:
             flat = tf.reshape(jacobian.explicit, [batch * rows, size])
             product = tf.matmul(flat, pairs.explicit, transpose_b=True)  # [B·R, n]
-            total += tf.cast(tf.reshape(product, [batch, rows, -1]), self._dtype)
-        for each, own, other in zip(self._factored, jacobian.factors, pairs.factored, strict=True):
-            total += contractions.change(*_shape(each), own, other)
-            if direction:
-                total += contractions.project(each.stage, own, direction)[..., None]
+            total += tf.cast(tf.reshape(product, [batch, rows, -1]), self.dtype)
+        for each, own in zip(self._factored, jacobian.factors, strict=True):
+            for term in self._terms(each, own, pairs, direction):
+                total += term
         return total
 
     def last_change(
-        self, jacobian: Sequence[Factors], pairs: Pairs, direction: Mapping[int, tf.Tensor]
+        self, jacobian: Sequence[Factors], pairs: Pairs | Sums, direction: Mapping[int, tf.Tensor]
     ) -> tf.Tensor:
         """Returns the part of `change` that comes from the layers `last`.
 
         Args:
             jacobian: What `last_dense` returned for the images x.
-            pairs: What `prepare` returned.
+            pairs: As for `change`.
             direction: As for `change`.
         """
-        total = tf.zeros([], self._dtype)
+        total = tf.zeros([], self.dtype)
         for each, own in zip(self.last, jacobian, strict=True):
-            total += contractions.change(*_shape(each), own, pairs.factored[self._place(each)])
-            if direction:
-                total += contractions.project(each.stage, own, direction)[..., None]
+            for term in self._terms(each, own, pairs, direction):
+                total += term
         return total
 
-    def _place(self, layer: "_Layer") -> int:
-        return next(i for i, each in enumerate(self._factored) if each is layer)
+    def _terms(
+        self,
+        layer: "_Layer",
+        factors: Factors,
+        pairs: Pairs | Sums,
+        direction: Mapping[int, tf.Tensor],
+    ) -> Iterator[tf.Tensor]:
+        """Yields what a factored layer adds to the inner products."""
+        place = next(i for i, each in enumerate(self._factored) if each is layer)
+        summed = isinstance(pairs, Sums)
+        change = contractions.summed_change if summed else contractions.change
+        yield change(*_shape(layer), factors, pairs.factored[place])
+        if direction:
+            along = contractions.project(layer.stage, factors, direction)[..., None]
+            yield along * pairs.counts if summed else along
 
     def _explicit_directions(self, direction: Mapping[int, tf.Tensor]) -> list[tf.Tensor]:
         """Returns the direction in the parts and the order of explicit rows, flat."""
