@@ -19,6 +19,7 @@ from emoc_tf.agents.heuristics import (
     SetEntropyAgent,
 )
 from emoc_tf.agents.learned import LearnedAgent
+from emoc_tf.agents.lookahead import LookaheadAgent
 from emoc_tf.agents.novelty import NovelAgent, PWrongAgent
 from emoc_tf.agents.registry import AGENTS, describe, make, names, register
 
@@ -35,6 +36,7 @@ __all__ = [
     "GradientLengthAgent",
     "HerdingAgent",
     "LearnedAgent",
+    "LookaheadAgent",
     "MarginAgent",
     "MaxAgent",
     "MinAgent",

@@ -20,6 +20,7 @@ from emoc_tf.agents.heuristics import (
     SetEntropyAgent,
 )
 from emoc_tf.agents.learned import LearnedAgent
+from emoc_tf.agents.lookahead import LookaheadAgent
 from emoc_tf.agents.novelty import NovelAgent, PWrongAgent
 from emoc_tf.config import parse_value
 from emoc_tf.registries import Registry, check_new
@@ -47,6 +48,7 @@ AGENTS = Registry(
         "core-set": CoreSetAgent,
         "herding": HerdingAgent,
         "egl": GradientLengthAgent,
+        "lookahead": LookaheadAgent,
     }
 )
 

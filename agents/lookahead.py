@@ -1,0 +1,220 @@
+"""Lookahead: what retraining with a candidate set would change, with the network linearised.
+
+After Mohamadi, Bae, Sutherland: Making look-ahead active learning strategies feasible with neural
+tangent kernels, NeurIPS 2022, for sets, and for networks trained with the softmax's cross-entropy:
+targets are residuals, one-hot less posterior. Training that ends early is ridge regression (Ali,
+Kolter, Tibshirani: A continuous-time view of early stopping for least squares, 2019).
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp
+
+from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.agents.kernel_solve import Kernel, SetUpdates, linear_kernel, with_one
+from emoc_tf.agents.set_evidence import set_evidence
+from emoc_tf.exploration.state import ExplorationState
+from emoc_tf.models.checks import check_model
+from emoc_tf.scoring.checks import MEMORY_BUDGET, check_memory_budget, is_integer
+from emoc_tf.scoring.labels import most_likely_set_labels
+from emoc_tf.scoring.tangent import TangentKernel
+
+KERNELS = ("head", "pntk")
+SCORES = ("change", "flips")
+
+
+class LookaheadAgent(ScoringAgent):
+    """Chooses the set that changes outputs most once the linearised network has learnt it.
+
+    That is the mean over reference images of ‖Δf(x)‖₁, with Δf the solution with the set less the
+    one without it, see `kernel_solve`: what images of the set or the labelled ones tell twice
+    counts once. The set gets its most likely label with probability 1 − π and that of a class not
+    known yet with probability π, the one that `set_evidence` tells; there is one output more then,
+    which starts at 0 and whose change counts too.
+
+    The state does not tell how the learner trains, so that the settings do, with the paper's
+    protocol as defaults. The ridge of an image is 1 / (t·w) with t = iterations · η / (1 − μ), and
+    w its share of a mini-batch: old_fraction / |L| of a labelled one, (1 − old_fraction) / K of
+    one of the set.
+
+    Args:
+        seed: Breaks ties.
+        kernel: `"head"`: the last layer is retrained. `"pntk"`: all layers, with the gradient of
+            the summed outputs, Σ_c f_c / √C.
+        score: `"change"`, or `"flips"`: the share of reference images whose most likely class
+            changes, or, under the label of a new class, becomes the new one.
+        learning_rate: η of the learner, above 0.
+        momentum: μ, in [0, 1).
+        iterations: Of an update, at least 1.
+        old_fraction: How much of a mini-batch is old images, in [0, 1).
+        memory_budget: Bytes that gradients may take with `"pntk"`, above 0.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        kernel: str = "head",
+        score: str = "change",
+        learning_rate: float = 1e-4,
+        momentum: float = 0.9,
+        iterations: int = 1000,
+        old_fraction: float = 0.9,
+        memory_budget: int = MEMORY_BUDGET,
+    ) -> None:
+        super().__init__(seed)
+        _check("kernel", kernel, isinstance(kernel, str) and kernel in KERNELS, f"one of {KERNELS}")
+        _check("score", score, isinstance(score, str) and score in SCORES, f"one of {SCORES}")
+        rate = _is_number(learning_rate) and 0 < learning_rate < np.inf
+        _check("learning_rate", learning_rate, rate, "a number above 0")
+        _check(
+            "momentum", momentum, _is_number(momentum) and 0 <= momentum < 1, "a number in [0, 1)"
+        )
+        _check(
+            "iterations",
+            iterations,
+            is_integer(iterations) and iterations > 0,
+            "an integer above 0",
+        )
+        old = _is_number(old_fraction) and 0 <= old_fraction < 1
+        _check("old_fraction", old_fraction, old, "a number in [0, 1)")
+        self._kernel, self._score = kernel, score
+        self._time = float(learning_rate) / (1 - float(momentum)) * int(iterations)
+        self._old = float(old_fraction)
+        self._budget = check_memory_budget(memory_budget)
+        # Traced once per model; the model is another one only after a discovery.
+        self._tangent: TangentKernel | None = None
+
+    def score(self, state: ExplorationState) -> np.ndarray:
+        """Returns the score of each candidate set, (M,); zeros where no class is known."""
+        return self._scores(state, state.candidates)
+
+    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
+        """Returns the scores of some pool images, (k,), as sets of one."""
+        return self._scores(state, np.asarray(indices)[:, None])
+
+    def _scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
+        scores = np.zeros(len(sets))
+        there = (sets >= 0).any(axis=1)
+        if not state.probabilities.shape[1] or not there.any():
+            return scores
+        sets = sets[there]
+        unseen = set_evidence(state, sets).novelty
+        labelled = np.flatnonzero(state.pool.labels >= 0 if self._old else [])
+        updates = SetUpdates(
+            self._kernel_of(state, labelled, sets),
+            labelled,
+            len(labelled) / (self._time * self._old) if self._old else 1.0,
+            sets,
+            (sets >= 0).sum(axis=1) / (self._time * (1 - self._old)),
+        )
+        known, new = self._means(updates, self._hypotheses(state, labelled, sets))
+        scores[there] = (1 - unseen) * known + unseen * new
+        return scores
+
+    def _hypotheses(
+        self, state: ExplorationState, labelled: np.ndarray, sets: np.ndarray
+    ) -> tuple["_Hypothesis", "_Hypothesis"]:
+        """Returns targets under the sets' most likely labels, and under that of a new class."""
+        posterior = state.probabilities.astype(np.float64)
+        num_classes = posterior.shape[1]
+        likelihood = np.log(np.maximum(posterior, np.finfo(np.float32).tiny))
+        columns = most_likely_set_labels(likelihood, sets)
+        outputs = _outputs(state)
+        grown = np.concatenate([outputs, np.zeros((len(outputs), 1))], axis=1)
+        new = np.exp(-logsumexp(grown, axis=1, keepdims=True))
+        grown_posterior = np.concatenate([posterior * (1 - new), new], axis=1)
+        identity = np.eye(num_classes + 1)
+        of_labelled = identity[state.pool.labels[labelled]]
+        of_sets = identity[np.where(sets >= 0, columns[:, None], 0)]
+        return (
+            _Hypothesis(
+                outputs,
+                of_labelled[:, :-1] - posterior[labelled],
+                of_sets[..., :-1] - posterior[sets],
+                False,
+            ),
+            _Hypothesis(
+                grown,
+                of_labelled - grown_posterior[labelled],
+                identity[-1] - grown_posterior[sets],
+                True,
+            ),
+        )
+
+    def _means(self, updates: SetUpdates, hypotheses: Sequence["_Hypothesis"]) -> np.ndarray:
+        """Returns the mean over the pool of each set's ‖Δf(x)‖₁, or of its flips, (given, M)."""
+        references = np.arange(len(hypotheses[0].outputs))
+        steps = [updates.solve(updates.innovations(h.labelled, h.sets)) for h in hypotheses]
+        together = np.concatenate(steps, axis=2).swapaxes(1, 2)  # [M, all c, K]
+        ends = np.cumsum([0, *(step.shape[2] for step in steps)])
+        parts = [slice(*both) for both in itertools.pairwise(ends)]
+        by_labelled = [updates.by_labelled(h.labelled) for h in hypotheses]
+        totals = np.zeros((len(hypotheses), len(together)))
+        for rows, left, explained in updates.blocks(references):
+            # What learning the labelled images once more makes of the outputs.
+            before = [
+                given.outputs[rows].T + own.T @ explained
+                for given, own in zip(hypotheses, by_labelled, strict=True)
+            ]
+            classes = [outputs.argmax(axis=0) for outputs in before]
+            for index, (step, place) in enumerate(zip(together, updates.place, strict=True)):
+                changes = step @ left[place]  # [all c, n]
+                for each, given in enumerate(hypotheses):
+                    change = changes[parts[each]]
+                    if self._score == "change":
+                        totals[each, index] += np.abs(change).sum()
+                        continue
+                    now = (before[each] + change).argmax(axis=0)
+                    flips = now == len(change) - 1 if given.new else now != classes[each]
+                    totals[each, index] += flips.sum()
+        return totals / len(references)
+
+    def _kernel_of(self, state: ExplorationState, labelled: np.ndarray, sets: np.ndarray) -> Kernel:
+        if self._kernel == "head":
+            return linear_kernel(with_one(state.features, check_model(state.model).use_bias))
+        if self._tangent is None or self._tangent.model is not state.model:
+            self._tangent = TangentKernel(state.model, self._budget)
+        columns = np.union1d(labelled, sets[sets >= 0])
+        values = self._tangent.gram(state.pool.images, columns)
+        return lambda one, other: values[one[:, None], np.searchsorted(columns, other)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Hypothesis:
+    """What is learnt if all sets have labels of one kind, in c outputs.
+
+    Attributes:
+        outputs: (n_pool, c) before.
+        labelled: (l, c) targets of the labelled images, less what is predicted.
+        sets: (M, K, c) the same of sets, anything for padding.
+        new: Whether the last output is a new class.
+    """
+
+    outputs: np.ndarray
+    labelled: np.ndarray
+    sets: np.ndarray
+    new: bool
+
+
+def _outputs(state: ExplorationState) -> np.ndarray:
+    """Returns the model's outputs for all pool images, (n_pool, C), from the inputs of its head."""
+    head = check_model(state.model)
+    outputs = state.features.astype(np.float64) @ np.asarray(head.kernel, np.float64)
+    return outputs + np.asarray(head.bias, np.float64) if head.use_bias else outputs
+
+
+def _check(name: str, value: object, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+
+def _is_number(value: object) -> bool:
+    number = int | float | np.integer | np.floating
+    return isinstance(value, number) and not isinstance(value, bool)

@@ -1,0 +1,88 @@
+"""The update by a set against the whole system, solved with and without it."""
+
+import numpy as np
+import pytest
+
+from emoc_tf.agents import kernel_solve
+
+
+def dense_change(theta, labelled, members, ridge, set_ridge, of_labelled, of_set):
+    """Least squares with labelled images and set, less least squares without the set."""
+
+    def solution(rows, ridges, targets):
+        system = theta[np.ix_(rows, rows)] + np.diag(ridges)
+        return theta[:, rows] @ np.linalg.solve(system, targets)
+
+    rows = np.concatenate([labelled, members]).astype(int)
+    ridges = np.r_[np.full(len(labelled), ridge), np.full(len(members), set_ridge)]
+    with_set = solution(rows, ridges, np.concatenate([of_labelled, of_set]))
+    without = solution(labelled, np.full(len(labelled), ridge), of_labelled)
+    return with_set - without, without
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 20])
+def test_the_whole_system_solved_directly(count, monkeypatch):
+    monkeypatch.setattr(kernel_solve, "MOST_VALUES", 50)
+    rng = np.random.default_rng(count)
+    features = rng.normal(size=(40, 5))  # fewer than images: the kernel is singular
+    theta = features @ features.T
+    labelled, sets = np.arange(count), rng.integers(20, 40, (6, 4))
+    sets[1, 2:], sets[2, :] = -1, [25, 25, 30, -1]
+    ridges = rng.random(6) + 0.1
+    updates = kernel_solve.SetUpdates(
+        kernel_solve.linear_kernel(features), labelled, 0.3, sets, ridges
+    )
+    of_labelled, of_sets = rng.normal(size=(count, 3)), rng.normal(size=(6, 4, 3))
+    steps = updates.solve(updates.innovations(of_labelled, of_sets))
+    by_labelled = updates.by_labelled(of_labelled)
+    found, without = np.zeros((6, 40, 3)), np.zeros((40, 3))
+    for rows, left, explained in updates.blocks(np.arange(40)):
+        assert left.shape[1] < 40
+        without[rows] = explained.T @ by_labelled
+        for index in range(6):
+            found[index, rows] = (steps[index].T @ left[updates.place[index]]).T
+    for index, row in enumerate(sets):
+        real = row >= 0
+        change, alone = dense_change(
+            theta, labelled, row[real], 0.3, ridges[index], of_labelled, of_sets[index, real]
+        )
+        np.testing.assert_allclose(found[index], change, atol=1e-10)
+        np.testing.assert_allclose(without, alone, atol=1e-10)
+
+
+def test_rounding_is_jittered_and_nonsense_refused():
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(8, 2)).astype(np.float32)
+    singular = (half @ half.T).astype(float) * 1e6
+    stack = np.stack([singular, np.eye(8)])
+    for found, matrix in zip(kernel_solve.cholesky(stack), stack, strict=True):
+        np.testing.assert_allclose(found @ found.T, matrix, atol=1e-3 * np.abs(matrix).max())
+    np.testing.assert_array_equal(kernel_solve.cholesky(np.zeros((0, 0))), np.zeros((0, 0)))
+    with pytest.raises(ValueError, match="kernel: expected a positive definite matrix"):
+        kernel_solve.cholesky(-np.eye(3))
+    with pytest.raises(ValueError, match="kernel: expected finite values"):
+        kernel_solve.cholesky(np.full((2, 2), np.nan))
+
+
+def test_a_dense_layer_that_is_really_trained():
+    """By gradient descent on squares with weight decay until nothing moves."""
+    rng = np.random.default_rng(3)
+    features = kernel_solve.with_one(rng.normal(size=(30, 4)))
+    labelled, members = np.arange(12), np.array([[20, 22, 25]])
+    targets, ridges = rng.normal(size=(30, 3)), np.where(np.arange(30) < 12, 2.0, 0.5)
+
+    def trained(rows):
+        seen, wanted, weights = features[rows], targets[rows], np.zeros((5, 3))
+        weight = 1 / ridges[rows][:, None]
+        rate = 1 / (1 + np.linalg.norm((weight * seen).T @ seen, 2))
+        for _ in range(5000):
+            weights -= rate * (weights + seen.T @ (weight * (seen @ weights - wanted)))
+        return features @ weights
+
+    change = trained(np.r_[labelled, members[0]]) - trained(labelled)
+    updates = kernel_solve.SetUpdates(
+        kernel_solve.linear_kernel(features), labelled, 2.0, members, np.array([0.5])
+    )
+    steps = updates.solve(updates.innovations(targets[labelled], targets[members]))
+    ((_, left, _),) = updates.blocks(np.arange(30))
+    np.testing.assert_allclose((steps[0].T @ left[updates.place[0]]).T, change, atol=1e-9)

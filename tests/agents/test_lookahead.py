@@ -1,0 +1,134 @@
+"""Lookahead against whole systems solved one set at a time, and flips counted."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from emoc_tf import agents
+from emoc_tf.agents.set_evidence import set_evidence
+from emoc_tf.scoring import reference
+from tests.agents.test_kernel_solve import dense_change
+from tests.exploration import fakes
+from tests.scoring import models
+
+
+def softmax(outputs):
+    return np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+
+
+def literal(state, kernel, score, time=1.0, old=0.9):
+    """The score as its definition words it."""
+    model = reference.rebuild(state.model)
+    outputs = reference.outputs(model, state.pool.images)
+    if kernel == "head":
+        ones = np.ones((len(outputs), 1))
+        rows = np.concatenate([state.features.astype(float), ones], axis=1)
+    else:
+        rows = [reference.jacobian(model, x).sum(axis=0) for x in state.pool.images]
+        rows = np.array(rows) / np.sqrt(outputs.shape[1])
+    theta = rows @ rows.T
+    labelled = np.flatnonzero(state.pool.labels >= 0)
+    values = []
+    for row, unseen in zip(
+        state.candidates, set_evidence(state, state.candidates).novelty, strict=True
+    ):
+        members, total = row[row >= 0], 0.0
+        if not len(members):
+            values.append(0.0)
+            continue
+        label = np.log(softmax(outputs)[members]).sum(axis=0).argmax()
+        for new, share in ((False, 1 - unseen), (True, unseen)):
+            before = np.c_[outputs, np.zeros(len(outputs))] if new else outputs
+            identity = np.eye(before.shape[1])
+            of_labelled = identity[state.pool.labels[labelled]] - softmax(before)[labelled]
+            of_set = identity[-1 if new else label] - softmax(before)[members]
+            change, learnt = dense_change(
+                theta,
+                labelled if old else labelled[:0],
+                members,
+                len(labelled) / (time * old) if old else 1.0,
+                len(members) / (time * (1 - old)),
+                of_labelled if old else of_labelled[:0],
+                of_set,
+            )
+            if score == "change":
+                total += share * np.abs(change).sum(axis=1).mean()
+                continue
+            now, then = (before + learnt + change).argmax(1), (before + learnt).argmax(1)
+            total += share * (now == before.shape[1] - 1 if new else now != then).mean()
+        values.append(total)
+    return np.array(values)
+
+
+def a_state(classes=4, **changes):
+    state = fakes.make_state(classes=classes, num_images=30, num_sets=8, seed=5, **changes)
+    tame = models.randomised(models.convolutional(classes), seed=5, scale=0.5)
+    state = fakes.state_of(tame, state.pool, state.candidates)
+    sets = state.candidates.copy()
+    sets[1, 1:], sets[2] = -1, -1
+    labels = state.pool.labels.copy()
+    labels[3], labels[16] = -2, -2
+    pool = state.pool.snapshot()
+    object.__setattr__(pool, "labels", labels)
+    mask = (sets >= 0).any(axis=1)
+    return dataclasses.replace(state, pool=pool, candidates=sets, candidate_mask=mask)
+
+
+@pytest.mark.parametrize("score", ["change", "flips"])
+@pytest.mark.parametrize("kernel", ["head", "pntk"])
+def test_whole_systems(kernel, score):
+    state = a_state()
+    settings = {"learning_rate": 1.0, "iterations": 500, "old_fraction": 0.6}
+    agent = agents.make("lookahead", kernel=kernel, score=score, **settings)
+    found = agent.score(state)
+    wanted = literal(state, kernel, score, time=5000.0, old=0.6)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3)
+    assert len(set(found)) > 4
+    images = state.candidates[3:5, 0]
+    alone = dataclasses.replace(state, candidates=images[:, None], candidate_mask=np.ones(2, bool))
+    np.testing.assert_allclose(
+        agent.score_images(state, images), literal(alone, kernel, score, 5000.0, 0.6), rtol=1e-3
+    )
+
+
+def test_the_protocol_is_the_default_and_old_images_may_be_left_out():
+    state = a_state()
+    found = agents.make("lookahead").score(state)
+    np.testing.assert_allclose(found, literal(state, "head", "change"), rtol=1e-4)
+    found = agents.make("lookahead:old_fraction=0").score(state)
+    np.testing.assert_allclose(found, literal(state, "head", "change", old=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", ["head", "pntk"])
+def test_states_that_tell_little(kernel):
+    agent = agents.make("lookahead", kernel=kernel)
+    one = fakes.make_state(classes=1)
+    assert (agent.score(one) > 0).all()  # a new class would change the one output there is
+    none = dataclasses.replace(one, probabilities=np.zeros((20, 0), np.float32), known_classes=())
+    np.testing.assert_array_equal(agent.score(none), np.zeros(6))
+    np.testing.assert_array_equal(agent.score_images(none, np.arange(10, 14)), np.zeros(4))
+    assert len(agent.score_images(one, np.arange(0))) == 0
+    state = fakes.make_state()
+    flat = dataclasses.replace(state, features=np.zeros_like(state.features))
+    assert np.isfinite(agent.score(flat)).all()
+    bare = state.pool.snapshot()
+    object.__setattr__(bare, "labels", np.full(20, -1))
+    assert np.isfinite(agent.score(dataclasses.replace(state, pool=bare))).all()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("kernel=full", r"kernel: expected one of \('head', 'pntk'\), got 'full'"),
+        ("score=gain", "score: expected one of .*got 'gain'"),
+        ("learning_rate=0", "learning_rate: expected a number above 0, got 0"),
+        ("momentum=1", r"momentum: expected a number in \[0, 1\), got 1"),
+        ("iterations=0.5", "iterations: expected an integer above 0, got 0.5"),
+        ("old_fraction=1", r"old_fraction: expected a number in \[0, 1\), got 1"),
+        ("memory_budget=0", "memory_budget: expected a number of bytes above 0"),
+    ],
+)
+def test_bad_settings(spec, message):
+    with pytest.raises(ValueError, match=message):
+        agents.make(f"lookahead:{spec}")

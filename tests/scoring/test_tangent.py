@@ -1,0 +1,41 @@
+"""The tangent kernel against gradients of the summed outputs, one image at a time."""
+
+import numpy as np
+import pytest
+
+from emoc_tf.data import views
+from emoc_tf.scoring import reference, tangent
+from tests.scoring import models
+
+
+@pytest.mark.filterwarnings("ignore:scored exactly but slowly")
+@pytest.mark.parametrize("budget", [1, 1 << 31])
+@pytest.mark.parametrize(
+    ("name", "classes"), [("few_positions", 5), ("convolutional", 1), ("unknown", 3)]
+)
+def test_gram(name, classes, budget, monkeypatch):
+    monkeypatch.setattr(tangent, "BATCH", 4)
+    monkeypatch.setattr(tangent, "COLUMNS", 3)
+    model = reference.rebuild(models.randomised(models.MODELS[name](classes)))
+    images = models.images(11, model.input_shape[1:]).astype(float)
+    summed = [reference.jacobian(model, image).sum(axis=0) / np.sqrt(classes) for image in images]
+    columns = np.array([7, 2, 9, 10, 3])
+    kernel = tangent.TangentKernel(model, budget)
+    literal = np.array(summed) @ np.array(summed).T
+    for some in (columns, columns[:1], np.arange(11)):
+        np.testing.assert_allclose(kernel.gram(images, some), literal[:, some], rtol=1e-9)
+    elsewhere = kernel.gram(views.ImageView(images), columns)
+    np.testing.assert_array_equal(elsewhere, kernel.gram(images, columns))
+
+
+def test_what_is_refused():
+    model = models.make("dense")
+    images = models.images(4, model.input_shape[1:])
+    with pytest.raises(ValueError, match="memory_budget: expected a number of bytes above 0"):
+        tangent.TangentKernel(model, 0)
+    kernel = tangent.TangentKernel(model)
+    with pytest.raises(ValueError, match="images: expected a non-empty array"):
+        kernel.gram(images[:, :2], np.arange(2))
+    model.set_weights([np.full_like(weight, 1e30) for weight in model.get_weights()])
+    with pytest.raises(ValueError, match="images: expected finite gradients"):
+        kernel.gram(images * 1e20, np.arange(2))
