@@ -9,6 +9,7 @@ from emoc_tf.agents.diversity import BadgeAgent, CoreSetAgent
 from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
 from emoc_tf.agents.gradient_length import GradientLengthAgent
 from emoc_tf.agents.herding import HerdingAgent
+from emoc_tf.agents.emoc_new import EMOCNewAgent
 from emoc_tf.agents.heuristics import (
     EntropyAgent,
     MarginAgent,
@@ -31,6 +32,7 @@ __all__ = [
     "BaldAgent",
     "CoreSetAgent",
     "EMOCAgent",
+    "EMOCNewAgent",
     "EntropyAgent",
     "ExpectedEMOCAgent",
     "GradientLengthAgent",

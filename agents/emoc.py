@@ -88,9 +88,11 @@ class EMOCAgent(ScoringAgent):
         # In random order: the first of equally good sets is chosen.
         rng = self.rng(state, "order of sets and reference images")
         possible = rng.permutation(np.flatnonzero(state.candidate_mask))
-        if _has_one_class(state):
+        if has_one_class(state):
             return int(possible[0])
-        set_weights = self._set_weights(state)
+        weights, unseen, offsets = (
+            None if each is None else each[possible] for each in self._parts_of(state)
+        )
         selection = self._scorer_of(state).select_set(
             self._reference_images(state),
             state.pool.images,
@@ -98,31 +100,40 @@ class EMOCAgent(ScoringAgent):
             self._labels,
             self._confidence,
             seed=int(rng.integers(2**31)),
-            set_weights=None if set_weights is None else set_weights[possible],
+            set_weights=weights,
+            unseen=unseen,
+            offsets=offsets,
         )
         return int(possible[selection.index])
 
     def score(self, state: ExplorationState) -> np.ndarray:
         """Returns Δf of each candidate set, (M,); zeros with one known class."""
-        if _has_one_class(state):
+        if has_one_class(state):
             return np.zeros(len(state.candidates))
-        return self._scorer_of(state).set_scores(
+        weights, unseen, offsets = self._parts_of(state)
+        scores = self._scorer_of(state).set_scores(
             self._reference_images(state),
             state.pool.images,
             state.candidates,
             self._labels,
-            set_weights=self._set_weights(state),
+            set_weights=weights,
+            unseen=unseen,
         )
+        return scores if offsets is None else scores + offsets
 
-    def _set_weights(self, state: ExplorationState) -> np.ndarray | None:
-        return set_answer_probabilities(state) if self._refusals else None
+    def _parts_of(self, state: ExplorationState) -> tuple[np.ndarray | None, ...]:
+        """Returns the sets' weights, how likely each is of a new class, and what is added to it.
+
+        Each is (M,), or None where all sets have 1, 0 and 0.
+        """
+        return set_answer_probabilities(state) if self._refusals else None, None, None
 
     def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
         """Returns the score of some pool images, (k,), without elimination.
 
         Each is scored under its own most likely label, or, with `labels="expected"`, under all.
         """
-        if _has_one_class(state) or not len(indices):
+        if has_one_class(state) or not len(indices):
             return np.zeros(len(indices))
         scorer = self._scorer_of(state)
         scores = scorer.expected_scores if self._labels == "expected" else scorer.scores
@@ -131,12 +142,16 @@ class EMOCAgent(ScoringAgent):
         return found if answered is None else found * answered
 
     def _reference_images(self, state: ExplorationState) -> np.ndarray | views.ImageView:
-        reference = state.reference
-        if self._references is not None and self._references < len(reference):
-            rng = self.rng(state, "reference images")
-            chosen = rng.choice(len(reference), self._references, replace=False)
-            reference = _some(reference, chosen)
-        return reference
+        chosen = self._reference_rows(state)
+        return state.reference if chosen is None else _some(state.reference, chosen)
+
+    def _reference_rows(self, state: ExplorationState) -> np.ndarray | None:
+        """Returns the pool indices of the reference images; None for all."""
+        count = len(state.reference)
+        if self._references is None or self._references >= count:
+            return None
+        rng = self.rng(state, "reference images")
+        return rng.choice(count, self._references, replace=False)
 
     def _scorer_of(self, state: ExplorationState) -> EMOCScorer:
         if self._scorer is None or self._scorer.model is not state.model:
@@ -151,7 +166,7 @@ def _some(images: np.ndarray | views.ImageView, rows: np.ndarray) -> np.ndarray 
     return images[rows] if views.in_memory(images) else views.ImageView(images, rows)
 
 
-def _has_one_class(state: ExplorationState) -> bool:
+def has_one_class(state: ExplorationState) -> bool:
     """Whether the model knows one class: p = 1 then, and no image's loss has a gradient."""
     return state.model.output_shape[-1] == 1
 

@@ -146,12 +146,6 @@ def cholesky(matrices: np.ndarray) -> np.ndarray:
     )
 
 
-def with_one(features: np.ndarray, bias: bool = True) -> np.ndarray:
-    """Returns (n, d) features in float64, with a 1 behind them where there is a bias."""
-    features = features.astype(np.float64)
-    return np.concatenate([features, np.ones((len(features), 1))], axis=1) if bias else features
-
-
 def linear_kernel(features: np.ndarray) -> Kernel:
     """Returns the kernel h·h' of (n, d) features."""
     return lambda one, other: features[one] @ features[other].T

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from emoc_tf.agents.agent import ScoringAgent
-from emoc_tf.agents.kernel_solve import Kernel, SetUpdates, linear_kernel, with_one
+from emoc_tf.agents.grown import grown_outputs, grown_posterior, head_inputs
+from emoc_tf.agents.kernel_solve import Kernel, SetUpdates, linear_kernel
 from emoc_tf.agents.set_evidence import set_evidence
 from emoc_tf.exploration.state import ExplorationState
-from emoc_tf.models.checks import check_model
 from emoc_tf.scoring.checks import MEMORY_BUDGET, check_memory_budget, is_integer
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.scoring.tangent import TangentKernel
@@ -126,24 +125,22 @@ class LookaheadAgent(ScoringAgent):
         num_classes = posterior.shape[1]
         likelihood = np.log(np.maximum(posterior, np.finfo(np.float32).tiny))
         columns = most_likely_set_labels(likelihood, sets)
-        outputs = _outputs(state)
-        grown = np.concatenate([outputs, np.zeros((len(outputs), 1))], axis=1)
-        new = np.exp(-logsumexp(grown, axis=1, keepdims=True))
-        grown_posterior = np.concatenate([posterior * (1 - new), new], axis=1)
+        grown = grown_outputs(state)
+        posterior_of_grown = grown_posterior(grown)
         identity = np.eye(num_classes + 1)
         of_labelled = identity[state.pool.labels[labelled]]
         of_sets = identity[np.where(sets >= 0, columns[:, None], 0)]
         return (
             _Hypothesis(
-                outputs,
+                grown[:, :-1],
                 of_labelled[:, :-1] - posterior[labelled],
                 of_sets[..., :-1] - posterior[sets],
                 False,
             ),
             _Hypothesis(
                 grown,
-                of_labelled - grown_posterior[labelled],
-                identity[-1] - grown_posterior[sets],
+                of_labelled - posterior_of_grown[labelled],
+                identity[-1] - posterior_of_grown[sets],
                 True,
             ),
         )
@@ -178,7 +175,7 @@ class LookaheadAgent(ScoringAgent):
 
     def _kernel_of(self, state: ExplorationState, labelled: np.ndarray, sets: np.ndarray) -> Kernel:
         if self._kernel == "head":
-            return linear_kernel(with_one(state.features, check_model(state.model).use_bias))
+            return linear_kernel(head_inputs(state))
         if self._tangent is None or self._tangent.model is not state.model:
             self._tangent = TangentKernel(state.model, self._budget)
         columns = np.union1d(labelled, sets[sets >= 0])
@@ -201,13 +198,6 @@ class _Hypothesis:
     labelled: np.ndarray
     sets: np.ndarray
     new: bool
-
-
-def _outputs(state: ExplorationState) -> np.ndarray:
-    """Returns the model's outputs for all pool images, (n_pool, C), from the inputs of its head."""
-    head = check_model(state.model)
-    outputs = state.features.astype(np.float64) @ np.asarray(head.kernel, np.float64)
-    return outputs + np.asarray(head.bias, np.float64) if head.use_bias else outputs
 
 
 def _check(name: str, value: object, holds: bool, expected: str) -> None:

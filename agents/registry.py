@@ -10,6 +10,7 @@ from emoc_tf.agents.diversity import BadgeAgent, CoreSetAgent
 from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
 from emoc_tf.agents.gradient_length import GradientLengthAgent
 from emoc_tf.agents.herding import HerdingAgent
+from emoc_tf.agents.emoc_new import EMOCNewAgent
 from emoc_tf.agents.heuristics import (
     EntropyAgent,
     MarginAgent,
@@ -48,6 +49,7 @@ AGENTS = Registry(
         "core-set": CoreSetAgent,
         "herding": HerdingAgent,
         "egl": GradientLengthAgent,
+        "emoc-new": EMOCNewAgent,
         "lookahead": LookaheadAgent,
     }
 )

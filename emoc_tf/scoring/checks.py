@@ -154,3 +154,19 @@ def check_unseen(unseen: np.ndarray | None, num_sets: int) -> np.ndarray | None:
             f"unseen: expected ({num_sets},) numbers in [0, 1], one a set, got {unseen!r}"
         )
     return given.astype(np.float64)
+
+
+def check_offsets(offsets: np.ndarray | None, num_sets: int) -> np.ndarray | None:
+    """Returns (num_sets,) float64 numbers, or None.
+
+    Raises:
+        ValueError: Another shape, or anything but finite numbers.
+    """
+    if offsets is None:
+        return None
+    given = np.asarray(offsets)
+    if given.shape != (num_sets,) or given.dtype.kind not in "fiub" or not np.isfinite(given).all():
+        raise ValueError(
+            f"offsets: expected ({num_sets},) finite numbers, one a set, got {offsets!r}"
+        )
+    return given.astype(np.float64)

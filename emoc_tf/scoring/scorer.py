@@ -18,6 +18,7 @@ from emoc_tf.scoring.checks import (
     check_labels,
     check_logits,
     check_memory_budget,
+    check_offsets,
     check_output,
     check_precision,
     check_regularizer,
@@ -198,7 +199,7 @@ class EMOCScorer:
         """
         pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights, unseen)
         if pairs is None:
-            return np.zeros(len(weights))
+            return np.zeros(weights.shape[0])
         return weights @ self._means(pairs)
 
     def select_set(
@@ -211,6 +212,7 @@ class EMOCScorer:
         seed: int = 0,
         set_weights: np.ndarray | None = None,
         unseen: np.ndarray | None = None,
+        offsets: np.ndarray | None = None,
     ) -> Selection:
         """Returns the candidate set with the highest score, without scoring every pair.
 
@@ -229,6 +231,8 @@ class EMOCScorer:
             seed: At least 0; orders the reference images. Equal seeds choose equally.
             set_weights: As in `set_scores`.
             unseen: As in `set_scores`.
+            offsets: (M,) finite numbers that are added to the sets' scores, known beforehand;
+                None for 0.
 
         Raises:
             ValueError: As for `set_scores`, or an argument is out of range.
@@ -239,8 +243,10 @@ class EMOCScorer:
         pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights, unseen)
         if pairs is None:
             raise ValueError("sets: expected one that is not padding alone, got none")
+        offsets = check_offsets(offsets, weights.shape[0])
         if confidence is None:
             scores = weights @ self._means(pairs)
+            scores = scores if offsets is None else scores + offsets
             return best_of(scores, len(pairs.reference) * weights.shape[1])
         with tensor_float_32(self._precision == "tf32"):
             return select(
@@ -250,6 +256,7 @@ class EMOCScorer:
                 confidence,
                 int(seed),
                 self._memory_budget // 32,  # two numbers of 8 bytes each: half of the budget
+                offsets,
             )
 
     def _pairs_of_sets(

@@ -80,6 +80,7 @@ def select(
     confidence: float,
     seed: int,
     most_values: int = MOST_VALUES,
+    offsets: np.ndarray | None = None,
 ) -> Selection:
     """Returns the set with the highest mean output change, by correlated elimination.
 
@@ -98,9 +99,10 @@ def select(
             all N of them would choose; in (0, 1).
         seed: Of the order in which reference images are used.
         most_values: m · p that are asked for at once, except that m is at least 32.
+        offsets: (M,) numbers that are added to the sets' values; None for 0.
     """
     order = np.random.default_rng(seed).permutation(num_references)
-    alive = _distinct(weights)
+    alive = _distinct(weights, offsets)
     max_rounds = 1 + max(0, math.ceil(math.log2(num_references / FIRST_REFERENCES)))
     nothing = np.empty((0, len(alive)))
     shown = Sample(nothing, nothing, np.empty(len(alive)))  # of the sets alive
@@ -114,6 +116,8 @@ def select(
         changes, control, control_mean = _of_sets(
             sample, order[used:size], pairs, own[:, pairs], most_values
         )
+        if offsets is not None:
+            changes += offsets[alive]
         shown = Sample(
             np.concatenate([shown.changes, changes]),
             np.concatenate([shown.control, control]),
@@ -195,11 +199,12 @@ def _regression(shown: Sample) -> tuple[np.ndarray, np.ndarray]:
     return mean, deviation
 
 
-def _distinct(weights: sparse.csr_array) -> np.ndarray:
-    """Returns the first of each group of sets with equal weights: no data could part them."""
+def _distinct(weights: sparse.csr_array, offsets: np.ndarray | None) -> np.ndarray:
+    """Returns the first of each group of sets that are equal: no data could part them."""
     weights.sort_indices()
-    seen: dict[tuple[bytes, bytes], int] = {}
+    added = np.zeros(weights.shape[0]) if offsets is None else offsets
+    seen: dict[tuple[bytes, bytes, float], int] = {}
     for index, (start, end) in enumerate(zip(weights.indptr, weights.indptr[1:], strict=False)):
         key = weights.indices[start:end].tobytes(), weights.data[start:end].tobytes()
-        seen.setdefault(key, index)
+        seen.setdefault((*key, float(added[index])), index)
     return np.array(list(seen.values()))

@@ -67,7 +67,7 @@ def test_rounding_is_jittered_and_nonsense_refused():
 def test_a_dense_layer_that_is_really_trained():
     """By gradient descent on squares with weight decay until nothing moves."""
     rng = np.random.default_rng(3)
-    features = kernel_solve.with_one(rng.normal(size=(30, 4)))
+    features = np.c_[rng.normal(size=(30, 4)), np.ones(30)]
     labelled, members = np.arange(12), np.array([[20, 22, 25]])
     targets, ridges = rng.normal(size=(30, 3)), np.where(np.arange(30) < 12, 2.0, 0.5)
 
