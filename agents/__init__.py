@@ -10,6 +10,7 @@ from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
 from emoc_tf.agents.gradient_length import GradientLengthAgent
 from emoc_tf.agents.herding import HerdingAgent
 from emoc_tf.agents.emoc_new import EMOCNewAgent
+from emoc_tf.agents.gp_emoc import GPEMOCAgent
 from emoc_tf.agents.heuristics import (
     EntropyAgent,
     MarginAgent,
@@ -37,6 +38,7 @@ __all__ = [
     "ExpectedEMOCAgent",
     "GradientLengthAgent",
     "HerdingAgent",
+    "GPEMOCAgent",
     "LearnedAgent",
     "LookaheadAgent",
     "MarginAgent",

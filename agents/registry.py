@@ -11,6 +11,7 @@ from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
 from emoc_tf.agents.gradient_length import GradientLengthAgent
 from emoc_tf.agents.herding import HerdingAgent
 from emoc_tf.agents.emoc_new import EMOCNewAgent
+from emoc_tf.agents.gp_emoc import GPEMOCAgent
 from emoc_tf.agents.heuristics import (
     EntropyAgent,
     MarginAgent,
@@ -51,6 +52,7 @@ AGENTS = Registry(
         "egl": GradientLengthAgent,
         "emoc-new": EMOCNewAgent,
         "lookahead": LookaheadAgent,
+        "gp-emoc": GPEMOCAgent,
     }
 )
 

@@ -48,6 +48,7 @@ def test_heuristics_average_over_the_set():
         ("emoc", {}),
         ("emoc", {"output": "softmax", "regularizer": False}),
         ("emoc", {"labels": "image"}),
+        ("emoc", {"labels": "joint"}),
         ("emoc-expected", {}),
         ("emoc-expected", {"output": "softmax"}),
     ],
@@ -96,7 +97,7 @@ def test_references_are_a_seeded_sub_sample():
     np.testing.assert_array_equal(agents.make("emoc:references=500").score(state), all_of_them)
 
 
-@pytest.mark.parametrize("name", ["emoc", "emoc-expected"])
+@pytest.mark.parametrize("name", ["emoc", "emoc-expected", "emoc:labels=joint"])
 def test_elimination_and_all_scores_choose_the_same(name):
     """Also where masked sets come first, so that indices shift."""
     state = fakes.make_state(masked=(0, 2))
@@ -272,7 +273,8 @@ def test_with_no_known_class_the_set_is_drawn(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["emoc", "emoc:labels=image", "emoc:labels=expected", "emoc-expected"]
+    "name",
+    ["emoc", "emoc:labels=image", "emoc:labels=expected", "emoc:labels=joint", "emoc-expected"],
 )
 def test_images_are_scored_one_by_one(name):
     """An image scores as a set of it alone."""

@@ -1,0 +1,117 @@
+"""EMOC of a Gaussian process on the features, which learns a set in closed form.
+
+After Freytag, Rodner, Denzler: Selecting influential examples: Active learning with expected model
+output changes, ECCV 2014, the work that the paper's EMOC for networks goes back to; here for sets
+whose images share a label.
+"""
+
+import numpy as np
+from scipy.special import softmax
+
+from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.agents.kernel_solve import Kernel, SetUpdates, linear_kernel
+from emoc_tf.exploration.state import ExplorationState
+
+KERNELS = ("rbf", "linear")
+_MEDIAN_OF = 500  # pool images, evenly spaced, whose distances tell the bandwidth
+
+
+class GPEMOCAgent(ScoringAgent):
+    """Chooses the greatest expected output change of a Gaussian process on the network's features.
+
+    The process has an output for each known class, of mean 0, with targets 1 for the class and −1
+    for all others. The score is Σ_y p(y|S) · mean over x of ‖Δf_y(x)‖₁, with Δf_y what the process
+    learns if all of the set is of class y, and p(y|S) the process's own: in proportion to how
+    likely it finds those targets. Where no class is known the set is drawn at random.
+
+    Args:
+        seed: Breaks ties.
+        kernel: `"rbf"`: exp(−‖φ − φ'‖² / 2σ²), with σ² the median of the pool images' squared
+            distances, of at most 500 evenly spaced ones. `"linear"`: φ·φ' + 1, divided by its mean
+            over the pool, which makes least squares of each class against all others.
+        noise: Variance of the targets, above 0, where that of the outputs is 1 (on average).
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, seed: int = 0, *, kernel: str = "rbf", noise: float = 0.1) -> None:
+        super().__init__(seed)
+        if not isinstance(kernel, str) or kernel not in KERNELS:
+            raise ValueError(f"kernel: expected one of {list(KERNELS)}, got {kernel!r}")
+        number = isinstance(noise, int | float | np.integer | np.floating)
+        if not number or isinstance(noise, bool) or not 0 < noise < np.inf:
+            raise ValueError(f"noise: expected a number above 0, got {noise!r}")
+        self._kernel, self._noise = kernel, float(noise)
+
+    def score(self, state: ExplorationState) -> np.ndarray:
+        """Returns the score of each candidate set, (M,); zeros where no class is known."""
+        return self._scores(state, state.candidates)
+
+    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
+        """Returns the scores of some pool images, (k,), as sets of one."""
+        return self._scores(state, np.asarray(indices)[:, None])
+
+    def _scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
+        scores, num_classes = np.zeros(len(sets)), state.probabilities.shape[1]
+        there = (sets >= 0).any(axis=1)
+        if not num_classes or not there.any():
+            return scores
+        sets = sets[there]
+        labelled = np.flatnonzero(state.pool.labels >= 0)
+        targets = 2 * np.eye(num_classes)[state.pool.labels[labelled]] - 1
+        ridges = np.full(len(sets), self._noise)
+        updates = SetUpdates(self._kernel_of(state), labelled, self._noise, sets, ridges)
+        # Targets less what is expected, were all of them −1.
+        low = updates.innovations(targets, np.full((*sets.shape, num_classes), -1.0))
+        one = updates.solve(updates.real[..., None].astype(np.float64))  # [M, K, 1]
+        # log N(1; m, D) − log N(−1; m, D) = 2 · 1ᵀ D⁻¹ m, for the class's output alone.
+        expected = np.where(updates.real[..., None], -1 - low, 0.0)
+        posterior = softmax(2 * (one * expected).sum(axis=1), axis=1)
+        steps = np.concatenate([updates.solve(low), 2 * one], axis=2).swapaxes(1, 2)
+        scores[there] = _means(updates, steps, posterior, len(state.features))
+        return scores
+
+    def _kernel_of(self, state: ExplorationState) -> Kernel:
+        features = state.features.astype(np.float64)
+        if self._kernel == "linear":
+            features = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+            return linear_kernel(features / np.sqrt(np.square(features).sum(axis=1).mean()))
+        return rbf_kernel(features)
+
+
+def _means(updates: SetUpdates, steps: np.ndarray, posterior: np.ndarray, count: int) -> np.ndarray:
+    """Returns the expected mean of ‖Δf(x)‖₁ over the pool, (M,).
+
+    Args:
+        updates: The factored systems.
+        steps: (M, C + 1, K) for targets of −1 in each class, and what those of 1 add to it.
+        posterior: (M, C) p(y|S).
+        count: Pool images.
+    """
+    steps, totals = np.ascontiguousarray(steps), np.zeros(len(steps))
+    for _, left, _ in updates.blocks(np.arange(count)):
+        for index, (step, place) in enumerate(zip(steps, updates.place, strict=True)):
+            changes = step @ left[place]  # [C + 1, n]
+            others = np.abs(changes[:-1]).sum(axis=1)
+            own = np.abs(changes[:-1] + changes[-1]).sum(axis=1)
+            # Under label y all outputs but its own learn that they are −1.
+            totals[index] += others.sum() + posterior[index] @ (own - others)
+    return totals / count
+
+
+def rbf_kernel(features: np.ndarray) -> Kernel:
+    """Returns exp(−‖φ − φ'‖² / 2σ²) of (n, d) features, σ² by the median rule."""
+    features = features - features.mean(axis=0)  # distances keep more digits
+    squares = np.square(features).sum(axis=1)
+
+    def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        products = features[one] @ features[other].T
+        return np.maximum(squares[one, None] + squares[other] - 2 * products, 0)
+
+    some = np.unique(np.linspace(0, len(features) - 1, min(len(features), _MEDIAN_OF)).astype(int))
+    between = distances(some, some)[np.triu_indices(len(some), 1)]
+    # Where most images are alike, those that are not tell; where all are, any width does.
+    between = between[between > 1e-12 * max(squares.max(initial=0), 1e-300)]
+    width = np.median(between) if len(between) else 1.0
+    return lambda one, other: np.exp(-distances(one, other) / (2 * width))
