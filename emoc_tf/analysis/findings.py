@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emoc_tf.analysis import measures, untested
+from emoc_tf.analysis import families, untested
 from emoc_tf.analysis.measures import (
     CURVES,
     MEASURES,
@@ -99,7 +99,7 @@ class Findings:
     @property
     def agents(self) -> list[str]:
         """The policies with a finished run, in the order of figures."""
-        return measures.ordered([run.agent for run in self.finished])
+        return families.ordered([run.agent for run in self.finished])
 
     def is_compared(self, agent: str) -> bool:
         """Whether a policy's means can be compared with those of the others."""
@@ -205,7 +205,7 @@ def _readable(output_dir: Path) -> tuple[list[RunRecord], dict[str, str]]:
             broken[f"{folder.parent.name}/{folder.name}"] = str(error)
     if not runs and not broken:
         raise ValueError(f"output_dir: expected run folders <agent>/<seed>/ in {output_dir}")
-    place = {agent: i for i, agent in enumerate(measures.ordered([run.agent for run in runs]))}
+    place = {agent: i for i, agent in enumerate(families.ordered([run.agent for run in runs]))}
     return sorted(runs, key=lambda run: (place[run.agent], run.seed)), broken
 
 

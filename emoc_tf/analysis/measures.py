@@ -94,10 +94,6 @@ MEASURES = {
 }
 # The main measure of every report, whatever the runs say; the others describe.
 PRIMARY = "accuracy_area"
-# The order of policies in every report; others follow by name.
-ORDER = (
-    "random", "min", "min-literal", "1-vs-2", "max", "emoc", "emoc-expected", "learned",
-)  # fmt: skip
 # Columns of `steps.csv` that curves are drawn of, and what figures call them.
 CURVES = {"test_accuracy": "test accuracy", "discovered_classes": "classes found"}
 
@@ -209,9 +205,3 @@ def labels_to_reach(run: RunRecord, column: str, target: float) -> float:
     """
     reached = np.flatnonzero(run.steps[column] >= target)
     return float(run.steps["labelled"][reached[0]]) if len(reached) else float("inf")
-
-
-def ordered(agents: Sequence[str]) -> list[str]:
-    """Returns different policies in the order of every report: the known ones, then by name."""
-    known = [agent for agent in ORDER if agent in agents]
-    return known + sorted(set(agents) - set(known))

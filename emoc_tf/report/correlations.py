@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from emoc_tf.analysis import measures
+from emoc_tf.analysis import families
 from emoc_tf.analysis.correlations import AMONG, MEASURES, Correlation
 from emoc_tf.report import drawing, tables
 
@@ -18,7 +18,7 @@ def draw(found: list[Correlation]) -> Figure:
     """Draws the correlations over all sets, with their intervals, over the number of iterations."""
     found = [row for row in found if row.among == "all"]
     figure = Figure(figsize=(12, 6.4), layout="constrained")
-    scores = measures.ordered([row.score for row in found])
+    scores = families.ordered([row.score for row in found])
     axes_of = figure.subplots(2, len(MEASURES), sharex=True, sharey=True)
     ticks = sorted({row.iterations for row in found})
     for label, row_of_axes in enumerate(axes_of):

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from emoc_tf.analysis.measures import ordered
+from emoc_tf.analysis.families import ordered
 from emoc_tf.data.figures import literal
 from emoc_tf.storage import atomic
 

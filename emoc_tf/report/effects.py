@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from emoc_tf.analysis import measures
+from emoc_tf.analysis import families
 from emoc_tf.analysis.findings import Findings
 from emoc_tf.analysis.measures import MEASURES
 from emoc_tf.analysis.statistics import PairedDifference, paired_differences
@@ -20,7 +20,7 @@ from emoc_tf.report.tables import COMPARED
 def draw(setting: str, findings: dict[Any, Findings]) -> Figure:
     """Draws the mean accuracy and the mean number of classes of each policy at each value."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    agents = measures.ordered([agent for found in findings.values() for agent in found.agents])
+    agents = families.ordered([agent for found in findings.values() for agent in found.agents])
     for axes, measure in zip(figure.subplots(1, 2), COMPARED, strict=True):
         for agent in agents:
             estimates = [
@@ -59,7 +59,7 @@ def differences(setting: str, findings: dict[Any, Findings]) -> dict[str, list[P
     """
     first = next(iter(findings))
     rows: dict[str, list[PairedDifference]] = {measure: [] for measure in COMPARED}
-    for agent in measures.ordered([agent for found in findings.values() for agent in found.agents]):
+    for agent in families.ordered([agent for found in findings.values() for agent in found.agents]):
         runs = [
             dataclasses.replace(run, agent=f"{agent}, {setting}={value}")
             for value, found in findings.items()

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from emoc_tf.analysis import measures
+from emoc_tf.analysis import families
 from emoc_tf.analysis.measures import CURVES, by_agent
 from emoc_tf.analysis.statistics import MIN_PAIRS, interval
 from emoc_tf.analysis.untested import ACCURACIES
@@ -40,7 +40,7 @@ def curves(
         called: What columns are called, see `Findings.curves`.
     """
     groups = by_agent(runs)
-    for agent in measures.ordered(list(groups)):
+    for agent in families.ordered(list(groups)):
         values = np.stack([run.steps[column] for run in groups[agent]])
         mean, band = values.mean(axis=0), None
         if len(values) > 1:
@@ -68,7 +68,7 @@ def differences(
     groups = by_agent(runs)
     own = {run.seed: run.steps[column] for run in groups[baseline]}
     axes.axhline(0, color=drawing.style(baseline, list(groups))[0], linestyle="--", linewidth=1)
-    for agent in measures.ordered(list(groups)):
+    for agent in families.ordered(list(groups)):
         pairs = [run.steps[column] - own[run.seed] for run in groups[agent] if run.seed in own]
         if agent != baseline and pairs:
             values = np.stack(pairs)
@@ -143,7 +143,7 @@ def class_raster(axes: Axes, run: RunRecord, names: Sequence[str]) -> None:
 def seconds(axes: Axes, runs: Sequence[RunRecord]) -> None:
     """Draws what an update step takes: medians over steps and seeds, part by part."""
     groups = by_agent(runs)
-    agents = measures.ordered(list(groups))[::-1]
+    agents = families.ordered(list(groups))[::-1]
     left = np.zeros(len(agents))
     for column, (label, colour) in _PARTS.items():
         parts = {
