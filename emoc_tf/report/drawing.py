@@ -15,8 +15,11 @@ from emoc_tf.analysis.families import ordered
 from emoc_tf.data.figures import literal
 from emoc_tf.storage import atomic
 
-# Okabe and Ito's colours (jfly.uni-koeln.de/color), apart for all kinds of colour vision; marker
-# and dashes tell the policies apart in grey.
+# As many policies as one panel shows; of more, each family gets a panel.
+TOGETHER = 8
+# Okabe and Ito's colours (jfly.uni-koeln.de/color) first, dark and light ones between them for
+# later policies. In a family they are apart for all kinds of colour vision; marker and dashes tell
+# policies apart in grey.
 _STYLES: dict[str, tuple[str, str, str]] = {
     "random": ("#000000", "o", "--"),
     "min": ("#56B4E9", "v", "-"),
@@ -26,6 +29,19 @@ _STYLES: dict[str, tuple[str, str, str]] = {
     "emoc": ("#D55E00", "D", "-"),
     "emoc-expected": ("#CC79A7", "X", "-"),
     "learned": ("#0072B2", "h", "-"),
+    "entropy": ("#332288", "p", "--"),
+    "set-entropy": ("#882255", "*", "-"),
+    "p-wrong": ("#44AA99", "<", "--"),
+    "novel": ("#661100", ">", "-"),
+    "emoc-new": ("#5D3A9B", "*", "--"),
+    "lookahead": ("#004488", "p", "-"),
+    "gp-emoc": ("#B09CD8", "P", "--"),
+    "bait": ("#882255", "d", "-"),
+    "bald": ("#44AA99", ">", "-."),
+    "badge": ("#AA4499", "d", "--"),
+    "herding": ("#7FBFA0", "H", "-"),
+    "core-set": ("#332288", "8", "-."),
+    "egl": ("#228B8D", "p", "-."),
 }
 # Variants and policies of your own: 4 colours × 5 markers × 3 dashes that go round separately.
 _COLOURS, _MARKERS, _DASHES = (
@@ -106,7 +122,8 @@ def points(
         errors: One a position, or two rows of them, downwards and upwards.
     """
     colour, marker, _ = style(agent, agents)
-    shift = 0.13 * (list(agents).index(agent) - (len(agents) - 1) / 2)
+    apart = 0.13 if len(agents) <= TOGETHER else 0.9 / len(agents)
+    shift = apart * (list(agents).index(agent) - (len(agents) - 1) / 2)
     axes.errorbar(
         np.asarray(places) + shift,
         values,
