@@ -30,15 +30,15 @@ _STYLES: dict[str, tuple[str, str, str]] = {
     "emoc-expected": ("#CC79A7", "X", "-"),
     "learned": ("#0072B2", "h", "-"),
     "entropy": ("#332288", "p", "--"),
-    "set-entropy": ("#882255", "*", "-"),
+    "set-entropy": ("#882255", "<", "-"),
     "p-wrong": ("#44AA99", "<", "--"),
     "novel": ("#661100", ">", "-"),
-    "emoc-new": ("#5D3A9B", "*", "--"),
+    "emoc-new": ("#5D3A9B", "s", "--"),
     "lookahead": ("#004488", "p", "-"),
     "gp-emoc": ("#B09CD8", "P", "--"),
-    "bait": ("#882255", "d", "-"),
+    "bait": ("#882255", "s", "-"),
     "bald": ("#44AA99", ">", "-."),
-    "badge": ("#AA4499", "d", "--"),
+    "badge": ("#AA4499", "^", "--"),
     "herding": ("#7FBFA0", "H", "-"),
     "core-set": ("#332288", "8", "-."),
     "egl": ("#228B8D", "p", "-."),
@@ -93,6 +93,19 @@ def line(
     )
     if band is not None and np.isfinite(band[0]).any():
         axes.fill_between(labelled, *band, color=colour, alpha=0.13, lw=0)
+
+
+def reference_line(
+    axes: Axes, agent: str, agents: Sequence[str], labelled: np.ndarray, mean: np.ndarray
+) -> None:
+    """Draws the curve of a policy that others are seen against: thin, in its own style."""
+    colour, _, dashes = style(agent, agents)
+    axes.plot(labelled, mean, dashes, color=colour, linewidth=0.9, label=literal(agent), zorder=1.9)
+
+
+def other_line(axes: Axes, labelled: np.ndarray, mean: np.ndarray) -> None:
+    """Draws the curve of a policy that has another panel: light grey, on light and dark pages."""
+    axes.plot(labelled, mean, "-", color="#888888", alpha=0.4, linewidth=0.7, zorder=1.5)
 
 
 def finish(axes: Axes, x: str, y: str) -> None:

@@ -1,5 +1,6 @@
 """The images that policies queried first, where the data set is at hand."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from emoc_tf.data.named import load
 from emoc_tf.exploration.episode import Episode
 from emoc_tf.records import replay
 from emoc_tf.records.run_record import RunRecord
+from emoc_tf.report import drawing
 
 Data = tuple[ImageData, ImageData] | None
 SHOWN = 4
@@ -111,15 +113,19 @@ def _sets(run: RunRecord, episode: Episode, names: Sequence[str]) -> list[Querie
 
 
 def draw(policies: list[FirstSets]) -> Figure:
-    """Draws the first sets, a row a policy."""
-    rows = [policy for policy in policies if policy.sets]
-    columns = max(len(policy.sets) for policy in rows)
-    height, width = rows[0].sets[0].picture.shape[:2]
-    size = (0.6 + 2 * columns, (0.45 + 2 * height / width) * len(rows))
+    """Draws the first sets, a row a policy; of many policies two rows stand side by side."""
+    shown = [policy for policy in policies if policy.sets]
+    columns = max(len(policy.sets) for policy in shown)
+    height, width = shown[0].sets[0].picture.shape[:2]
+    across = 1 if len(shown) <= drawing.TOGETHER else 2
+    down = math.ceil(len(shown) / across)
+    size = (0.6 + 2 * columns) * across, (0.45 + 2 * height / width) * down
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for policy, axes_of in zip(rows, grid, strict=True):
-        for axes, queried in zip(axes_of, policy.sets, strict=True):
+    grid = figure.subplots(down, across * columns, squeeze=False)
+    for place, policy in enumerate(shown):
+        row, block = divmod(place, across)
+        axes_of = grid[row, block * columns : (block + 1) * columns]
+        for axes, queried in zip(axes_of, policy.sets, strict=False):
             axes.imshow(queried.picture, interpolation="nearest")
             text = literal(f"{queried.step}: {queried.caption}")
             colour = "#D55E00" if queried.new else "#000000"
@@ -127,4 +133,7 @@ def draw(policies: list[FirstSets]) -> Figure:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         axes_of[0].set_ylabel(literal(policy.agent), fontsize="large")
+    for axes in grid.flat:
+        if not axes.images:
+            axes.set_axis_off()
     return figure

@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 from markupsafe import Markup
 
 from emoc_tf import agents
+from emoc_tf.analysis import families
 from emoc_tf.analysis.findings import Findings
 from emoc_tf.analysis.measures import CURVES, MEASURES, PRIMARY, steps_ahead
 from emoc_tf.analysis.statistics import LEVEL, MIN_BEATEN, MIN_PAIRS, PairedDifference
 from emoc_tf.records.run_record import RunRecord
-from emoc_tf.report import drawing, plots, tables
+from emoc_tf.report import drawing, panels, plots, tables
 from emoc_tf.report.first_sets import Data, Shown, class_names
 
 _DASHES = {"--": "6 3", ":": "2 3", "-.": "7 3 2 3", "-": "none"}
@@ -52,12 +53,13 @@ def _content(findings: Findings, shown: Shown) -> dict[str, Any]:
         "bold": len({run.agent for run in compared}) > 1,
         "apart": len({run.agent for run in compared}) < len(findings.agents),
         "summary_rows": _summary_rows(findings),
-        "policies": [(agent, agents.describe(agent)) for agent in findings.agents],
-        "key": [{"agent": agent, "line": _line(agent, findings)} for agent in findings.agents],
-        "curves": [
-            _figure(partial(plots.curves, runs=compared, column=c, called=named), named[c])
-            for c in named
+        "policies": [
+            (family, [(agent, agents.describe(agent)) for agent in members])
+            for family, members in families.by_family(findings.agents).items()
         ],
+        "key": _key(findings.agents, findings),
+        "many": len(findings.agents) > drawing.TOGETHER,
+        "curves": _panels(partial(plots.curves, runs=compared, called=named), findings),
         "accuracy": findings.accuracy_name,
         "tested": findings.accuracy == "test_accuracy",
         "of_task": any(run.task is not None for run in runs),
@@ -137,16 +139,42 @@ def _comparison(findings: Findings, baseline: str) -> dict[str, Any]:
         }
         for first in findings.differences[baseline, PRIMARY]
     ]
-    named = findings.curves
-    draw = partial(plots.differences, runs=findings.finished, baseline=baseline, called=named)
+    draw = partial(
+        plots.differences, runs=findings.finished, baseline=baseline, called=findings.curves
+    )
     return {
         "name": baseline,
-        "figures": [
-            _figure(partial(draw, column=c), named[c], f", minus {baseline}'s") for c in named
-        ],
+        "panels": _panels(draw, findings, baseline),
         "headings": [findings.label(measure) for measure in MEASURES],
         "rows": rows,
     }
+
+
+def _panels(draw: partial, findings: Findings, baseline: str | None = None) -> list[dict[str, Any]]:
+    """Returns what each panel of curves is of, its key where it has one of its own, and figures."""
+    runs = draw.keywords["runs"]
+    agents_of = {run.agent for run in runs}
+    found = []
+    for family, members in panels.families_apart(agents_of, baseline).items():
+        more = f", minus {baseline}'s" if baseline else ""
+        more += f", {family}" if family else ""
+        thin = [agent for agent in panels.REFERENCES if agent in agents_of - {baseline, *members}]
+        figures = [
+            _figure(partial(draw, column=column, shown=members if family else None), named, more)
+            for column, named in findings.curves.items()
+        ]
+        key = _key(families.ordered([*members, *thin]), findings, thin) if family else []
+        found.append({"family": family, "key": key, "figures": figures})
+    return found
+
+
+def _key(
+    agents_of: Sequence[str], findings: Findings, thin: Container[str] = ()
+) -> list[dict[str, Any]]:
+    return [
+        {"agent": agent, "line": _line(agent, findings, 1.3 if agent in thin else 3)}
+        for agent in agents_of
+    ]
 
 
 def _cell(row: PairedDifference) -> dict[str, Any]:
@@ -226,12 +254,12 @@ def _settings(findings: Findings) -> list[tuple[str, str]]:
     return [(name, "; ".join(different)) for name, different in values.items()]
 
 
-def _line(agent: str, findings: Findings) -> Markup:
+def _line(agent: str, findings: Findings, width: float) -> Markup:
     colour, _, dashes = drawing.style(agent, findings.agents)
     colour = "currentColor" if colour == "#000000" else colour
     return Markup(
         f'<svg viewBox="0 0 34 12" aria-hidden="true"><line x1="0" y1="6" x2="34" y2="6" '
-        f'stroke="{colour}" stroke-width="3" stroke-dasharray="{_DASHES[dashes]}"/></svg>'
+        f'stroke="{colour}" stroke-width="{width}" stroke-dasharray="{_DASHES[dashes]}"/></svg>'
     )
 
 

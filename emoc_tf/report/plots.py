@@ -1,6 +1,7 @@
 """Panels and figures from run records."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,8 +16,10 @@ from emoc_tf.analysis.statistics import MIN_PAIRS, interval
 from emoc_tf.analysis.untested import ACCURACIES
 from emoc_tf.data.figures import literal
 from emoc_tf.records.run_record import RunRecord
-from emoc_tf.report import drawing
+from emoc_tf.report import drawing, panels
 
+# Class rasters of many policies side by side.
+_ACROSS = 6
 _PARTS = {
     "selection_seconds": ("choosing", "#D55E00"),
     "training_seconds": ("training", "#56B4E9"),
@@ -27,7 +30,11 @@ _PARTS = {
 
 
 def curves(
-    axes: Axes, runs: Sequence[RunRecord], column: str, called: Mapping[str, str] = CURVES
+    axes: Axes,
+    runs: Sequence[RunRecord],
+    column: str,
+    called: Mapping[str, str] = CURVES,
+    shown: Container[str] | None = None,
 ) -> None:
     """Draws a column of `steps.csv` over labelled images: means, bands of one standard error.
 
@@ -38,17 +45,20 @@ def curves(
         runs: Finished runs of one configuration.
         column: One of `CURVES`.
         called: What columns are called, see `Findings.curves`.
+        shown: The policies of the panel, see `panels.families_apart`; None for all. Of the
+            others `REFERENCES` are thin lines and the rest grey ones without a name.
     """
     groups = by_agent(runs)
-    for agent in families.ordered(list(groups)):
+    for agent in families.ordered(groups):
         values = np.stack([run.steps[column] for run in groups[agent]])
-        mean, band = values.mean(axis=0), None
+        mean, labelled, band = values.mean(axis=0), _labelled(groups[agent]), None
         if len(values) > 1:
             error = stats.sem(values, axis=0)
             band = mean - error, mean + error
         elif called[column] == ACCURACIES["audit_accuracy"]:
             band = groups[agent][0].steps["audit_low"], groups[agent][0].steps["audit_high"]
-        drawing.line(axes, agent, list(groups), _labelled(groups[agent]), mean, band)
+        if not panels.draw_behind(axes, agent, groups, shown, labelled, mean):
+            drawing.line(axes, agent, list(groups), labelled, mean, band)
     drawing.finish(axes, "labelled images", called[column])
 
 
@@ -63,24 +73,36 @@ def differences(
     baseline: str,
     column: str,
     called: Mapping[str, str] = CURVES,
+    shown: Container[str] | None = None,
 ) -> None:
-    """Draws mean paired differences to a policy with their 95% intervals, step by step."""
+    """Draws mean paired differences to a policy with their 95% intervals, step by step.
+
+    Args:
+        axes: To draw on.
+        runs: Finished runs of one configuration.
+        baseline: The policy.
+        column: One of `CURVES`.
+        called: What columns are called, see `Findings.curves`.
+        shown: See `curves`.
+    """
     groups = by_agent(runs)
     own = {run.seed: run.steps[column] for run in groups[baseline]}
     axes.axhline(0, color=drawing.style(baseline, list(groups))[0], linestyle="--", linewidth=1)
-    for agent in families.ordered(list(groups)):
+    for agent in families.ordered(groups):
         pairs = [run.steps[column] - own[run.seed] for run in groups[agent] if run.seed in own]
         if agent != baseline and pairs:
-            values = np.stack(pairs)
-            band = tuple(np.transpose([interval(step, 1999) for step in values.T]))
-            labelled = _labelled(groups[agent])
-            drawing.line(axes, agent, list(groups), labelled, values.mean(axis=0), band)
+            values, labelled = np.stack(pairs), _labelled(groups[agent])
+            mean = values.mean(axis=0)
+            if not panels.draw_behind(axes, agent, groups, shown, labelled, mean):
+                band = tuple(np.transpose([interval(step, 1999) for step in values.T]))
+                drawing.line(axes, agent, list(groups), labelled, mean, band)
     drawing.finish(axes, "labelled images", f"{called[column]}: difference to {literal(baseline)}")
 
 
 def penalty_matrix(axes: Axes, agents: Sequence[str], matrix: np.ndarray) -> None:
     """Draws a matrix of `statistics.penalties`, with the means of its columns below."""
     count = len(agents)
+    size, slope = ("small", 30) if count <= drawing.TOGETHER else ("x-small", 45)
     means = [np.mean(c[np.isfinite(c)]) if np.isfinite(c).any() else np.nan for c in matrix.T]
     for row, values in enumerate([*matrix, means]):
         y = row + 0.25 * (row == count)
@@ -88,9 +110,9 @@ def penalty_matrix(axes: Axes, agents: Sequence[str], matrix: np.ndarray) -> Non
             if np.isfinite(value):
                 axes.fill_between([x, x + 1], y, y + 1, color="#D55E00", alpha=0.75 * value, lw=0)
             text = f"{value:.2f}" if np.isfinite(value) else "–" if x == row else "·"
-            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize="small")
+            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=size)
     names = [literal(agent) for agent in agents]
-    axes.set_xticks(np.arange(count) + 0.5, names, rotation=30, ha="left")
+    axes.set_xticks(np.arange(count) + 0.5, names, rotation=slope, ha="left")
     axes.set_yticks([*np.arange(count) + 0.5, count + 0.75], [*names, "mean of column"])
     axes.xaxis.tick_top()
     axes.set(xlim=(0, count), ylim=(count + 1.25, 0))
@@ -176,14 +198,20 @@ def seconds_size(agents: Sequence[str]) -> tuple[float, float]:
 def learning_curves(runs: Sequence[RunRecord], called: Mapping[str, str] = CURVES) -> Figure:
     """Draws accuracy and discovered classes over labelled images, as the paper's Fig. 1.
 
-    Lines are means over seeds, bands one standard error to either side.
+    Lines are means over seeds, bands one standard error to either side. Many policies have a panel
+    a family.
 
     Args:
         runs: Finished runs of one configuration.
         called: See `curves`.
     """
     title = f"mean and standard error of {drawing.initialisations(_counts(runs))}"
-    return _pair(lambda axes, column: curves(axes, runs, column, called), title, called)
+    return panels.figure(
+        lambda axes, column, shown: curves(axes, runs, column, called, shown),
+        by_agent(runs),
+        called,
+        title,
+    )
 
 
 def difference_curves(
@@ -201,39 +229,59 @@ def difference_curves(
     title = f"mean paired difference over {drawing.initialisations(_counts(pairs))}"
     if max(_counts(pairs), default=0) >= MIN_PAIRS:
         title += ", with pointwise 95% intervals"
-    return _pair(
-        lambda axes, column: differences(axes, runs, baseline, column, called), title, called
+    return panels.figure(
+        lambda axes, column, shown: differences(axes, runs, baseline, column, called, shown),
+        by_agent(runs),
+        called,
+        title,
+        baseline,
     )
 
 
 def class_figure(runs: Sequence[RunRecord], names: Sequence[str]) -> Figure:
-    """Draws the rasters of the policies of one seed side by side, see `class_raster`."""
-    figure = Figure(figsize=(1 + 2.6 * len(runs), 1 + 0.17 * len(names)), layout="constrained")
-    for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs, strict=True):
-        class_raster(axes, run, names if run is runs[0] else [""] * len(names))
+    """Draws rasters of one seed, see `class_raster`: side by side, those of many policies in rows.
+
+    Args:
+        runs: A run a policy.
+        names: One a class, those known at the start first.
+    """
+    across = len(runs) if len(runs) <= drawing.TOGETHER else _ACROSS
+    down = math.ceil(len(runs) / across)
+    size = (1 + 2.6 * across, (1 + 0.17 * len(names)) * down)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False).flat
+    for i, (axes, run) in enumerate(zip(grid, runs, strict=False)):
+        class_raster(axes, run, [""] * len(names) if i % across else names)
+    for axes in grid[len(runs) :]:
+        axes.set_axis_off()
     return figure
 
 
 def penalty_size(agents: Sequence[str]) -> tuple[float, float]:
     """Returns width and height in inches that a penalty matrix needs."""
     longest = max(14, *map(len, agents))
-    return 0.7 + 0.62 * len(agents) + 0.14 * longest, 1.5 + 0.42 * len(agents) + 0.05 * longest
+    if len(agents) <= drawing.TOGETHER:
+        return 0.7 + 0.62 * len(agents) + 0.14 * longest, 1.5 + 0.42 * len(agents) + 0.05 * longest
+    return 0.4 + 0.38 * len(agents) + 0.1 * longest, 1.4 + 0.27 * len(agents) + 0.07 * longest
 
 
 def penalty_figure(
     matrices: Sequence[tuple[list[str], np.ndarray]],
     labels: Sequence[str] = tuple(CURVES.values()),
 ) -> Figure:
-    """Draws penalty matrices side by side, see `statistics.penalties`.
+    """Draws penalty matrices, see `statistics.penalties`: side by side, of many below each other.
 
     Args:
         matrices: One a curve.
         labels: Of each.
     """
     width, height = penalty_size(matrices[0][0])
-    figure = Figure(figsize=(len(matrices) * width, height), layout="constrained")
-    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
-    for axes, (agents, matrix), label in zip(panels, matrices, labels, strict=True):
+    down, across = 1, len(matrices)
+    if len(matrices[0][0]) > drawing.TOGETHER:
+        down, across = across, down
+    figure = Figure(figsize=(across * width, down * height), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False).flat
+    for axes, (agents, matrix), label in zip(grid, matrices, labels, strict=True):
         penalty_matrix(axes, agents, matrix)
         axes.set_title(label)
     return figure
@@ -241,12 +289,3 @@ def penalty_figure(
 
 def _counts(runs: Sequence[RunRecord]) -> list[int]:
     return [len(group) for group in by_agent(runs).values()]
-
-
-def _pair(draw: Callable[[Axes, str], None], title: str, called: Mapping[str, str]) -> Figure:
-    figure = Figure(figsize=(5 * len(called), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(called), squeeze=False)[0]
-    for axes, column in zip(panels, called, strict=True):
-        draw(axes, column)
-    drawing.legend(figure, panels[0], title)
-    return figure
