@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from emoc_tf.analysis import statistics
 from emoc_tf.analysis.findings import gather
@@ -156,3 +157,122 @@ def test_names_of_policies_are_written_out(tmp_path, text):
     ):
         drawing.save(drawing.panel(draw), tmp_path / "panel")
     drawing.save(plots.learning_curves(runs), tmp_path / "curves")
+
+
+MANY = [
+    "random", "min", "min-literal", "1-vs-2", "entropy", "novel", "emoc", "emoc-new",
+    "emoc:output=softmax", "bait", "mine",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("many")
+    for place, agent in enumerate(MANY):
+        for seed in (0, 1, 2):
+            write(folder, agent, seed, accuracies=(0.4, 0.5 + 0.01 * place, 0.6 + 0.01 * seed))
+    return read_runs(folder)
+
+
+def named(axes):
+    """Lines with a name by their widths: those of the panel, those that it refers to."""
+    lines = [line for line in axes.lines if not line.get_label().startswith("_")]
+    return (
+        [line.get_label() for line in lines if line.get_linewidth() > 1],
+        [line.get_label() for line in lines if line.get_linewidth() < 1],
+    )
+
+
+def test_many_policies_have_a_panel_a_family(many):
+    figure = plots.learning_curves(many)
+    panels = [axes for axes in figure.axes if axes.lines]
+    assert len(panels) == 10
+    first = [axes for axes in panels if axes.get_legend()]
+    shown = {axes.get_legend().get_title().get_text(): named(axes) for axes in first}
+    assert shown == {
+        "uncertainty": (["min", "min-literal", "1-vs-2", "entropy"], ["random", "emoc"]),
+        "novelty": (["novel"], ["random", "emoc"]),
+        "EMOC": (["emoc", "emoc:output=softmax", "emoc-new"], ["random"]),
+        "Bayesian": (["bait"], ["random", "emoc"]),
+        "policies of your own": (["mine"], ["random", "emoc"]),
+    }
+    for axes in panels:
+        assert len(axes.lines) == len(MANY)
+        (grey,) = {line.get_color() for line in axes.lines if line.get_label().startswith("_")}
+        assert grey == "#888888"
+        full, thin = named(axes)
+        assert len(axes.collections) == len(full)  # bands of the panel's own only
+        for line in axes.lines:
+            if line.get_label() in full + thin:
+                colour, _, dashes = drawing.style(line.get_label(), MANY)
+                assert (line.get_color(), line.get_linestyle()) == (colour, dashes)
+    # Panels of one measure have one range, so that they can be compared.
+    assert len({axes.get_ylim() for axes in panels}) == 2
+    assert {axes.get_ylim()[1] > 1 for axes in first} == {False}
+
+
+def test_up_to_eight_policies_are_together(many):
+    eight = [run for run in many if run.agent in MANY[:8]]
+    figure = plots.learning_curves(eight)
+    assert len(figure.axes) == 2
+    assert named(figure.axes[0])[0] == MANY[:8]
+    assert figure.legends
+
+
+@pytest.mark.parametrize("baseline", ["random", "emoc", "mine", "entropy"])
+def test_differences_of_many_policies_leave_out_the_baseline(many, baseline):
+    figure = plots.difference_curves(many, baseline)
+    panels = [axes for axes in figure.axes if axes.get_legend()]
+    full = [name for axes in panels for name in named(axes)[0]]
+    assert sorted(full) == sorted(set(MANY) - {"random", baseline})
+    for axes in panels:
+        assert baseline not in [name for names in named(axes) for name in names]
+        assert set(named(axes)[1]) <= {"random", "emoc"} - {baseline}
+        assert len(axes.lines) == len(MANY)  # the baseline is the line at 0
+
+
+def test_rasters_of_many_policies_stand_in_rows(many):
+    rasters = plots.with_recalls(many, 0)
+    figure = plots.class_figure(rasters, ["four", "two"])
+    assert [axes.get_title() for axes in figure.axes if axes.images] == [r.agent for r in rasters]
+    grid = figure.axes[0].get_gridspec()
+    assert (grid.nrows, grid.ncols) == (2, 6)
+    texts = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes]
+    assert texts[0] == texts[6] == ["four", "two"]
+    assert set(map(tuple, texts[1:6])) == {("", "")}
+    eight = plots.class_figure(rasters[:8], ["four", "two"])
+    assert (eight.axes[0].get_gridspec().nrows, len(eight.axes)) == (1, 8)
+
+
+def test_texts_of_a_penalty_matrix_stay_in_their_cells():
+    for count in (2, 8, 9, 21):
+        agents = [f"emoc-expected-{i}" for i in range(count)]
+        figure = plots.penalty_figure([(agents, np.full((count, count), 0.25))] * 2)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        for axes in figure.axes:
+            cell = axes.transData.transform([(0, 0), (1, 1)])
+            width, height = np.abs(np.diff(cell, axis=0)[0])
+            for text in axes.texts:
+                box = text.get_window_extent(canvas.get_renderer())
+                assert box.width < width, count
+                assert box.height < height, count
+
+
+def test_first_sets_of_many_policies_stand_side_by_side():
+    picture = np.zeros((6, 4, 3), np.uint8)
+    for count, across in ((1, 4), (8, 4), (9, 8), (21, 8)):
+        policies = [
+            first_sets.FirstSets(
+                f"policy-{i}",
+                [first_sets.QueriedSet(s + 1, picture, "a", False) for s in range(4)],
+                "",
+            )
+            for i in range(count)
+        ]
+        figure = first_sets.draw(policies)
+        assert figure.axes[0].get_gridspec().ncols == across
+        shown = [axes for axes in figure.axes if axes.images]
+        assert len(shown) == 4 * count
+        names = [axes.get_ylabel() for axes in shown if axes.get_ylabel()]
+        assert names == [f"policy-{i}" for i in range(count)]

@@ -154,3 +154,23 @@ def test_letters_are_of_one_size(grid):
     assert len(widths) > 8
     for rem, points in widths:
         assert float(rem) / float(points) == pytest.approx(6.6 / 72, rel=0.01)
+
+
+def test_the_page_of_many_policies_goes_family_by_family(tmp_path):
+    names = ["random", "min", "max", "1-vs-2", "entropy", "novel", "emoc", "bald", "egl", "mine"]
+    for agent in names:
+        for seed in range(1):
+            write(tmp_path, agent, seed)
+    _, page = report(tmp_path)
+    reader = Reader(page)
+    assert reader.open == []
+    assert len(set(reader.ids)) == len(reader.ids)
+    sections = re.findall(
+        r"<section><h3>([^<]*)</h3>\s*<div class=\"legend\".*?</section>", page, re.S
+    )
+    own = ["uncertainty", "novelty", "EMOC", "Bayesian", "gradient length", "policies of your own"]
+    assert sections == own + own + [family for family in own if family != "EMOC"]
+    curves = re.search(r"<section><h3>novelty</h3>.*?</section>", page, re.S)[0]
+    assert re.findall(r"</svg>([\w-]+)</span>", curves) == ["random", "novel", "emoc"]
+    assert curves.count("<figure>") == 2
+    assert "<h3>uncertainty</h3>\n<dl><dt>min</dt>" in page
