@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from emoc_tf.agents.agent import Agent
@@ -57,9 +58,37 @@ AGENTS = Registry(
 )
 
 
+# In a list of policies it stands for every one.
+ALL = "all"
+
+
 def names() -> list[str]:
     """Returns the names of all policies."""
     return list(AGENTS)
+
+
+def chosen(listed: Sequence[str] | str) -> list[str]:
+    """Returns the policies of a list in which `all` stands for every registered one.
+
+    Args:
+        listed: Names and variants; beside `all`, variants only. What they are is not checked.
+
+    Raises:
+        ValueError: A policy stands beside `all`, or `all` twice.
+    """
+    listed = [listed] if isinstance(listed, str) else list(listed)
+    if ALL not in listed:
+        return listed
+    found: list[str] = []
+    for text in listed:
+        for name in names() if text == ALL else [text]:
+            if name in found:
+                raise ValueError(
+                    f"agents: expected distinct ones, got {name!r} twice: {ALL!r} stands for every "
+                    f"policy; name only variants beside it, such as emoc:output=softmax"
+                )
+            found.append(name)
+    return found
 
 
 def register(name: str, agent: type[Agent]) -> None:
@@ -72,8 +101,12 @@ def register(name: str, agent: type[Agent]) -> None:
 
     Raises:
         ValueError: The name is taken, no such name, or one that output folders use themselves, such
-            as `shared`; or `agent` cannot be called.
+            as `shared`; or `all`; or `agent` cannot be called.
     """
+    if isinstance(name, str) and name.lower() == ALL:
+        raise ValueError(
+            f"name: expected another name than {ALL!r}, which stands for every policy, got {name!r}"
+        )
     check_new(name, agent, AGENTS, "agent")
     AGENTS[name] = agent
 

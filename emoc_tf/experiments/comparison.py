@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from emoc_tf.agents.registry import chosen
 from emoc_tf.analysis.findings import Findings
 from emoc_tf.analysis.measures import PRIMARY
 from emoc_tf.report import tables
@@ -23,13 +24,21 @@ def compare(
 ) -> tuple[Findings | None, str]:
     """Runs a grid, see `grid.run_grid`, and writes the report of what has finished.
 
+    Args:
+        grid: Settings and output folder.
+        names: Policies, with variants; `all` stands for every registered one.
+        seeds: At least 0.
+        console: Where progress and tables are shown.
+        num_workers: How many runs are worked on side by side.
+
     Returns:
         What was found, None if there is nothing to report, and what failed, in sentences that end
         a binary; empty if nothing did.
 
     Raises:
-        ValueError: See `grid.run_grid`; before any run.
+        ValueError: See `grid.run_grid`, or a policy is named beside `all`; before any run.
     """
+    names = chosen(names)
     failures = run_grid(grid, names, seeds, console, num_workers)
     failed = failure_summary(grid, failures) if failures else ""
     if len(failures) == len(names) * len(seeds):

@@ -12,6 +12,7 @@ from typing import Any
 from absl import flags
 
 from emoc_tf import agents
+from emoc_tf.analysis import families
 from emoc_tf.config import PRESETS, ExplorationConfig
 from emoc_tf.experiments import saved_models
 from emoc_tf.running.grid import check_distinct
@@ -24,6 +25,10 @@ _HOLDERS: dict[str, flags.FlagHolder] = {}
 _SHORT = {"max_steps": "steps"}
 _NONE = ("none", "null")
 _MOST_SEEDS = 100_000
+# What `make demo` compares in minutes.
+_DEMO_AGENTS = [
+    "random", "min", "min-literal", "1-vs-2", "max", "emoc", "emoc-expected", "learned",
+]  # fmt: skip
 
 
 def _once(define: Callable, name: str, *arguments: Any, **settings: Any) -> flags.FlagHolder:
@@ -146,10 +151,10 @@ def _numbers(texts: list[str]) -> list[int]:
 
 def agent() -> flags.FlagHolder:
     """Defines `--agent`."""
-    names = ", ".join(agents.names())
     return _once(
-        flags.DEFINE_string, "agent", "emoc", f"Query policy: {names}; variants as name:key=value."
-    )
+        flags.DEFINE_string, "agent", "emoc",
+        f"Query policy, one of {_by_family()}; variants as name:key=value.",
+    )  # fmt: skip
 
 
 def grid() -> Callable[[], Grid]:
@@ -183,10 +188,15 @@ def grid() -> Callable[[], Grid]:
 def policies() -> flags.FlagHolder:
     """Defines `--agents`."""
     return _once(
-        flags.DEFINE_list, "agents", agents.names(),
-        "Query policies; variants as name:key=value, such as emoc:output=softmax, get a folder "
-        "each.",
+        flags.DEFINE_list, "agents", _DEMO_AGENTS,
+        f"Query policies, all for every one: {_by_family()}; variants as name:key=value, such as "
+        "emoc:output=softmax, get a folder each.",
     )  # fmt: skip
+
+
+def _by_family() -> str:
+    of_families = families.by_family(agents.names()).items()
+    return "; ".join(f"{family}: {', '.join(names)}" for family, names in of_families)
 
 
 def workers() -> flags.FlagHolder:
