@@ -1,4 +1,4 @@
-"""A query policy of your own: core-set selection, and the contract test it has to pass.
+"""A query policy of your own, in the way of core-sets, and the contract test it has to pass.
 
 The set is chosen whose images are farthest from the labelled ones in the space of the network's
 features (Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set
@@ -17,7 +17,7 @@ from emoc_tf.experiments.single_run import Grid
 from emoc_tf.testing import AgentContract
 
 
-class CoreSetAgent(agents.ScoringAgent):
+class FarAgent(agents.ScoringAgent):
     """Chooses the set with the greatest mean distance to the nearest labelled image."""
 
     def score(self, state):
@@ -29,25 +29,25 @@ class CoreSetAgent(agents.ScoringAgent):
         return uncertainty.set_means(np.sqrt(np.maximum(nearest, 0)), state.candidates)
 
 
-class TestCoreSetAgent(AgentContract):
+class TestFarAgent(AgentContract):
     """Legal choices under masks, determinism, the state left alone, small worlds."""
 
     def make_agent(self, seed):
         """Returns the agent to test."""
-        return CoreSetAgent(seed)
+        return FarAgent(seed)
 
 
 def register() -> None:
     """Makes the policy known by a name, as the library's own are."""
-    if "core-set" not in agents.names():
-        agents.register("core-set", CoreSetAgent)
+    if "far" not in agents.names():
+        agents.register("far", FarAgent)
 
 
 def compare_with_random(output_dir="own_policy", **settings) -> None:
     """Compares it with `random` over three initialisations: records and report.html."""
     register()
     grid = Grid(ExplorationConfig(**settings), output_dir)
-    findings, failed = compare(grid, ["core-set", "random"], [0, 1, 2], Console())
+    findings, failed = compare(grid, ["far", "random"], [0, 1, 2], Console())
     if findings is None:
         raise SystemExit(failed)
 
@@ -56,7 +56,7 @@ def main(**settings) -> float:
     """Runs one episode on digits and returns the final test accuracy."""
     register()
     env = gym.make("emoc_tf/Digits-v0", **settings)
-    agent = agents.make("core-set", seed=0)
+    agent = agents.make("far", seed=0)
     observation, info = env.reset(seed=0)
     over = False
     while not over:

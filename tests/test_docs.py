@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from emoc_tf import ImageData
+from emoc_tf.analysis.families import FAMILIES
 from emoc_tf.envs import ActiveExplorationEnv
 from tests import ROOT
 from tests.envs.test_active_exploration import SHRUNK
@@ -39,6 +40,15 @@ def test_links_lead_somewhere(page):
         path = ((ROOT / page).parent / name) if name else ROOT / page
         assert path.exists(), target
         assert not anchor or anchor in anchors(path.read_text(encoding="utf-8")), target
+
+
+def test_the_tables_of_policies_are_whole():
+    page = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| ([\w ]+) \|", page, re.M)
+    assert rows == [(name, family) for family, names in FAMILIES.items() for name in names]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for family, names in FAMILIES.items():
+        assert f"| {family} | {', '.join(f'`{name}`' for name in names)} |" in readme
 
 
 def script_with(mark, page="experiments"):

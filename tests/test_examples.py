@@ -134,12 +134,12 @@ def test_own_policy(monkeypatch, tmp_path):
     own_policy = example("own_policy")
     assert 0 <= own_policy.main(**SHRUNK) <= 1
     own_policy.compare_with_random(tmp_path, **SHRUNK)
-    assert len(list(tmp_path.glob("core-set/*/steps.csv"))) == 3
-    assert "core-set" in (tmp_path / "report.html").read_text()
-    assert "core-set" in agents.names()
+    assert len(list(tmp_path.glob("far/*/steps.csv"))) == 3
+    assert "far" in (tmp_path / "report.html").read_text()
+    assert "far" in agents.names()
 
 
-class TestOwnPolicy(example("own_policy").TestCoreSetAgent):
+class TestOwnPolicy(example("own_policy").TestFarAgent):
     """The contract, as the example shows it."""
 
 
