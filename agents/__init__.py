@@ -7,10 +7,10 @@ from emoc_tf.agents.agent import Agent, ScoringAgent
 from emoc_tf.agents.bayesian import BaitAgent, BaldAgent
 from emoc_tf.agents.diversity import BadgeAgent, CoreSetAgent
 from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
-from emoc_tf.agents.gradient_length import GradientLengthAgent
-from emoc_tf.agents.herding import HerdingAgent
 from emoc_tf.agents.emoc_new import EMOCNewAgent
 from emoc_tf.agents.gp_emoc import GPEMOCAgent
+from emoc_tf.agents.gradient_length import GradientLengthAgent
+from emoc_tf.agents.herding import HerdingAgent
 from emoc_tf.agents.heuristics import (
     EntropyAgent,
     MarginAgent,
@@ -36,9 +36,9 @@ __all__ = [
     "EMOCNewAgent",
     "EntropyAgent",
     "ExpectedEMOCAgent",
+    "GPEMOCAgent",
     "GradientLengthAgent",
     "HerdingAgent",
-    "GPEMOCAgent",
     "LearnedAgent",
     "LookaheadAgent",
     "MarginAgent",

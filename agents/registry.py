@@ -9,10 +9,10 @@ from emoc_tf.agents.agent import Agent
 from emoc_tf.agents.bayesian import BaitAgent, BaldAgent
 from emoc_tf.agents.diversity import BadgeAgent, CoreSetAgent
 from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
-from emoc_tf.agents.gradient_length import GradientLengthAgent
-from emoc_tf.agents.herding import HerdingAgent
 from emoc_tf.agents.emoc_new import EMOCNewAgent
 from emoc_tf.agents.gp_emoc import GPEMOCAgent
+from emoc_tf.agents.gradient_length import GradientLengthAgent
+from emoc_tf.agents.herding import HerdingAgent
 from emoc_tf.agents.heuristics import (
     EntropyAgent,
     MarginAgent,
