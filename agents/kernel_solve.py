@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy.linalg import solve_triangular
 
-# Numbers of one matrix that are held at once where sets meet reference images.
-MOST_VALUES = 1 << 23
+# Numbers of one matrix that are held at once where sets meet reference images. With some hundred
+# images each set's share stays in a processor's cache, and its product is too small for threads.
+MOST_VALUES = 1 << 20
 _JITTERS = (0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
 
 # (a,) and (b,) pool indices to the (a, b) kernel.
@@ -38,7 +39,6 @@ class SetUpdates:
         place: (M, K) where in `used` each image is, 0 for padding.
         real: (M, K) bool, False for padding.
         explained: (l, u), with G Gᵀ = A the part G⁻¹ Θ_LU that L explains.
-        within: (M, K, K) the matrices D; rows and columns of padding are those of I.
     """
 
     def __init__(
@@ -57,12 +57,11 @@ class SetUpdates:
         own = kernel(labelled, labelled).astype(np.float64)
         self._factor = cholesky(own + ridge * np.eye(len(labelled)))
         self.explained = self.by_labelled(kernel(labelled, self.used))
-        self.within = np.stack(
-            [self._within(row, ridge) for row, ridge in zip(sets, set_ridges, strict=True)]
-        )
-        self._within_factor = cholesky(self.within)
+        within = [self._within(row, ridge) for row, ridge in zip(sets, set_ridges, strict=True)]
+        self._within_factor = cholesky(np.stack(within))  # [M, K, K]
 
     def _within(self, row: np.ndarray, ridge: float) -> np.ndarray:
+        """Returns a set's matrix D; rows and columns of padding are those of I."""
         found, real = np.eye(len(row)), np.flatnonzero(row >= 0)
         images = row[real]
         explained = self.explained[:, np.searchsorted(self.used, images)]

@@ -60,7 +60,8 @@ class Selection:
             same reference images; None if there was no other.
         exact: Whether score and gap come from all reference images.
         pairs_evaluated: How many ‖J(x) g(x',y')‖₁ the comparisons needed.
-        pairs: How many there are: N times the number of (image, label) pairs in the sets.
+        pairs: How many there are: N times the number of (image, label) pairs in the sets, or of
+            different sets where gradients are added up over a set.
         rounds: The rounds; empty where all pairs were evaluated at once.
     """
 

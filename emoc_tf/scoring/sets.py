@@ -58,7 +58,10 @@ class SetScores(PairScores):
                 blocks = list(super()._gradients(used[first : first + together]))
                 found = np.concatenate([block.pairs for block in blocks])
                 adder.add(found, [block.gradients for block in blocks])
-            yield Block(sets, adder.result())
+            block = Block(sets, adder.result())
+            del adder, blocks  # not held while the sums are used
+            yield block
+            del block
 
     def _most_controls(self, last: list) -> int:
         most = super()._most_controls(last)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from emoc_tf.models import structure
 from emoc_tf.scoring import EMOCScorer, reference
@@ -26,10 +27,16 @@ def new_changes(model, x, images, output="logits", regularizer=True, new_unit=Fa
     """(x, image, output): the changes that an image of a new class makes, signed."""
     model64, larger = reference.rebuild(model), grown(model)
     num_classes = model.output_shape[-1]
-    gradients = [reference.gradient(larger, image, num_classes, regularizer) for image in images]
-    gradients = np.array(gradients)
+    gradient = reference._loss_gradient_function(larger, regularizer)
+    label = tf.constant(num_classes)
+    gradients = np.array([gradient(tf.cast(image, tf.float64), label) for image in images])
+
+    def jacobians(model):
+        row = reference._row_function(model, output)
+        return np.array([reference._jacobian(model, row, image) for image in x])
+
     if new_unit:
-        rows = np.array([reference.jacobian(larger, image, output) for image in x])
+        rows = jacobians(larger)
         return np.einsum("xcp,np->xnc", rows, gradients)
     # The weights that the old model has: not the last column of the head's.
     old = np.concatenate(
@@ -40,7 +47,7 @@ def new_changes(model, x, images, output="logits", regularizer=True, new_unit=Fa
             )
         ]
     )
-    rows = np.array([reference.jacobian(model64, image, output) for image in x])
+    rows = jacobians(model64)
     return np.einsum("xcp,np->xnc", rows, gradients[:, old])
 
 
@@ -56,8 +63,15 @@ def literal(model, x, images, labels, output="logits", regularizer=True, new_uni
     return (1 - UNSEEN) * known + UNSEEN * new
 
 
-@pytest.mark.parametrize(("output", "regularizer"), [("logits", True), ("softmax", False)])
-@pytest.mark.parametrize("labels", ["set", "image", "expected", "joint"])
+@pytest.mark.parametrize(
+    ("labels", "output", "regularizer"),
+    [
+        ("set", "logits", True),
+        ("image", "softmax", False),
+        ("expected", "logits", False),
+        ("joint", "softmax", True),
+    ],
+)
 def test_scores(labels, output, regularizer):
     model = reference.rebuild(models.make("convolutional"))
     images = models.images(9, model.input_shape[1:]).astype(float)
