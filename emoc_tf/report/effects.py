@@ -18,10 +18,14 @@ from emoc_tf.report.tables import COMPARED
 
 
 def draw(setting: str, findings: dict[Any, Findings]) -> Figure:
-    """Draws the mean accuracy and the mean number of classes of each policy at each value."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    """Draws the mean accuracy and the mean number of classes of each policy at each value.
+
+    The two are side by side, those of many policies one below the other.
+    """
     agents = families.ordered([agent for found in findings.values() for agent in found.agents])
-    for axes, measure in zip(figure.subplots(1, 2), COMPARED, strict=True):
+    shape, size = ((1, 2), (10, 4.2)) if len(agents) <= drawing.TOGETHER else ((2, 1), (12, 8))
+    figure = Figure(figsize=size, layout="constrained")
+    for axes, measure in zip(figure.subplots(*shape), COMPARED, strict=True):
         for agent in agents:
             estimates = [
                 (i, getattr(row, measure))

@@ -15,6 +15,7 @@ REFERENCES = ("random", "emoc")
 GREY = "grey: the policies of the other panels"
 _COLUMNS = 4  # side by side
 _WIDTH, _HEIGHT = 3.5, 2.5  # inches of a panel among others
+_SHORT = 14  # letters of a name, two of which stand side by side above it
 
 # Draws a column of `steps.csv` with these policies in full, or all if there are none.
 Draw = Callable[[Axes, str, Container[str] | None], None]
@@ -126,10 +127,11 @@ def _small(
 
 def _name(axes: Axes, family: str) -> None:
     """Puts a panel's family above it, with the policies that it names."""
+    longest = max(map(len, axes.get_legend_handles_labels()[1]))
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.0),
-        ncols=2,
+        ncols=2 if longest <= _SHORT else 1,
         frameon=False,
         fontsize="small",
         title=family,

@@ -211,6 +211,16 @@ def test_many_policies_have_a_panel_a_family(many):
     assert {axes.get_ylim()[1] > 1 for axes in first} == {False}
 
 
+def test_names_above_a_panel_stay_within_its_width(many):
+    figure = plots.learning_curves(many)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    for axes in figure.axes:
+        if axes.get_legend():
+            legend = axes.get_legend().get_window_extent(canvas.get_renderer())
+            assert legend.x1 <= axes.get_window_extent().x1 + 10
+
+
 def test_up_to_eight_policies_are_together(many):
     eight = [run for run in many if run.agent in MANY[:8]]
     figure = plots.learning_curves(eight)
@@ -276,3 +286,12 @@ def test_first_sets_of_many_policies_stand_side_by_side():
         assert len(shown) == 4 * count
         names = [axes.get_ylabel() for axes in shown if axes.get_ylabel()]
         assert names == [f"policy-{i}" for i in range(count)]
+
+
+@pytest.mark.parametrize(("shown", "grid"), [(MANY[:8], (1, 2)), (MANY, (2, 1))])
+def test_what_a_setting_does_to_many_policies_is_drawn_wide(tmp_path, shown, grid):
+    for agent in shown:
+        write(tmp_path, agent)
+    axes = effects.draw("momentum", {0.1: gather(tmp_path)}).axes[0]
+    assert (axes.get_gridspec().nrows, axes.get_gridspec().ncols) == grid
+    assert len(axes.containers) == len(shown)
