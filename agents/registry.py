@@ -25,8 +25,8 @@ from emoc_tf.agents.heuristics import (
 from emoc_tf.agents.learned import LearnedAgent
 from emoc_tf.agents.lookahead import LookaheadAgent
 from emoc_tf.agents.novelty import NovelAgent, PWrongAgent
-from emoc_tf.config import parse_value
 from emoc_tf.registries import Registry, check_new
+from emoc_tf.values import parse_value
 
 # A value may hold colons itself, as `gs://` does.
 _SETTINGS = re.compile(r":(?=[A-Za-z_]\w*=)")

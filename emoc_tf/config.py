@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 import types
 import typing
@@ -10,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-
 from emoc_tf import registries
+from emoc_tf.values import class_ranges, plain, stop_rules
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
@@ -120,7 +118,7 @@ class ExplorationConfig:
         registries.reward_terms(self.reward)
 
     def _check_type(self, field: dataclasses.Field) -> None:
-        value = _plain(getattr(self, field.name))
+        value = plain(getattr(self, field.name))
         object.__setattr__(self, field.name, value)
         kinds = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else ()
         kinds = kinds or (field.type,)
@@ -160,7 +158,7 @@ class ExplorationConfig:
             return
         part = r"\d{1,6}(-\d{1,6})?"
         well_formed = re.fullmatch(rf"{part}(,{part})*", self.classes) is not None
-        ranges = _ranges(self.classes) if well_formed else []
+        ranges = class_ranges(self.classes) if well_formed else []
         ascending = all(part[0] <= part[-1] for part in ranges)
         self._check("classes", well_formed and ascending, "class ids such as 0-49,60")
         enough = len(self.class_ids or ()) >= self.known_classes + self.novel_classes
@@ -171,7 +169,7 @@ class ExplorationConfig:
         """The class ids that `classes` names; None for all."""
         if self.classes is None:
             return None
-        parts = _ranges(self.classes)
+        parts = class_ranges(self.classes)
         return frozenset(c for part in parts for c in range(part[0], part[-1] + 1))
 
     @property
@@ -244,59 +242,6 @@ class ExplorationConfig:
         config = cls().replace(**{**PRESETS[name], **changes})
         config.check_drawn()
         return config
-
-
-def parse_value(text: str) -> Any:
-    """Returns what a typed value stands for: JSON, Python's True, False and None, or the text."""
-    names = {"none": "null", "None": "null", "True": "true", "False": "false"}
-    try:
-        return json.loads(names.get(text, text))
-    except json.JSONDecodeError:
-        return text
-
-
-_RULE = re.compile(r"\s*(audit|right|no_new)\s*>?=\s*(\d+(?:\.\d*)?|\.\d+)\s*")
-
-
-def stop_rules(text: str) -> list[tuple[str, float]]:
-    """Returns the rules that a text names, any of which ends an episode.
-
-    Args:
-        text: Terms with commas between them: `audit=0.9` (audit accuracy reached), `right=3` (sets
-            in a row whose answers the model had all right), `no_new=5` (sets in a row without a
-            new class).
-
-    Raises:
-        ValueError: A term is something else, or its number is out of range.
-    """
-    rules = []
-    for term in text.split(","):
-        found = _RULE.fullmatch(term)
-        name, value = (found[1], float(found[2])) if found else ("", 0.0)
-        in_range = 0 < value <= 1 if name == "audit" else value >= 1 and value == int(value)
-        if not found or not in_range:
-            raise ValueError(
-                f"stop_when: expected audit=SHARE, right=SETS or no_new=SETS, several with commas, "
-                f"such as 'audit=0.9,no_new=5', got {text!r}"
-            )
-        rules.append((name, value))
-    return rules
-
-
-def _ranges(classes: str) -> list[list[int]]:
-    """Returns the first and last class id of each part of a text such as `0-49,60`."""
-    return [[int(end) for end in part.split("-")] for part in classes.split(",")]
-
-
-def _plain(value: Any) -> Any:
-    """Returns NumPy numbers, arrays of one number without axes, and paths as JSON values."""
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
-    if isinstance(value, np.longdouble):  # its `item` is one again
-        return float(value)
-    return value.item() if isinstance(value, np.generic) else value
 
 
 # Section 4 of the paper; BUILD_NOTES.md tells which of these the paper leaves open.

@@ -98,7 +98,7 @@ def test_the_readmes_other_scripts_run(tmp_path, monkeypatch):
     task, own, scores, policy = (
         next(block for block in blocks if mark in block)
         for mark in (
-            "Task.from_folder", "ImageData(images", "EMOCScorer(model)", "class EntropyAgent",
+            "Task.from_folder", "ImageData(images", "EMOCScorer(model)", "class GiniAgent",
         )
     )  # fmt: skip
     rng = np.random.default_rng(0)
@@ -127,7 +127,7 @@ def test_the_readmes_other_scripts_run(tmp_path, monkeypatch):
     assert names["scores"].shape == (7,)
     assert names["best"].index in range(4)
     state = fakes.make_state()
-    assert state.candidate_mask[names["EntropyAgent"](seed=0).act({}, state)]
+    assert state.candidate_mask[names["GiniAgent"](seed=0).act({}, state)]
 
 
 def test_ruff_is_content():

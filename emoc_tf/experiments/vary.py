@@ -17,7 +17,7 @@ from absl import flags
 from rich.console import Console
 
 from emoc_tf.analysis.findings import Findings
-from emoc_tf.config import ExplorationConfig, parse_value
+from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments import flags as shared
 from emoc_tf.experiments.binary import run_binary
@@ -28,6 +28,7 @@ from emoc_tf.running.console import say
 from emoc_tf.running.grid import check_distinct
 from emoc_tf.running.single_run import Grid
 from emoc_tf.storage import atomic, csv_files
+from emoc_tf.values import parse_value
 
 SETTING = flags.DEFINE_string(
     "setting", None, "The setting to vary, such as sampler or old_fraction.", required=True

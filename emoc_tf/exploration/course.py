@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf.config import ExplorationConfig, stop_rules
+from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import views
 from emoc_tf.data.images import read_only
 from emoc_tf.exploration import candidates, pseudo_labels, stopping, whereabouts
@@ -20,12 +20,13 @@ from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.episode import Episode
 from emoc_tf.exploration.journal import Book, Entry
 from emoc_tf.exploration.oracle import LabelOracle, Oracle, Query, tell_classes
-from emoc_tf.exploration.outcome import StepOutcome, answer_accuracy, evaluate
+from emoc_tf.exploration.outcome import StepOutcome, answer_accuracy, audit_hits, evaluate
 from emoc_tf.exploration.pool import Pool
 from emoc_tf.exploration.sources import Source, audit_images
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.exploration.whereabouts import Gone
 from emoc_tf.models.episode_model import EpisodeModel
+from emoc_tf.values import stop_rules
 
 
 class Course:
@@ -137,17 +138,9 @@ class Course:
         )
         self._asked = [each for each in self._asked if each.number != query.number]
         with self._timed("training_seconds"):
-            self._enter(
-                Entry(
-                    "answer",
-                    self._step,
-                    tuple(query.indices.tolist()),
-                    tuple(labels),
-                    query.new_classes,
-                    guesses=tuple(guesses),
-                    choice=query.choice,
-                )
-            )
+            indices, answer = tuple(query.indices.tolist()), tuple(labels)
+            told = {"guesses": tuple(guesses), "choice": query.choice}
+            self._enter(Entry("answer", self._step, indices, answer, query.new_classes, **told))
             self._follow()
             self._update(learn_set)
         named = [label for label in labels if label >= 0]
@@ -202,18 +195,15 @@ class Course:
 
     def _evaluate(self, choice: int | None, queried_class: int | None) -> StepOutcome:
         episode, book, count = self.episode, self._book, len(self._known)
-        logits = audit = accuracy = None
+        logits = accuracy = None
         if episode.test_images is not None:
             logits = self._network.predict(episode.test_images)[1][:, :count]
-        audited = [i for i in sorted(book.audited) if i < len(self._pool)]
-        if audited:
-            images = np.array(audited)
-            truth = np.array([book.audited[i] for i in images])
+
+        def audit_logits(images: np.ndarray) -> np.ndarray:
             # Read in batches: there may be thousands.
-            view = views.ImageView(self._pool.images, images)
-            predicted = self._network.predict(view)[1][:, :count]
-            predicted = np.array(self._known)[predicted.argmax(axis=1)] if count else -truth - 9
-            audit = int((predicted == truth)[truth >= 0].sum()), int((truth >= 0).sum())
+            return self._network.predict(views.ImageView(self._pool.images, images))[1]
+
+        audit = audit_hits(book, self._known, len(self._pool), audit_logits)
         answers = [entry for entry in book.live() if entry.kind == "answer"]
         if answers:
             last = answers[-1]

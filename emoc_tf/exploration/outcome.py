@@ -1,7 +1,7 @@
 """What a step led to: accuracy on test data, on the answers themselves, and on an audit."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -68,6 +68,31 @@ class StepOutcome:
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Returns what `to_dict` was called of."""
         return cls(**{**fields, "class_recall": np.array(fields["class_recall"], np.float64)})
+
+
+def audit_hits(
+    book: Book,
+    known: Sequence[int],
+    num_images: int,
+    logits_of: Callable[[np.ndarray], np.ndarray],
+) -> tuple[int, int] | None:
+    """Returns how many audit images the model has right, and how many have a class; None if none.
+
+    Args:
+        book: With the audit's answers.
+        known: Classes of the outputs.
+        num_images: In the pool; others are gone.
+        logits_of: Function of (k,) pool indices that returns logits (k, at least C).
+    """
+    images = np.array([index for index in sorted(book.audited) if index < num_images], np.int64)
+    if not len(images):
+        return None
+    truth = np.array([book.audited[index] for index in images])
+    right = np.zeros(len(truth), bool)
+    if known:
+        columns = logits_of(images)[:, : len(known)].argmax(axis=1)
+        right = np.array(known)[columns] == truth
+    return int(right[truth >= 0].sum()), int((truth >= 0).sum())
 
 
 def evaluate(

@@ -4,17 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emoc_tf.config import ExplorationConfig, stop_rules
+from emoc_tf.config import ExplorationConfig
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.journal import Book
 from emoc_tf.exploration.outcome import StepOutcome, answer_accuracy
+from emoc_tf.values import stop_rules
 
 
 def reason(rules: Sequence[tuple[str, float]], outcome: StepOutcome, book: Book) -> str | None:
     """Returns why to stop, in words; None if there is no reason.
 
     Args:
-        rules: See `config.stop_rules`.
+        rules: See `values.stop_rules`.
         outcome: Of the last step.
         book: With the journal of all answers.
     """
