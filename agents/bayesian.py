@@ -10,7 +10,7 @@ from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.models.dropout import DropoutSampler
 from emoc_tf.scoring.checks import is_integer
 
-# D·D numbers are held a few times, and D³ multiplications made: seconds, and 2 GB, at this D.
+# D·D numbers are held some times, and D³ multiplications made: half a minute and 3 GB at this D.
 LARGEST_HEAD = 6000
 
 INFORMATION = ("gaussian", "labels", "images")

@@ -45,8 +45,6 @@ class DropoutSampler:
         sampled, border, self.is_random = _with_masks(graph, self._seed, made)
         if self.is_random:
             image = graph.inputs[0]
-            if any(getattr(each, "_keras_mask", None) is not None for each in border):
-                border = [sampled.inputs[0]]  # masks of time steps would be lost between
             self._before = _compiled(keras.Model(sampled.inputs[0], border), [image])
             self._after = _compiled(keras.Model(border, sampled.outputs[0]), border)
             self._dtype = image.dtype
@@ -122,7 +120,7 @@ def _with_masks(
 ) -> tuple[keras.Model, list[keras.KerasTensor], bool]:
     """Returns the model with masks, what its random part gets, and whether its output is random."""
     random: set[int] = set()
-    border: dict[int, keras.KerasTensor] = {}
+    border: dict[int, keras.KerasTensor] = {}  # masks of time steps too: the graph passes them on
 
     def call(layer: keras.Operation, *args: Any, **kwargs: Any) -> Any:
         drops, given = False, _tensors([args, kwargs])

@@ -52,16 +52,12 @@ def test_gaussian_dropout_multiplies():
 
 
 def test_alpha_dropout_keeps_mean_and_variance():
-    model = model_of((1,), layers.Dense(4000, kernel_initializer="ones"), layers.AlphaDropout(0.3),
-                     layers.Reshape((4000,)))  # fmt: skip
-    body = keras.Model(model.inputs[0], model.layers[-2].output)
     normal = keras.Input((4000,))
     x = layers.AlphaDropout(0.3)(normal)
     picked = keras.Model(normal, layers.Dense(4000, kernel_initializer="identity")(x))
     found = sampled(picked, images((4000,), 5))
     assert abs(found.mean()) < 0.05
     assert abs(found.std() - 1) < 0.05
-    assert body.output_shape == (None, 4000)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +145,7 @@ def test_samples_are_functions_of_their_seeds(make):
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_with_hardly_any_dropout_it_is_inference(make, monkeypatch):
+def test_with_hardly_any_dropout_it_is_inference(make):
     """Normalisations, noise and masks of time steps are as in inference."""
     model = make()
     for each in model.layers if make is not nested else model.layers[1].layers:
@@ -182,9 +178,7 @@ def test_models_without_dropout():
     image = keras.Input((5,))
     x = layers.Dropout(0.0)(image)
     assert not DropoutSampler(keras.Model(image, layers.Dense(3)(x))).is_random
-    unused = layers.Dropout(0.5)(image)  # on no way to the output
     assert not DropoutSampler(keras.Model(image, layers.Dense(3)(image))).is_random
-    assert unused.shape == (None, 5)
 
 
 def test_models_whose_images_have_any_size():
