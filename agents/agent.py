@@ -83,7 +83,7 @@ class ScoringAgent(Agent):
         """Returns a score per candidate set, (M,), higher is better; masked ones are ignored."""
 
     def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:
-        """Returns the index of the best candidate set; of any, by the seed, where no class is known.
+        """Returns the index of the best candidate set; of one by the seed while no class is known.
 
         Raises:
             ValueError: No set can be chosen, or the scores have the wrong shape or are NaN.

@@ -1,16 +1,23 @@
-"""Output changes ‖J(x) g(x',y')‖₁ in batches, compiled once per model."""
+"""Output changes ‖J(x) g(x',y')‖₁ in batches, compiled once."""
 
+import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from emoc_tf.models import structure, traces
 from emoc_tf.models.graphs import functional
 from emoc_tf.scoring.gradients.kept import Gradients, Pairs, Sums
+from emoc_tf.scoring.gradients.layers import inner_layers
 from emoc_tf.scoring.gradients.per_example import GradientFactors
 from emoc_tf.scoring.gradients.stages import Factors
+
+# Weights that are kept beside functions that models share; a large model has functions of its own.
+SHARED_PARAMETERS = 2_000_000
 
 
 class OutputChanges:
@@ -21,16 +28,22 @@ class OutputChanges:
         output: `"logits"` or `"softmax"`, what f is.
         regularizer: Whether ∇ω is part of the gradients.
         dtype: Of the product of explicit gradients.
+        shared: Whether the functions are traced for any model of the same architecture, see `of`.
 
     Attributes:
         num_classes: C.
         factors: The model's gradients.
         dtype: Of the product of explicit gradients.
-        jacobian: (images (B, ...)) → `Gradients`, J(x), a row for each output.
-        changes: (J of B images, `Pairs` of n) → (B, n), ‖J(x) g‖₁.
     """
 
-    def __init__(self, model: keras.Model, output: str, regularizer: bool, dtype: tf.DType) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        output: str,
+        regularizer: bool,
+        dtype: tf.DType,
+        shared: bool = False,
+    ) -> None:
         self.factors = GradientFactors(model)
         self._model = model
         self._output = output
@@ -39,35 +52,84 @@ class OutputChanges:
         self.dtype = dtype
         image = functional(model).inputs[0]
         self._images = tf.TensorSpec(image.shape, image.dtype)
-        self._gradient_functions: dict[tuple[int, bool], Callable[..., Pairs]] = {}
-        pairs = _open(self._gradient_function(1, False).structured_outputs)
-        self.jacobian = _compiled(self._jacobian).get_concrete_function(self._images)
-        jacobian = _open(self.jacobian.structured_outputs)
-        self.changes = _compiled(self._changes).get_concrete_function(jacobian, pairs)
-        self._pairs = pairs
+        self._variables = _values(model) if shared else None
+        self._traced: dict[Hashable, Callable] = {}  # those of all models that share them
+        self._trace_gradients(1, False)
+        _ = self.changes  # what cannot be traced is to fail here
+
+    def of(self, model: keras.Model) -> Self:
+        """Returns the same functions of another model with the same architecture."""
+        other = copy.copy(self)
+        for name in _LAZY:
+            vars(other).pop(name, None)
+        other._variables = _values(model)
+        return other
+
+    def _function(self, name: Hashable, function: Callable, *specs: Any) -> Callable:
+        """Returns a function compiled, of the model's variables where they are shared."""
+        variables = self._variables
+        if name not in self._traced:
+            self._traced[name] = self._trace(function, specs)
+        traced = self._traced[name]
+        return traced if variables is None else functools.partial(traced, variables)
+
+    def _trace(self, function: Callable, specs: tuple) -> Callable:
+        # Traced as it is: to translate its Python first would double the time.
+        if self._variables is None:
+            return tf.function(function, autograph=False).get_concrete_function(*specs)
+        own = self._model.trainable_variables
+
+        def of_any(variables: list[tf.Variable], *given: Any) -> Any:
+            values = [tf.convert_to_tensor(variable) for variable in variables]
+            with keras.StatelessScope(zip(own, values, strict=True)):
+                return function(*given)
+
+        traced = tf.function(of_any, autograph=False)
+        return traced.get_concrete_function(self._variables, *specs)
+
+    @functools.cached_property
+    def jacobian(self) -> Callable[..., Gradients]:
+        """Function of images (B, ...): J(x), a row for each output."""
+        return self._function("jacobian", self._jacobian, self._images)
+
+    @functools.cached_property
+    def changes(self) -> Callable[..., tf.Tensor]:
+        """Function of J of B images and `Pairs` of n: ‖J(x) g‖₁, (B, n)."""
+        return self._function("changes", self._changes, self._jacobian_spec, self._pairs)
 
     @functools.cached_property
     def last(self) -> Callable[..., tuple[tf.Tensor, list[Factors]]]:
         """Function of images (B, ...): their logits and what the last dense layers have of J."""
-        return _compiled(self._last).get_concrete_function(self._images)
+        return self._function("last", self._last, self._images)
 
     @functools.cached_property
     def last_changes(self) -> Callable[..., tf.Tensor]:
         """Function of that and `Pairs` of n: ‖J(x) g‖₁ summed over these layers alone, (B, n)."""
-        _, jacobian = _open(self.last.structured_outputs)
-        return _compiled(self._last_changes).get_concrete_function(jacobian, self._pairs)
+        return self._function("last changes", self._last_changes, self._last_spec, self._pairs)
 
     @functools.cached_property
     def sum_changes(self) -> Callable[..., tf.Tensor]:
         """Function of J of B images and `Sums` of m sets: ‖J(x) Σ g‖₁, (B, m)."""
-        jacobian = _open(self.jacobian.structured_outputs)
-        return _compiled(self._changes).get_concrete_function(jacobian, self._sums)
+        return self._function("sum changes", self._changes, self._jacobian_spec, self._sums)
 
     @functools.cached_property
     def last_sum_changes(self) -> Callable[..., tf.Tensor]:
         """As `last_changes`, of `Sums`."""
-        _, jacobian = _open(self.last.structured_outputs)
-        return _compiled(self._last_changes).get_concrete_function(jacobian, self._sums)
+        return self._function("last sum changes", self._last_changes, self._last_spec, self._sums)
+
+    @property
+    def _jacobian_spec(self) -> Gradients:
+        self._function("jacobian", self._jacobian, self._images)
+        return _open(self._traced["jacobian"].structured_outputs)
+
+    @property
+    def _last_spec(self) -> list[Factors]:
+        self._function("last", self._last, self._images)
+        return _open(self._traced["last"].structured_outputs)[1]
+
+    @property
+    def _pairs(self) -> Pairs:
+        return _open(self._traced["gradients", 1, False].structured_outputs)
 
     @property
     def _sums(self) -> Sums:
@@ -81,16 +143,11 @@ class OutputChanges:
         counts = tf.TensorSpec([None], self.factors.dtype)
         return Sums(self._pairs.explicit, factored, counts)
 
-    def _gradient_function(self, width: int, unseen: bool) -> Callable[..., Pairs]:
-        """Returns the function of images and `width` labels each, traced on first use."""
-        key = width, unseen
-        if key not in self._gradient_functions:
-            labels = tf.TensorSpec([None, width], tf.int32)
-            gradients = functools.partial(self._gradients, unseen)
-            self._gradient_functions[key] = _compiled(gradients).get_concrete_function(
-                self._images, labels
-            )
-        return self._gradient_functions[key]
+    def _trace_gradients(self, width: int, unseen: bool) -> Callable[..., Pairs]:
+        """Returns the function of images and `width` labels each."""
+        labels = tf.TensorSpec([None, width], tf.int32)
+        gradients = functools.partial(self._gradients, unseen)
+        return self._function(("gradients", width, unseen), gradients, self._images, labels)
 
     def gradients(self, images: tf.Tensor, labels: np.ndarray) -> Pairs:
         """Returns g(x',y') of images with L labels each, image by image.
@@ -101,7 +158,7 @@ class OutputChanges:
                 is traced once, and once more where there is a C.
         """
         unseen = bool((labels == self.num_classes).any())
-        function = self._gradient_function(labels.shape[1], unseen)
+        function = self._trace_gradients(labels.shape[1], unseen)
         return function(images, tf.constant(labels, tf.int32))
 
     @property
@@ -169,11 +226,11 @@ class OutputChanges:
         if not self._regularizer:
             return {}
         variables = self._model.trainable_variables
+        values = [variable.value for variable in variables]
         with tf.GradientTape() as tape:
+            tape.watch(values)
             penalty = tf.add_n(self._model.losses)
-        gradients = tape.gradient(
-            penalty, [variable.value for variable in variables], unconnected_gradients="zero"
-        )
+        gradients = tape.gradient(penalty, values, unconnected_gradients="zero")
         return {id(v): gradient for v, gradient in zip(variables, gradients, strict=True)}
 
 
@@ -196,9 +253,39 @@ def unseen_residual(logits: tf.Tensor) -> tf.Tensor:
     return tf.nn.softmax(tf.concat([logits, new], axis=1))[:, :-1]
 
 
-def _compiled(function: Callable) -> Callable:
-    """Returns it to be traced as it is: to translate its Python first would double the time."""
-    return tf.function(function, autograph=False)
+# What `of` makes anew: the functions of one model.
+_LAZY = tuple(
+    name
+    for name, each in vars(OutputChanges).items()
+    if isinstance(each, functools.cached_property)
+)
+
+
+def changes_of(
+    model: keras.Model, output: str, regularizer: bool, dtype: tf.DType
+) -> OutputChanges:
+    """Returns the functions of a model; small ones of one architecture share them, see `traces`.
+
+    Args:
+        model: As in `EMOCScorer`, as for the following.
+        output: See `OutputChanges`.
+        regularizer: See `OutputChanges`.
+        dtype: See `OutputChanges`.
+    """
+    architecture = traces.architecture(model)
+    if architecture is None or model.count_params() > SHARED_PARAMETERS:
+        return OutputChanges(model, output, regularizer, dtype)
+    # Plans and warnings name layers.
+    names = tuple(layer.name for layer in inner_layers(model) if layer.weights)
+    key = ("changes", architecture, names, output, regularizer, dtype)
+    # They hold a model, which is not to be that of somebody else.
+    twin = functools.partial(structure.copy, model)
+    shared = traces.once(key, lambda: OutputChanges(twin(), output, regularizer, dtype, True))
+    return shared.of(model)
+
+
+def _values(model: keras.Model) -> list[tf.Variable]:
+    return [variable.value for variable in model.trainable_variables]
 
 
 def _open(structure):

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from emoc_tf.models.checks import check_model, check_outputs
 from emoc_tf.models.forward import check_repeatable, compile_forward, in_batches
-from emoc_tf.scoring.changes import OutputChanges
+from emoc_tf.scoring.changes import changes_of
 from emoc_tf.scoring.checks import (
     MEMORY_BUDGET,
     check_confidence,
@@ -90,7 +90,8 @@ class EMOCScorer:
         self._num_classes = model.output_shape[-1]
         self._precision = precision
         dtype = tf.bfloat16 if precision == "bfloat16" else dtype
-        self._changes = OutputChanges(model, output, regularizer, dtype)
+        self._changes = changes_of(model, output, regularizer, dtype)
+        self._changes.factors.warn(stacklevel=2)
         self._predict = compile_forward(model)
         self._snapshot = Snapshot(model)
 

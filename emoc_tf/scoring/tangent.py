@@ -41,6 +41,7 @@ class TangentKernel:
         check_model(model)
         self.model = model
         self._factors = GradientFactors(model)
+        self._factors.warn(stacklevel=2)
         self._snapshot = Snapshot(model)
         self._input = tf.as_dtype(model.inputs[0].dtype)
         self._product = tf.function(self._trace_product, autograph=False, reduce_retracing=True)

@@ -38,6 +38,7 @@ def rows(
     def one_example(example: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         image, example_seeds = example
         with tf.GradientTape(persistent=True) as tape:
+            tape.watch(values)
             logits = model(image[None], training=False)
         gradients = [
             tape.gradient(logits, values, output_gradients=seed[None], unconnected_gradients="zero")

@@ -51,7 +51,7 @@ class GradientFactors:
 
     Known layers (`layers.STAGES`) are taken apart into factors, wherever they are in the graph and
     however often they are called. Any other trainable layer goes an exact but slow way, one example
-    at a time, with one warning that names it. Frozen layers contribute nothing.
+    at a time; `warn` names it. Frozen layers contribute nothing.
 
     Args:
         model: A functional or Sequential model that ends in a linear Dense layer. It is not
@@ -76,6 +76,7 @@ class GradientFactors:
         known = verified(self._model, known_stages(self._model))
         self._probe, uses = probe(self._model, known)
         slow = generic.unknown_layers(self._model, known)
+        self._slow = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in slow)
         self._generic = generic.variables_of(slow)
         self._layers = [
             self._choose(
@@ -89,13 +90,15 @@ class GradientFactors:
         self.plan = [each.plan for each in self._layers]
         if self._generic:
             self.plan += [self._generic_plan(layer) for layer in slow]
-            names = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in slow)
-            warnings.warn(
-                f"scored exactly but slowly, one example at a time: {names}", stacklevel=3
-            )
         self.explicit_size = sum(
             each.parameters for each in self.plan if each.contraction in ("explicit", "generic")
         )
+
+    def warn(self, stacklevel: int) -> None:
+        """Warns of the layers that are scored one example at a time, if there are any."""
+        if self._slow:
+            what = f"scored exactly but slowly, one example at a time: {self._slow}"
+            warnings.warn(what, stacklevel=stacklevel + 1)
 
     def _choose(self, stage: Stage, positions: dict[int, int | None]) -> _Layer:
         counts = list(positions.values())
@@ -189,6 +192,7 @@ class GradientFactors:
     ) -> tuple[tf.Tensor, tf.Tensor, list[Factors]]:
         """Returns logits, seeds and the factors of some layers."""
         with tf.GradientTape(persistent=True) as tape:
+            tape.watch([variable.value for variable in self._model.trainable_variables])
             logits, taps = self._probe(images, training=False)
         seeds = make_seeds(logits)
         uses = [use for each in wanted for use in each.uses]
