@@ -28,9 +28,9 @@ from emoc_tf.data.named import load
 from emoc_tf.experiments import flags as shared
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.exploration.state import ExplorationState
+from emoc_tf.records import examinations
 from emoc_tf.records.record_folder import RecordFolder
 from emoc_tf.records.run_record import make_output_dir
-from emoc_tf.records.sinks import Table
 from emoc_tf.report import drawing
 from emoc_tf.report.correlations import draw, table, to_rows
 from emoc_tf.running.console import say
@@ -38,8 +38,7 @@ from emoc_tf.running.grid import check_distinct
 from emoc_tf.running.relearning import Start, check_settings
 from emoc_tf.scoring.labels import most_likely_set_labels
 from emoc_tf.storage import atomic, csv_files
-from emoc_tf.storage.csv_files import read_numbers
-from emoc_tf.storage.provenance import device, differences, environment
+from emoc_tf.storage.provenance import device, environment
 
 SETS = flags.DEFINE_integer(
     "sets", 20, "Candidate sets of each initialisation.", correlations.MIN_SETS
@@ -112,52 +111,6 @@ def examine(
                     yield row | start.learn(choice, classes, count)
 
 
-def rows_there(folder: RecordFolder, header: Sequence[str], told: dict) -> np.ndarray:
-    """Returns the rows that a folder holds, (rows, columns).
-
-    Raises:
-        ValueError: The folder holds rows of other settings, or other columns.
-    """
-    found = folder.read_config()
-    if found is None:
-        return np.empty((0, len(header)))
-    config = ExplorationConfig().replace(**told["configuration"])
-    differing = []
-    if config.differences(found.get("configuration", {})):
-        differing.append("configuration")
-    if found.get("scores") != told["scores"]:
-        differing.append("scores")
-    if differing:
-        raise ValueError(
-            f"output_dir: expected a folder of the same settings, got {folder.path}, which differs "
-            f"in {differing}"
-        )
-    columns, rows = read_numbers(folder.path / CHANGES)
-    if columns and list(columns) != list(header):
-        raise ValueError(
-            f"{folder.path / CHANGES}: expected columns {list(header)}, got {list(columns)}"
-        )
-    return rows.reshape(-1, len(header))
-
-
-def _begin(folder: RecordFolder, header: Sequence[str], told: dict, rows: np.ndarray) -> None:
-    """Makes the folder ready for more rows.
-
-    Raises:
-        ValueError: Those there were made with other versions or on another machine.
-    """
-    found = folder.read_config()
-    if found is None:
-        folder.write_config(told)
-    elif differing := differences(found.get("environment", {}), *SOURCE):
-        raise ValueError(
-            f"output_dir: expected a folder of the same versions and machine to resume in, got "
-            f"{folder.path}, which differs in {differing}"
-        )
-    table = Table(folder.path / CHANGES, header, digits=10, durable=True)
-    folder.begin([table], [dict(zip(header, row, strict=True)) for row in rows.tolist()])
-
-
 def _left(
     rows: np.ndarray, seeds: Sequence[int], iterations: Sequence[int], sets: int
 ) -> list[int]:
@@ -201,11 +154,11 @@ def main(argv: list[str]) -> None:
         "configuration": config.record(), "scores": names, "environment": environment(*SOURCE),
     }  # fmt: skip
     with folder.alone():
-        rows = rows_there(folder, header, told)
+        rows = examinations.rows_there(folder, CHANGES, header, told)
         left = _left(rows, seeds, iterations, SETS.value)
         if left:
             say(console, device())
-            _begin(folder, header, told, rows)
+            examinations.begin(folder, CHANGES, header, told, rows, SOURCE)
             _work(config, left, iterations, rows, folder, console)
         found = correlations.read(folder.path / CHANGES, len(COLUMNS))
         written = drawing.save(draw(found), folder.path / "correlations")

@@ -15,6 +15,7 @@ from emoc_tf.data import named
 from emoc_tf.experiments import true_change
 from emoc_tf.exploration import Exploration
 from emoc_tf.models import forward
+from emoc_tf.records.examinations import rows_there
 from emoc_tf.records.record_folder import RecordFolder
 from emoc_tf.registries import SAMPLERS
 from emoc_tf.report.correlations import table
@@ -159,14 +160,16 @@ def test_the_binary_goes_on_where_it_was_stopped(copied):
     assert told["environment"]["source"] == here != environment()["source"]
     header = lines[0].strip().split(",")
     with pytest.raises(ValueError, match=r"changes.csv: expected columns"):
-        true_change.rows_there(RecordFolder(copied), header[:-1], told)
+        rows_there(RecordFolder(copied), true_change.CHANGES, header[:-1], told)
     differing = told | {"configuration": told["configuration"] | {"momentum": 0.5}}
     with pytest.raises(ValueError, match=r"output_dir: .*same settings.*differs in \['config"):
-        true_change.rows_there(RecordFolder(copied), header, differing)
+        rows_there(RecordFolder(copied), true_change.CHANGES, header, differing)
     older = told | {"configuration": {k: v for k, v in told["configuration"].items()
                                       if k != "optimizer"}}  # fmt: skip
     RecordFolder(copied).write_config(older)
-    assert len(true_change.rows_there(RecordFolder(copied), header, told)) == len(lines) - 1
+    assert (
+        len(rows_there(RecordFolder(copied), true_change.CHANGES, header, told)) == len(lines) - 1
+    )
     assert (copied / "changes.csv").read_text() == changes
 
 
