@@ -84,6 +84,7 @@ setup(
             "emoc-compare=emoc_tf.experiments:run_compare",
             "emoc-vary=emoc_tf.experiments:run_vary",
             "emoc-true-change=emoc_tf.experiments:run_true_change",
+            "emoc-headroom=emoc_tf.experiments:run_headroom",
             "emoc-report=emoc_tf.experiments:run_report",
             "emoc-export=emoc_tf.experiments:run_export",
             "emoc-train-agent=emoc_tf.experiments:run_train_agent",

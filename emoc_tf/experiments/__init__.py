@@ -1,4 +1,4 @@
-"""Binaries: explore (a run), compare, vary, report, export, true_change, train_agent."""
+"""Binaries: explore, compare, vary, report, export, true_change, headroom, train_agent."""
 
 import functools
 import os
@@ -36,6 +36,7 @@ run_explore = functools.partial(_run, "explore")
 run_compare = functools.partial(_run, "compare")
 run_vary = functools.partial(_run, "vary")
 run_true_change = functools.partial(_run, "true_change")
+run_headroom = functools.partial(_run, "headroom")
 run_report = functools.partial(_run, "report")
 run_train_agent = functools.partial(_run, "train_agent")
 run_export = functools.partial(_run, "export")

@@ -242,7 +242,16 @@ def test_one_spelling_of_ranges_and_of_none():
 
 
 def test_binaries_can_be_imported_side_by_side():
-    names = ("explore", "compare", "vary", "report", "true_change", "train_agent", "export")
+    names = (
+        "explore",
+        "compare",
+        "vary",
+        "report",
+        "true_change",
+        "headroom",
+        "train_agent",
+        "export",
+    )
     code = ";".join(f"import emoc_tf.experiments.{name}" for name in names)
     code += ";from absl import flags;print(len(list(flags.FLAGS)))"
     command = [sys.executable, "-c", code]

@@ -8,7 +8,7 @@ import inspect
 import pytest
 
 from emoc_tf.agents.registry import AGENTS
-from emoc_tf.experiments import true_change
+from emoc_tf.experiments import headroom, true_change
 from emoc_tf.running import training
 from emoc_tf.storage import provenance
 
@@ -64,7 +64,7 @@ def test_the_source_that_counts_is_what_results_depend_on():
     assert shipped <= set(files)
 
 
-@pytest.mark.parametrize("module", [training, true_change])
+@pytest.mark.parametrize("module", [training, true_change, headroom])
 def test_other_records_depend_on_what_makes_them_too(module):
     more = module.SOURCE
     found, runs = provenance.source_files(*more), provenance.source_files()
