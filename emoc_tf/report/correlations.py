@@ -5,20 +5,26 @@ import dataclasses
 from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from emoc_tf.analysis import families
 from emoc_tf.analysis.correlations import AMONG, MEASURES, Correlation
-from emoc_tf.report import drawing, tables
+from emoc_tf.report import correlation_rows, drawing, tables
 
 _SHORT = {"output_change": "change", "own_change": "own", "accuracy_gain": "gain"}
 _LABELS = ("label assumed", "true label")
 
 
 def draw(found: list[Correlation]) -> Figure:
-    """Draws the correlations over all sets, with their intervals, over the number of iterations."""
+    """Draws the correlations over all sets, with their intervals, over the number of iterations.
+
+    Of more scores than one panel shows each has a row, see `correlation_rows`.
+    """
+    scores = families.ordered([row.score for row in found])
+    if len(scores) > drawing.TOGETHER:
+        return correlation_rows.draw(found)
     found = [row for row in found if row.among == "all"]
     figure = Figure(figsize=(12, 6.4), layout="constrained")
-    scores = families.ordered([row.score for row in found])
     axes_of = figure.subplots(2, len(MEASURES), sharex=True, sharey=True)
     ticks = sorted({row.iterations for row in found})
     for label, row_of_axes in enumerate(axes_of):
@@ -47,39 +53,44 @@ def draw(found: list[Correlation]) -> Figure:
 
 
 def table(found: list[Correlation]) -> Table:
-    """Returns the correlations as a table to print, in 80 characters."""
+    """Returns the correlations as a table to print, in 80 characters: a section a measure."""
     rows = Table(
         box=box.SIMPLE_HEAD,
         padding=0,
         caption="Spearman's ρ with the change of the outputs, the set's own share of it (against a "
-        "control that learnt old images only) and the gain in test accuracy: mean over models "
-        "[95% interval over their sets], least and greatest of a model, mean among known and among "
-        "novel sets.",
+        "control that learnt old images only) and the gain in test accuracy, after so many "
+        "iterations with the label assumed or the true one: mean over models [95% interval over "
+        "their sets], least and greatest of a model, mean among known and among novel sets.",
     )
     rows.add_column("score", overflow="fold", min_width=9)
-    for heading in ("with", "learnt with", "rank correlation", "of models", *AMONG[1:]):
+    for heading in ("rank correlation", "of models", *AMONG[1:]):
         justify = "right" if heading in AMONG else "left"
         rows.add_column(heading, justify=justify, no_wrap=True)
-    rho = {_place(row): row.rho for row in found}
-    for row in found:
-        if row.among != "all":
-            continue
-        ends = ", ".join(tables.number(end, 2) for end in (row.low, row.high))
-        parts = [rho.get(_place(row, among), float("nan")) for among in AMONG[1:]]
-        learnt = f"{'true' if row.true_label else 'assumed'} {row.iterations or 'step'}"
-        rows.add_row(
-            row.score,
-            _SHORT[row.measure],
-            learnt,
-            f"{tables.number(row.rho, 2)} [{ends}]",
-            f"{tables.number(row.least, 2)} to {tables.number(row.greatest, 2)}",
-            *(tables.number(part, 2) for part in parts),
-        )
+    at = {_place(row): row for row in found}
+    scores = families.ordered([row.score for row in found])
+    for section in dict.fromkeys(_place(row)[2:] for row in found):
+        measure, true_label, iterations = section
+        title = f"{_SHORT[measure]}, {_LABELS[true_label]}, {iterations or 'step'}"
+        rows.add_row(Text(title, style="bold"))
+        for score in scores:
+            row, *parts = (at.get((score, among, *section)) for among in AMONG)
+            if row is None:
+                continue
+            rows.add_row(
+                Text(score),
+                f"{tables.number(row.rho, 2)} {_ends(row.low, row.high)}",
+                f"{tables.number(row.least, 2)} to {tables.number(row.greatest, 2)}",
+                *(tables.number(part.rho if part else float("nan"), 2) for part in parts),
+            )
     return rows
 
 
-def _place(row: Correlation, among: str | None = None) -> tuple:
-    return row.score, among or row.among, row.measure, row.true_label, row.iterations
+def _ends(low: float, high: float) -> str:
+    return f"[{tables.number(low, 2)}, {tables.number(high, 2)}]"
+
+
+def _place(row: Correlation) -> tuple:
+    return row.score, row.among, row.measure, row.true_label, row.iterations
 
 
 def to_rows(found: list[Correlation]) -> list[list]:
