@@ -6,9 +6,11 @@ the same weights, with the label the score assumes and with the true one, and th
 are drawn of each policy's scores with the change of the outputs, with the change against a control
 that learnt old images only in the same iterations, and with the gain in accuracy. So is that of
 the share of novel images, since a score may tell no more than whether a set is of a novel class.
+How well each score tells that is in `novelty.csv`; `gate.csv` says which scores go with the change
+against the control among known sets, and at least not against it among novel ones.
 
-The same command resumes where it was stopped; where nothing is left to do it makes table and figure
-again from `changes.csv`, on any machine.
+The same command resumes where it was stopped; where nothing is left to do it makes tables and
+figure again from `changes.csv`, on any machine.
 
 Example: python -m emoc_tf.experiments.true_change --sets=20 --seeds=0,1 --output_dir=out
 """
@@ -23,7 +25,8 @@ from rich.console import Console
 
 from emoc_tf import ExplorationConfig, agents, streams
 from emoc_tf.agents.agent import ScoringAgent
-from emoc_tf.analysis import correlations
+from emoc_tf.analysis import correlations, novelty
+from emoc_tf.analysis.gate import gates
 from emoc_tf.data.named import load
 from emoc_tf.experiments import flags as shared
 from emoc_tf.experiments.binary import run_binary
@@ -33,6 +36,7 @@ from emoc_tf.records.record_folder import RecordFolder
 from emoc_tf.records.run_record import make_output_dir
 from emoc_tf.report import drawing
 from emoc_tf.report.correlations import draw, table, to_rows
+from emoc_tf.report.gate import gate_table, novelty_rows, novelty_table
 from emoc_tf.running.console import say
 from emoc_tf.running.grid import check_distinct
 from emoc_tf.running.relearning import Start, check_settings
@@ -160,12 +164,25 @@ def main(argv: list[str]) -> None:
             say(console, device())
             examinations.begin(folder, CHANGES, header, told, rows, SOURCE)
             _work(config, left, iterations, rows, folder, console)
-        found = correlations.read(folder.path / CHANGES, len(COLUMNS))
-        written = drawing.save(draw(found), folder.path / "correlations")
-        written.append(folder.path / "correlations.csv")
-        atomic.write_text(written[-1], csv_files.text(to_rows(found)))
+        names = show(folder.path, console)
+    say(console, f"Written into {folder.path}: {', '.join(names)}")
+
+
+def show(folder: Path, console: Console) -> list[str]:
+    """Makes and prints figure and tables of a folder's changes; returns the names of the files."""
+    found = correlations.read(folder / CHANGES, len(COLUMNS))
+    areas, gate = novelty.read(folder / CHANGES, len(COLUMNS)), gates(found)
+    written = [path.name for path in drawing.save(draw(found), folder / "correlations")]
+    files = {"correlations.csv": to_rows(found), "novelty.csv": novelty_rows(areas)}
+    if gate:
+        files["gate.csv"] = to_rows(gate)
+    for name, rows in files.items():
+        atomic.write_text(folder / name, csv_files.text(rows))
     console.print(table(found))
-    say(console, f"Written into {folder.path}: {', '.join(path.name for path in written)}")
+    console.print(novelty_table(areas))
+    if gate:
+        console.print(gate_table(gate))
+    return [*written, *files]
 
 
 def _work(

@@ -1,6 +1,7 @@
 """Rank correlations as a figure, a table and CSV."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from rich import box
@@ -9,7 +10,9 @@ from rich.text import Text
 
 from emoc_tf.analysis import families
 from emoc_tf.analysis.correlations import AMONG, MEASURES, Correlation
+from emoc_tf.analysis.gate import Gate
 from emoc_tf.report import correlation_rows, drawing, tables
+from emoc_tf.report.gate import with_interval
 
 _SHORT = {"output_change": "change", "own_change": "own", "accuracy_gain": "gain"}
 _LABELS = ("label assumed", "true label")
@@ -78,22 +81,19 @@ def table(found: list[Correlation]) -> Table:
                 continue
             rows.add_row(
                 Text(score),
-                f"{tables.number(row.rho, 2)} {_ends(row.low, row.high)}",
+                with_interval(row.rho, row.low, row.high),
                 f"{tables.number(row.least, 2)} to {tables.number(row.greatest, 2)}",
                 *(tables.number(part.rho if part else float("nan"), 2) for part in parts),
             )
     return rows
 
 
-def _ends(low: float, high: float) -> str:
-    return f"[{tables.number(low, 2)}, {tables.number(high, 2)}]"
-
-
 def _place(row: Correlation) -> tuple:
     return row.score, row.among, row.measure, row.true_label, row.iterations
 
 
-def to_rows(found: list[Correlation]) -> list[list]:
-    """Returns the correlations, a heading first."""
-    names = [field.name for field in dataclasses.fields(Correlation)]
+def to_rows(found: Sequence[Correlation | Gate]) -> list[list]:
+    """Returns correlations, or the gate of scores, as rows of CSV, a heading first."""
+    kind = type(found[0]) if found else Correlation
+    names = [field.name for field in dataclasses.fields(kind)]
     return [names, *([getattr(row, name) for name in names] for row in found)]

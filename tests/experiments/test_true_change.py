@@ -146,8 +146,12 @@ def test_the_binary_goes_on_where_it_was_stopped(copied):
     rows = list(csv.DictReader(changes.splitlines()))
     assert len(rows) == 2 * 4 * 5
     assert {row["iterations"] for row in rows if row["true_label"] == "1"} == {"1", "5"}
-    for name in ("correlations.png", "correlations.svg", "correlations.csv"):
+    for name in ("correlations.png", "correlations.svg", "correlations.csv", "novelty.csv",
+                 "gate.csv"):  # fmt: skip
         assert (copied / name).stat().st_size > 100
+    gate = list(csv.DictReader((copied / "gate.csv").read_text().splitlines()))
+    assert [(row["score"], row["iterations"]) for row in gate] == [("emoc", "5"), ("min", "5")]
+    assert len((copied / "novelty.csv").read_text().splitlines()) == 3
     lines = changes.splitlines(keepends=True)
     (copied / "changes.csv").write_text("".join(lines[:18]) + lines[18][:9])
     again = run(copied)
@@ -256,6 +260,24 @@ def test_a_score_is_looked_at_within_known_and_within_novel_sets(tmp_path):
     printed = console.export_text()
     assert printed.count("emoc") == 3
     assert "known novel" in printed
+
+
+def test_without_true_labels_there_is_no_gate_and_all_the_rest_is_shown(tmp_path):
+    rng, lines = np.random.default_rng(0), [",".join([*true_change.COLUMNS, "emoc", "min"])]
+    for i in range(8):
+        values = 3, i, 7, i % 2, 7, 0, 100, *rng.random(5)
+        lines.append(",".join(map(str, values)))
+    (tmp_path / true_change.CHANGES).write_text("\n".join([*lines, ""]))
+    console = Console(record=True, width=80)
+    names = true_change.show(tmp_path, console)
+    assert sorted([*names, true_change.CHANGES]) == sorted(p.name for p in tmp_path.iterdir())
+    assert set(names) == {
+        "correlations.png", "correlations.svg", "correlations.csv", "novelty.csv",
+    }  # fmt: skip
+    printed = console.export_text()
+    assert "own, label assumed, 100" in printed
+    assert "ROC" in printed
+    assert "passes" not in printed
 
 
 def test_a_folder_that_another_process_works_on_is_refused(tmp_path):
