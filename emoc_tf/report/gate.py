@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -34,7 +35,7 @@ def gate_table(found: Sequence[Gate]) -> Table:
             with_interval(row.known_rho, row.known_low, row.known_high, digits=3),
             with_interval(row.novel_rho, row.novel_low, row.novel_high, digits=3),
             number(row.total, 2),
-            "yes" if row.passes else "no",
+            "–" if np.isnan(row.total) else "yes" if row.passes else "no",
         )
     return rows
 
@@ -75,7 +76,9 @@ def novelty_rows(found: Sequence[Novelty]) -> list[list]:
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 2) -> str:
-    """Returns `value [low, high]`, the value with so many digits, its ends with two."""
+    """Returns `value [low, high]`, the ends with two digits; `–` if the value is NaN."""
+    if np.isnan(value):
+        return number(value, digits)
     return f"{number(value, digits)} [{number(low, 2)}, {number(high, 2)}]"
 
 

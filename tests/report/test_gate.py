@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from rich.console import Console
@@ -31,6 +33,13 @@ def test_the_gate_of_many_scores_fits():
     assert 0 < sum(row.passes for row in found) < len(found)
 
 
+def test_what_is_unknown_is_no_answer():
+    (row,) = gate.gates(made(["emoc"]))
+    nan = float("nan")
+    row = dataclasses.replace(row, novel_rho=nan, novel_low=nan, novel_high=nan, total=nan)
+    assert printed(gate_table([row]))["emoc"].split()[-3:] == ["–", "–", "–"]
+
+
 @pytest.mark.parametrize("models", [0, 1, 4, 12])
 def test_areas_of_many_scores_fit(models):
     rng = np.random.default_rng(0)
@@ -42,7 +51,7 @@ def test_areas_of_many_scores_fit(models):
     ]
     lines = printed(novelty_table(found))
     assert set(MANY) <= set(lines)
-    expected = "0.61 [0.50, 0.70] 0.25 to 0.80" if models else "– [–, –]"
+    expected = "0.61 [0.50, 0.70] 0.25 to 0.80" if models else "– – to –"
     assert expected in " ".join(lines["egl:labels=joint"].split())
     head, *rows = novelty_rows(found)
     assert head == [
