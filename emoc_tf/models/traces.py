@@ -8,10 +8,12 @@ import collections
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from emoc_tf.models.graphs import functional
 
@@ -29,26 +31,49 @@ _lock = threading.RLock()
 def architecture(model: keras.Model) -> str | None:
     """Returns a hash of all that the graph of a model follows from besides its weights.
 
-    None where that cannot be told from its configuration: a layer or a function is not Keras' own,
-    or holds Python code, or a variable is not trained, such as the state of a random layer.
+    None where that cannot be told from its layers: one or a function is not Keras' own, or holds
+    Python code or an array, or a variable is not trained, such as the state of a random layer.
     """
     if model.non_trainable_variables or not model.trainable_variables:
         return None
     if not all(_is_kerass(layer) for layer in model._flatten_layers()):
         return None
     try:
-        config = functional(model).get_config()
-        told = json.dumps(_essence(config, {}), sort_keys=True)
+        told = [functional(model).get_config(), *_untold(model)]
+        text = json.dumps(_essence(told, {}), sort_keys=True)
     except (TypeError, ValueError, NotImplementedError):
         return None
     types = repr([(variable.shape, variable.dtype) for variable in model.trainable_variables])
-    return hashlib.sha256((told + types).encode()).hexdigest()
+    return hashlib.sha256((text + types).encode()).hexdigest()
+
+
+def _untold(model: keras.Model) -> Iterator[Any]:
+    """Yields what a configuration does not tell: what was changed by hand, and what is shared.
+
+    Raises:
+        ValueError: A penalty is not Keras' own.
+    """
+    places = {id(variable): i for i, variable in enumerate(model.trainable_variables)}
+    for layer in model._flatten_layers():
+        yield [places[id(variable)] for variable in layer.trainable_variables]
+        yield {
+            name: value
+            for name, value in vars(layer).items()
+            if name != "name" and name[0] != "_" and isinstance(value, int | float | str | None)
+        }
+    for variable in model.trainable_variables:  # ω is made of these, whatever the layers say
+        penalty = variable.regularizer
+        if penalty is not None and not type(penalty).__module__.startswith("keras."):
+            raise ValueError(f"not of Keras: {penalty}")
+        yield keras.saving.serialize_keras_object(penalty)
 
 
 def _is_kerass(layer: keras.Layer) -> bool:
     """Whether a layer, and every function it was made with or given, is one of Keras."""
     if isinstance(layer, keras.layers.Lambda) or "call" in vars(layer):
         return False
+    if any(isinstance(each, np.ndarray | tf.Tensor) for each in vars(layer).values()):
+        return False  # a constant of the graph, whatever it was made of
     functions = [each for each in vars(layer).values() if callable(each)]
     modules = [getattr(each, "__module__", type(each).__module__) for each in (layer, *functions)]
     return all(str(module).startswith("keras.") for module in modules)

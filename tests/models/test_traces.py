@@ -33,6 +33,12 @@ def by_hand(model, **attributes):
     return model
 
 
+def penalised(model, penalty):
+    for variable in model.trainable_variables:
+        variable.regularizer = penalty
+    return model
+
+
 def model_of(*middle, units=3, l2=0.1, **dense):
     """Returns a model whose layers have other names at each call."""
     settings = {"kernel_regularizer": keras.regularizers.L2(l2), **dense}
@@ -50,6 +56,16 @@ def crossed(one, other):
     first = [layers.Dense(4)(image) for _ in range(2)]
     second = [layers.Dense(4)(x) for x in first]
     return keras.Model(image, layers.Dense(3)(first[one] + second[other]))
+
+
+def nested(shared):
+    """Returns a model of models on layers of one name; those with one letter are one layer."""
+    made = {letter: layers.Dense(2, name="inner") for letter in dict.fromkeys(shared)}
+    x = image = keras.Input((2,))
+    for letter in shared:
+        inner = keras.Input((2,))
+        x = keras.Model(inner, made[letter](inner))(x)
+    return keras.Model(image, layers.Dense(3)(x))
 
 
 def test_models_that_differ_in_weights_alone_are_of_one_architecture():
@@ -77,6 +93,11 @@ def test_models_that_differ_in_weights_alone_are_of_one_architecture():
         lambda: model_of(dtype="mixed_bfloat16"),
         lambda: by_hand(model_of(), activation=keras.activations.tanh),
         lambda: by_hand(model_of(), kernel_regularizer=keras.regularizers.L2(0.3)),
+        lambda: penalised(model_of(), keras.regularizers.L2(0.1)),
+        lambda: by_hand(
+            model_of(kernel_regularizer=None), kernel_regularizer=keras.regularizers.L2(0.1)
+        ),
+        lambda: model_of(autocast=False),
     ],
 )
 def test_what_changes_the_graph_changes_the_architecture(make):
@@ -100,11 +121,26 @@ def test_what_changes_the_graph_changes_the_architecture(make):
         lambda: by_hand(model_of(), kernel_regularizer=OwnPenalty(0.1)),
         lambda: by_hand(model_of(), kernel_constraint=lambda w: w),
         lambda: by_hand(model_of(), call=lambda x: x),
+        lambda: penalised(model_of(), OwnPenalty(0.1)),
+        lambda: penalised(model_of(), lambda weights: keras.ops.sum(weights)),
+        lambda: model_of(layers.Normalization(mean=0.0, variance=1.0)),
         lambda: keras.Sequential([keras.Input((2,)), model_of(Halved(4))]),
     ],
 )
 def test_what_the_configuration_may_not_tell_is_not_shared(make):
     assert traces.architecture(make()) is None
+
+
+def test_what_is_changed_by_hand_and_no_part_of_the_configuration_counts():
+    models = [model_of(layers.ELU(alpha=0.3)) for _ in range(2)]
+    models[1].layers[2].alpha = 0.7
+    one, other = map(traces.architecture, models)
+    assert None not in (one, other) and one != other
+
+
+def test_which_layers_are_one_counts():
+    told = [traces.architecture(nested(shared)) for shared in ("aab", "aba", "abb", "cdd")]
+    assert None not in told and len(set(told)) == 3 and told[2] == told[3]
 
 
 def trained(shared, monkeypatch, network, optimizer, seed):
