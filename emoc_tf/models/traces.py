@@ -32,9 +32,12 @@ def architecture(model: keras.Model) -> str | None:
     """Returns a hash of all that the graph of a model follows from besides its weights.
 
     None where that cannot be told from its layers: one or a function is not Keras' own, or holds
-    Python code or an array, or a variable is not trained, such as the state of a random layer.
+    Python code or an array, or a variable is not trained, such as the state of a random layer, or
+    is one of `tf.distribute`, which functions change that were made for another one.
     """
     if model.non_trainable_variables or not model.trainable_variables:
+        return None
+    if any(isinstance(v.value, tf.distribute.DistributedValues) for v in model.trainable_variables):
         return None
     if not all(_is_kerass(layer) for layer in model._flatten_layers()):
         return None

@@ -4,6 +4,7 @@ import weakref
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from emoc_tf.models import forward, networks, structure, traces
 from emoc_tf.models.learner import Learner
@@ -129,6 +130,12 @@ def test_what_changes_the_graph_changes_the_architecture(make):
 )
 def test_what_the_configuration_may_not_tell_is_not_shared(make):
     assert traces.architecture(make()) is None
+
+
+def test_variables_of_several_devices_are_not_shared():
+    with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
+        assert traces.architecture(model_of()) is None
+    assert traces.architecture(model_of()) is not None
 
 
 def test_what_is_changed_by_hand_and_no_part_of_the_configuration_counts():
