@@ -4,7 +4,8 @@ import numpy as np
 
 from emoc_tf import uncertainty
 from emoc_tf.agents.emoc import EMOCAgent, has_one_class
-from emoc_tf.agents.grown import grown_outputs, grown_posterior, head_inputs
+from emoc_tf.agents.grown import grown_outputs, grown_posterior
+from emoc_tf.agents.head_gram import head_inputs
 from emoc_tf.agents.kernel_solve import MOST_VALUES
 from emoc_tf.agents.refusals import answer_probabilities
 from emoc_tf.agents.set_evidence import set_evidence

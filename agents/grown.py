@@ -7,14 +7,6 @@ from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.models.checks import check_model
 
 
-def head_inputs(state: ExplorationState) -> np.ndarray:
-    """Returns what the head multiplies with its weights, (n_pool, d), with a 1 for its bias."""
-    features = state.features.astype(np.float64)
-    if not check_model(state.model).use_bias:
-        return features
-    return np.concatenate([features, np.ones((len(features), 1))], axis=1)
-
-
 def grown_outputs(state: ExplorationState) -> np.ndarray:
     """Returns the outputs for all pool images, (n_pool, C + 1) logits, by the head's inputs."""
     head = check_model(state.model)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from emoc_tf.agents.agent import ScoringAgent
-from emoc_tf.agents.grown import grown_outputs, grown_posterior, head_inputs
+from emoc_tf.agents.grown import grown_outputs, grown_posterior
+from emoc_tf.agents.head_gram import head_inputs
 from emoc_tf.agents.kernel_solve import Kernel, SetUpdates, linear_kernel
-from emoc_tf.agents.set_evidence import set_evidence
+from emoc_tf.agents.set_evidence import most_likely_columns, set_evidence
 from emoc_tf.exploration.state import ExplorationState
-from emoc_tf.scoring.checks import MEMORY_BUDGET, check_memory_budget, is_integer
-from emoc_tf.scoring.labels import most_likely_set_labels
+from emoc_tf.scoring.checks import MEMORY_BUDGET, check_memory_budget, is_integer, is_number
 from emoc_tf.scoring.tangent import TangentKernel
 
 KERNELS = ("head", "pntk")
@@ -70,10 +70,10 @@ class LookaheadAgent(ScoringAgent):
         super().__init__(seed)
         _check("kernel", kernel, isinstance(kernel, str) and kernel in KERNELS, f"one of {KERNELS}")
         _check("score", score, isinstance(score, str) and score in SCORES, f"one of {SCORES}")
-        rate = _is_number(learning_rate) and 0 < learning_rate < np.inf
+        rate = is_number(learning_rate) and 0 < learning_rate < np.inf
         _check("learning_rate", learning_rate, rate, "a number above 0")
         _check(
-            "momentum", momentum, _is_number(momentum) and 0 <= momentum < 1, "a number in [0, 1)"
+            "momentum", momentum, is_number(momentum) and 0 <= momentum < 1, "a number in [0, 1)"
         )
         _check(
             "iterations",
@@ -81,7 +81,7 @@ class LookaheadAgent(ScoringAgent):
             is_integer(iterations) and iterations > 0,
             "an integer above 0",
         )
-        old = _is_number(old_fraction) and 0 <= old_fraction < 1
+        old = is_number(old_fraction) and 0 <= old_fraction < 1
         _check("old_fraction", old_fraction, old, "a number in [0, 1)")
         self._kernel, self._score = kernel, score
         self._time = float(learning_rate) / (1 - float(momentum)) * int(iterations)
@@ -123,8 +123,7 @@ class LookaheadAgent(ScoringAgent):
         """Returns targets under the sets' most likely labels, and under that of a new class."""
         posterior = state.probabilities.astype(np.float64)
         num_classes = posterior.shape[1]
-        likelihood = np.log(np.maximum(posterior, np.finfo(np.float32).tiny))
-        columns = most_likely_set_labels(likelihood, sets)
+        columns = most_likely_columns(state, sets)
         grown = grown_outputs(state)
         posterior_of_grown = grown_posterior(grown)
         identity = np.eye(num_classes + 1)
@@ -203,8 +202,3 @@ class _Hypothesis:
 def _check(name: str, value: object, holds: bool, expected: str) -> None:
     if not holds:
         raise ValueError(f"{name}: expected {expected}, got {value!r}")
-
-
-def _is_number(value: object) -> bool:
-    number = int | float | np.integer | np.floating
-    return isinstance(value, number) and not isinstance(value, bool)

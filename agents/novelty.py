@@ -12,10 +12,10 @@ from emoc_tf.agents.set_evidence import (
     TEMPERATURE,
     check_prior,
     check_temperature,
+    most_likely_columns,
     set_evidence,
 )
 from emoc_tf.exploration.state import ExplorationState
-from emoc_tf.scoring.labels import most_likely_set_labels
 
 
 class NovelAgent(ScoringAgent):
@@ -65,8 +65,7 @@ class PWrongAgent(ScoringAgent):
         known = evidence.known
         if not known.shape[1]:
             return np.zeros(len(sets))
-        likelihood = np.maximum(state.probabilities, np.finfo(np.float32).tiny)
-        column = most_likely_set_labels(np.log(likelihood), sets)[:, None]
+        column = most_likely_columns(state, sets)[:, None]
         others = known.copy()
         np.put_along_axis(others, column, -np.inf, axis=1)
         wrong = logsumexp(np.concatenate([others, evidence.new[:, None]], axis=1), axis=1)

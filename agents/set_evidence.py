@@ -28,6 +28,8 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 
 from emoc_tf import uncertainty
 from emoc_tf.exploration.state import ExplorationState
+from emoc_tf.scoring.checks import is_number
+from emoc_tf.scoring.labels import most_likely_set_labels
 
 TEMPERATURE = 12.0
 # Eigenvalues of W below this share of the greatest are rounding.
@@ -116,23 +118,24 @@ def set_evidence(
     return SetEvidence(known, new / temperature + np.log(new_prior))
 
 
+def most_likely_columns(state: ExplorationState, sets: np.ndarray) -> np.ndarray:
+    """Returns argmax_c Σ log p(c|x') of each set by the model's posteriors, ŷ(S), (M,)."""
+    likelihood = np.maximum(state.probabilities, np.finfo(np.float32).tiny)
+    return most_likely_set_labels(np.log(likelihood), sets)
+
+
 def check_prior(new_prior: float, name: str = "new_prior") -> float:
     """Returns P(new); raises `ValueError` that says `name` unless it is in (0, 1)."""
-    if not _is_number(new_prior) or not 0 < new_prior < 1:
+    if not is_number(new_prior) or not 0 < new_prior < 1:
         raise ValueError(f"{name}: expected a number in (0, 1), got {new_prior!r}")
     return float(new_prior)
 
 
 def check_temperature(temperature: float, name: str = "temperature") -> float:
     """Returns τ; raises `ValueError` that says `name` unless it is a finite number above 0."""
-    if not _is_number(temperature) or not 0 < temperature < np.inf:
+    if not is_number(temperature) or not 0 < temperature < np.inf:
         raise ValueError(f"{name}: expected a number above 0, got {temperature!r}")
     return float(temperature)
-
-
-def _is_number(value: float) -> bool:
-    number = int | float | np.integer | np.floating
-    return isinstance(value, number) and not isinstance(value, bool)
 
 
 def _counts(state: ExplorationState, num_known: int) -> np.ndarray:

@@ -50,6 +50,12 @@ def check_confidence(confidence: float | None) -> float | None:
     return float(confidence)
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is a real number, which True and False are not."""
+    number = int | float | np.integer | np.floating
+    return isinstance(value, number) and not isinstance(value, bool)
+
+
 def is_integer(value: object) -> bool:
     """Whether a value is an integer of Python or NumPy, and no bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
