@@ -29,7 +29,22 @@ def test_texts_are_written_out(text):
 
 
 @pytest.mark.parametrize("backend", ABSENT)
-def test_a_backend_that_is_not_there_does_no_harm(backend):
+def test_matplotlib_is_imported_whatever_backend_is_named(backend):
+    code = (
+        "import os\n"
+        "from emoc_tf.data.figures import import_matplotlib\n"
+        "import_matplotlib()\n"
+        "from matplotlib.figure import Figure\n"
+        "Figure().subplots().figure.canvas.draw()\n"
+        f"assert os.environ['MPLBACKEND'] == {backend!r}\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "MPLBACKEND": backend}
+    )
+
+
+def test_a_backend_that_is_not_there_does_no_harm():
+    backend = ABSENT[0]
     code = (
         "import os, gymnasium, emoc_tf\n"
         "env = gymnasium.make('emoc_tf/Digits-v0', render_mode='rgb_array', max_steps=1,\n"
