@@ -24,8 +24,8 @@ class Recording:
     it where it was ever after, with its open queries. An answer that had not been learnt then is
     learnt at once.
 
-    Answers are taken up on another machine or version as well: `config.json` tells so under
-    `mixed`.
+    Answers are taken up on another machine or version as well, and with another learning rate,
+    which a training that diverged needs: `config.json` tells so under `mixed`.
 
     Args:
         exploration: Without an episode, which is started here, or with one that has had no answer
@@ -79,7 +79,7 @@ class Recording:
             raise
 
     def _found(self) -> Checkpoint | None:
-        self._folder.check(allow_mixed=True)
+        self._folder.check(allow_mixed=True, allow_rate=True)
         if self._folder.finished and not self._folder.has_checkpoint:
             raise ValueError(
                 f"output_dir: expected a run that goes on, got {self.path}, which was ended; "

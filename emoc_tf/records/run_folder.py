@@ -85,12 +85,13 @@ class RunFolder(RecordFolder):
         self._records: list[tuple[StepOutcome, dict[str, Any]]] = []
         self._tested = True
 
-    def check(self, allow_mixed: bool = False) -> None:
+    def check(self, allow_mixed: bool = False, allow_rate: bool = False) -> None:
         """Checks that the folder is empty or holds records of this policy and seed.
 
         Args:
             allow_mixed: Whether an unfinished run may be of another version, processor or thread
                 count.
+            allow_rate: Whether it may be of another learning rate.
 
         Raises:
             ValueError: It holds something else.
@@ -116,7 +117,8 @@ class RunFolder(RecordFolder):
                     f"output_dir: expected a run of {agent!r} as it is now in {self.path}, got one "
                     f"{what}; use another output folder"
                 )
-        if settings := self._config.differences(found["configuration"]):
+        rate = {"learning_rate": self._config.learning_rate} if allow_rate else {}
+        if settings := self._config.differences(found["configuration"] | rate):
             raise ValueError(
                 f"output_dir: expected a run of this configuration in {self.path}, got another one "
                 f"({'; '.join(settings)})"
@@ -203,6 +205,8 @@ class RunFolder(RecordFolder):
     def resume(self, saved: Checkpoint) -> None:
         """Makes the records what a checkpoint says.
 
+        A part made in another place or with another learning rate is told under `mixed`.
+
         Args:
             saved: What `saved` returned, and the environment was restored from.
         """
@@ -213,6 +217,11 @@ class RunFolder(RecordFolder):
         if differences(config) and environment() not in config.setdefault("mixed", []):
             config["mixed"].append(environment())
             self.write_config(config)
+        rate = config["configuration"]["learning_rate"]
+        if rate != self._config.learning_rate:
+            told = {"learning_rate": rate, "until_step": len(records) - 1}
+            mixed = [*config.get("mixed", []), environment() | told]
+            self.write_config(config | {"configuration": self._config.record(), "mixed": mixed})
         self._start(run["classes"], records, run.get("tested", True))
 
     def _start(

@@ -8,6 +8,7 @@ import pytest
 from emoc_tf import REJECT, SKIP, Task
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.exploration.loop import Exploration
+from emoc_tf.models.learner import Learner, diverged
 from emoc_tf.records.exports import export
 from emoc_tf.records.predictions import export_predictions
 from emoc_tf.records.queried import QUERIED_COLUMNS, read_texts
@@ -128,6 +129,32 @@ def test_a_death_in_training_closes_the_recording_and_keeps_the_answer(tmp_path,
     again = new(tasks.array_task())
     with Recording(again, tmp_path):
         assert [e.kind for e in again.journal][:1] == ["answer"] and again.outcomes[-1].step == 1
+
+
+def test_a_training_that_diverges_is_resumed_with_a_lower_rate(tmp_path, monkeypatch):
+    def train(learner, *_):
+        if learner._learning_rate > 1e-4:
+            raise diverged("loss nan", learner._learning_rate)
+
+    monkeypatch.setattr(Learner, "train", train)
+    found = new(tasks.array_task(), learning_rate=1e-4)
+    with Recording(found, tmp_path):
+        tasks.answer(found, ["dog", 0])
+    with (
+        pytest.raises(FloatingPointError),
+        Recording(new(tasks.array_task(), learning_rate=2e-4), tmp_path) as high,
+    ):
+        tasks.answer(high._exploration, ["bird", SKIP])
+    with pytest.raises(FloatingPointError, match=r"try learning_rate"):
+        Recording(new(tasks.array_task(), learning_rate=2e-4), tmp_path)
+    low = new(tasks.array_task(), learning_rate=5e-5)
+    with Recording(low, tmp_path) as resumed:
+        assert [e.kind for e in low.journal] == ["answer", "learn"] * 2
+        assert low.class_names[-1] == "bird" and low.outcomes[-1].step == 2
+    told = read_run(resumed.path)
+    assert told.configuration["learning_rate"] == 5e-5
+    rates = [(each["learning_rate"], each["until_step"]) for each in told.environment["mixed"]]
+    assert rates == [(1e-4, 1), (2e-4, 1)]
 
 
 def test_an_audit_that_is_answered_later_is_in_the_row_that_it_belongs_to(tmp_path):
