@@ -39,7 +39,8 @@ def main(
     """Asks until "stop" is typed or no image is left; answers go to FOLDER-labels or output_dir."""
     task = Task.from_folder(folder, image_size=image_size, progress=show)
     task.images.print_left_out()
-    config = ExplorationConfig(**{"set_size": 4, "num_candidate_sets": 50, **settings})
+    chosen = {"set_size": 4, "num_candidate_sets": 50, "learning_rate": 0.002}
+    config = ExplorationConfig(**chosen | settings)
     exploration = Exploration(config, task=task)
     if output_dir is None:
         place = Path(folder).resolve()

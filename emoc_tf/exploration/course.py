@@ -229,6 +229,7 @@ class Course:
         with self._timed("prediction_seconds"):
             features, logits = self._network.predict(self._pool.images)
             self._network.check_finite(self._step, features, logits)
+            self._network.warn_if_blind(self._step, features)
             probabilities = np.zeros((len(logits), 0), np.float32)
             if self._known:
                 probabilities = tf.nn.softmax(logits).numpy()

@@ -1,6 +1,7 @@
 """The model of one episode: made, pretrained, updated, grown, evaluated."""
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -216,6 +217,15 @@ class EpisodeModel:
             rate = None if self._is_own else self._config.learning_rate
             error = diverged("outputs that are not finite", rate)
             raise FloatingPointError(f"{_where(step)}: {error}")
+
+    def warn_if_blind(self, step: int, features: np.ndarray) -> None:
+        """Warns where all images give the same features, which no policy can tell apart."""
+        if len(features) > 1 and (features == features[0]).all():
+            warnings.warn(
+                f"{_where(step)}: the network computes the same of all {len(features)} images; if "
+                f"training did that, try learning_rate={self._config.learning_rate / 10:g}",
+                stacklevel=4,
+            )
 
     def get_arrays(self) -> dict[str, np.ndarray]:
         """Returns weights, states of random layers and what the learner keeps, by name."""

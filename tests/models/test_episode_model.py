@@ -1,5 +1,7 @@
 """Copies of models that people hand in, and episodes that begin with them."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -187,3 +189,17 @@ def test_a_layer_that_cannot_be_copied_is_named():
     model = classifier(layers.Lambda(lambda x: 2 * x, name="double"))
     with pytest.raises(ValueError, match="got 'double' of type Lambda, which cannot; put"):
         episode_model.copy_own(model, IMAGES, 3)
+
+
+def test_a_network_that_has_died_is_told():
+    def warned(model):
+        one = episode(model)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            one.warn_if_blind(4, one.predict(IMAGES)[0])
+        return [str(each.message) for each in told]
+
+    assert not warned(classifier())
+    (message,) = warned(classifier(layers.Rescaling(0.0)))
+    assert message.startswith("update step 4: the network computes the same of all 12 images")
+    assert "learning_rate=0.001" in message
