@@ -7,6 +7,7 @@ import numpy as np
 
 from emoc_tf.data import pixels, views
 from emoc_tf.exploration.episode import sample_of
+from emoc_tf.exploration.task import Task
 
 # Name in `config.json`.
 IMAGES = "images"
@@ -69,6 +70,22 @@ def check_array(told: Mapping[str, Any], images: Any) -> None:
         raise ValueError(
             f"images: expected {told['dtype']} in [{low:g}, {high:g}], as the run's are, got "
             f"{dtype} in [{found['range'][0]:g}, {found['range'][1]:g}]{remedy}"
+        )
+
+
+def check_same(config: Mapping[str, Any], images: Any) -> None:
+    """Refuses other arrays than that of a run's task, whose labels go by index.
+
+    Runs of folders, whose files are checked, and of earlier versions tell no digest.
+
+    Raises:
+        ValueError: They are others, or in another order.
+    """
+    digest = (config.get("task") or {}).get("digest")
+    if digest is not None and Task(images).digest() != digest:
+        raise ValueError(
+            "images: expected those of the run's task, in their order and dtype, got others, to "
+            "which its labels do not belong"
         )
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from emoc_tf.data import pixels
 from emoc_tf.data.images import ImageData
 from emoc_tf.exploration.episode import sample_of
+from emoc_tf.records import image_kind
 from emoc_tf.records.labels import LabelledImage, RunLabels
 
 # How files come into an export.
@@ -45,7 +46,7 @@ class Pictures:
         folder: That its files are in; None for arrays, and where nothing is known.
 
     Raises:
-        ValueError: There is no such folder, or there are not as many images.
+        ValueError: There is no such folder, or the array is another one.
     """
 
     def __init__(self, labels: RunLabels, images: Any = None) -> None:
@@ -64,6 +65,7 @@ class Pictures:
                     f"images: expected those of the run, at least {last + 1}, got "
                     f"{len(self._array)}"
                 )
+            image_kind.check_same(labels.config, self._array)
 
     def file(self, image: LabelledImage) -> Path | None:
         """Returns an image's file; None if it comes from no file."""

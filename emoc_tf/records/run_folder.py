@@ -315,6 +315,5 @@ def _told(task: Task) -> dict[str, Any]:
     """Returns what `config.json` tells of a task: of which images, and where they lay."""
     told = {"shape": [int(n) for n in task.images.shape], "class_names": list(task.class_names)}
     root, fit = getattr(task.images, "root", None), getattr(task.images, "fit", None)
-    if root is not None:
-        told["folder"] = str(root)
+    told |= {"digest": task.digest()} if root is None else {"folder": str(root)}
     return told if fit is None else {**told, "fit": fit}

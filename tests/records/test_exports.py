@@ -314,3 +314,16 @@ def test_simulated_runs_of_folders_name_files(tmp_path, parts):
         np.testing.assert_array_equal(
             np.asarray(Image.open(row["path"])), found.episode.raw_images[index]
         )
+
+
+def test_other_arrays_than_those_that_were_labelled_are_refused(tmp_path):
+    task = tasks.array_task()
+    found = tasks.exploration(task)
+    tasks.answer(found, ["bird", 0])
+    run = leave(tmp_path, found)
+    others = [task.images[::-1], np.roll(task.images, 1, axis=0), task.images // 2]
+    others += [np.concatenate([task.images, task.images[:2]])]
+    for images in others:
+        with pytest.raises(ValueError, match=r"^images: expected those of the run's task"):
+            exports.export(run, "folders", images=images)
+    assert exports.export(run, "folders", images=task.images.copy())[1] == 6
