@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata
 
+from emoc_tf.analysis.correlations import MIN_SETS, rank_correlation
 from emoc_tf.analysis.families import ordered
 from emoc_tf.analysis.statistics import MIN_PAIRS, interval
 from emoc_tf.storage.csv_files import read_numbers
@@ -132,6 +133,35 @@ def read(path: Path) -> list[Share]:
             names = [CHANCE, *ordered(agents), BEST, LUCKIEST]
             shares += [_share(name, bool(update), states) for name in names]
     return shares
+
+
+def agreement(path: Path) -> tuple[float, float, float, int]:
+    """Returns how well a refitted last layer tells what the learner's update of the model gains.
+
+    Args:
+        path: As for `read`.
+
+    Returns:
+        Spearman's ρ of both gains over the sets of a state that were learnt in both ways, averaged
+        over states, and its 95% interval, see `correlations.rank_correlation`; NaN where no state
+        has `MIN_SETS` such sets, or gains are all equal in one. And the number of sets.
+    """
+    header, rows = read_numbers(path)
+    rows = rows.reshape(-1, len(header))
+    at = [COLUMNS.index(name) for name in ("first_gain", "second_gain")]
+    gains: dict[tuple[float, float], dict[float, dict[float, float]]] = {}
+    for row in rows:
+        seed, step, update, _, choice = row[:5].tolist()
+        here = gains.setdefault((seed, step), {}).setdefault(choice, {})
+        here[update] = round(float(row[at].mean()), 9)
+    groups, pairs = [], []
+    for of_state in gains.values():
+        both = [(found[0], found[1]) for found in of_state.values() if len(found) == 2]
+        if len(both) >= MIN_SETS:
+            groups.append(np.arange(len(both)) + len(pairs))
+            pairs += both
+    layer, update = np.array(pairs).reshape(-1, 2).T
+    return (*rank_correlation(layer, update, groups)[:3], len(pairs))
 
 
 def _share(agent: str, update: bool, states: list[State]) -> Share:

@@ -36,7 +36,7 @@ from emoc_tf.records import examinations
 from emoc_tf.records.record_folder import RecordFolder
 from emoc_tf.records.run_record import make_output_dir
 from emoc_tf.report import drawing
-from emoc_tf.report.headroom import draw, table, to_rows
+from emoc_tf.report.headroom import agreement_line, draw, table, to_rows
 from emoc_tf.running import refitting, relearning
 from emoc_tf.running.console import say
 from emoc_tf.running.grid import check_distinct
@@ -260,6 +260,9 @@ def main(argv: list[str]) -> None:
         written.append(folder.path / "headroom.csv")
         atomic.write_text(written[-1], csv_files.text(to_rows(found)))
     console.print(table(found))
+    *correlation, both = headroom.agreement(folder.path / FILE)
+    if both:
+        say(console, agreement_line(*correlation, both))
     say(console, f"Written into {folder.path}: {', '.join(path.name for path in written)}")
 
 

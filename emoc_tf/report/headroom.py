@@ -90,6 +90,15 @@ def table(found: list[Share]) -> Table:
     return rows
 
 
+def agreement_line(rho: float, low: float, high: float, sets: int) -> str:
+    """Returns in words what `analysis.headroom.agreement` found."""
+    told = f"{tables.number(rho, 2)} [{tables.number(low, 2)}, {tables.number(high, 2)}]"
+    return (
+        f"rank correlation of the last layer's gains with the update's, over the {sets} sets that "
+        f"were learnt in both ways: {told}"
+    )
+
+
 def to_rows(found: list[Share]) -> list[list]:
     """Returns the shares, a heading first."""
     names = [field.name for field in dataclasses.fields(Share)]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from emoc_tf.analysis import headroom
 from emoc_tf.analysis.headroom import BEST, CHANCE, LUCKIEST, State
@@ -112,3 +113,27 @@ def test_a_share_is_a_ratio_of_sums_with_the_interval_of_its_deviations():
     share, *ends = headroom.share_of(ahead[:3], room[:3], np.arange(3))
     assert share == pytest.approx(0.6)
     assert np.isnan(ends).all()
+
+
+def test_both_ways_to_learn_are_compared_set_by_set(tmp_path):
+    rng = np.random.default_rng(3)
+    path = tmp_path / "sets.csv"
+    lines, expected = [",".join([*headroom.COLUMNS, "emoc"])], []
+    for seed, step in ((0, 0), (0, 2), (1, 0)):
+        layer = rng.normal(size=(2, 9))
+        learnt = rng.permutation(9)[:6]
+        update = layer[:, learnt] + rng.normal(size=(2, 6))
+        expected.append(stats.spearmanr(layer[:, learnt].sum(0), update.sum(0)).statistic)
+        for way, sets, gains in ((0, range(9), layer), (1, learnt, update)):
+            for choice, (one, other) in zip(sets, gains.T, strict=True):
+                row = [seed, step, way, len(sets), choice, 0, 0, one, other, 0]
+                lines.append(",".join(map(str, row)))
+    path.write_text("\n".join([*lines, ""]))
+    rho, low, high, sets = headroom.agreement(path)
+    assert sets == 18
+    assert rho == pytest.approx(np.tanh(np.mean(np.arctanh(expected))))
+    assert low < rho < high
+    path.write_text("\n".join([*lines[:10], ""]))  # one way only
+    *none, sets = headroom.agreement(path)
+    assert np.isnan(none).all()
+    assert sets == 0

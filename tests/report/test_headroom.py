@@ -47,3 +47,8 @@ def test_the_csv_has_every_number():
     assert header == [field.name for field in dataclasses.fields(Share)]
     assert rows[1] == [getattr(ROWS[1], name) for name in header]
     assert np.isnan(rows[0][header.index("low")])
+
+
+def test_both_ways_are_compared_in_words():
+    line = headroom.agreement_line(0.456, -0.1, 0.8, 24)
+    assert line.endswith("over the 24 sets that were learnt in both ways: 0.46 [−0.10, 0.80]")
