@@ -24,11 +24,16 @@ _VARIABLES = (
 # but its pictures, and of the policies the library's own. Other records name what else they do.
 _DECIDES = {
     "emoc_tf": (
-        "config.py", "registries.py", "streams.py", "uncertainty.py", "data", "models",
-        "exploration", "scoring", "running/single_run.py",
+        "config.py", "registries.py", "streams.py", "uncertainty.py", "values.py", "data",
+        "models", "exploration", "scoring", "running/single_run.py",
     ),
     "emoc_tf.envs": ("active_exploration.py", "observation.py", "options.py"),
-    "emoc_tf.agents": ("agent.py", "heuristics.py", "emoc.py", "refusals.py", "learned.py"),
+    "emoc_tf.agents": (
+        "agent.py", "bayesian.py", "diversity.py", "emoc.py", "emoc_new.py", "gp_emoc.py",
+        "gradient_length.py", "grown.py", "head_gram.py", "herding.py", "heuristics.py",
+        "information.py", "kernel_solve.py", "learned.py", "lookahead.py", "novelty.py",
+        "refusals.py", "set_evidence.py",
+    ),
 }  # fmt: skip
 
 # Modules in these folders that decide no result: they draw pictures, bring models into files or out
