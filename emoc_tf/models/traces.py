@@ -24,6 +24,8 @@ KEPT = 48
 _REFERENCES = frozenset({"keras_history", "input_layers", "output_layers"})
 _LAYERS_HAVE = frozenset({"inbound_nodes", "trainable", "batch_shape"})
 
+_CONSTANTS = np.ndarray | tf.Tensor
+
 _kept: collections.OrderedDict[Hashable, Any] = collections.OrderedDict()
 _lock = threading.RLock()
 
@@ -40,6 +42,8 @@ def architecture(model: keras.Model) -> str | None:
     if any(isinstance(v.value, tf.distribute.DistributedValues) for v in model.trainable_variables):
         return None
     if not all(_is_kerass(layer) for layer in model._flatten_layers()):
+        return None
+    if any(isinstance(each, keras.Variable | _CONSTANTS) for each in _arguments(model)):
         return None
     try:
         told = [functional(model).get_config(), *_untold(model)]
@@ -71,11 +75,19 @@ def _untold(model: keras.Model) -> Iterator[Any]:
         yield keras.saving.serialize_keras_object(penalty)
 
 
+def _arguments(model: keras.Model) -> Iterator[Any]:
+    """Yields what the calls in a model's graph and in those of nested models are given."""
+    for layer in model._flatten_layers():
+        for operation in getattr(layer, "operations", ()):
+            for node in operation._inbound_nodes:
+                yield from keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+
+
 def _is_kerass(layer: keras.Layer) -> bool:
     """Whether a layer, and every function it was made with or given, is one of Keras."""
     if isinstance(layer, keras.layers.Lambda) or "call" in vars(layer):
         return False
-    if any(isinstance(each, np.ndarray | tf.Tensor) for each in vars(layer).values()):
+    if any(isinstance(each, _CONSTANTS) for each in vars(layer).values()):
         return False  # a constant of the graph, whatever it was made of
     functions = [each for each in vars(layer).values() if callable(each)]
     modules = [getattr(each, "__module__", type(each).__module__) for each in (layer, *functions)]

@@ -278,10 +278,18 @@ def changes_of(
     # Plans and warnings name layers.
     names = tuple(layer.name for layer in inner_layers(model) if layer.weights)
     key = ("changes", architecture, names, output, regularizer, dtype)
-    # They hold a model, which is not to be that of somebody else.
-    twin = functools.partial(structure.copy, model)
-    shared = traces.once(key, lambda: OutputChanges(twin(), output, regularizer, dtype, True))
-    return shared.of(model)
+
+    def trace() -> OutputChanges | None:
+        # It holds a model, which is not to be that of somebody else.
+        try:
+            twin = structure.copy(model)
+        except ValueError:  # such as a layer that is shared where no configuration tells
+            return None
+        same = traces.architecture(twin) == architecture
+        return OutputChanges(twin, output, regularizer, dtype, True) if same else None
+
+    shared = traces.once(key, trace)
+    return OutputChanges(model, output, regularizer, dtype) if shared is None else shared.of(model)
 
 
 def _values(model: keras.Model) -> list[tf.Variable]:

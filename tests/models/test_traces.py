@@ -69,6 +69,12 @@ def nested(shared):
     return keras.Model(image, layers.Dense(3)(x))
 
 
+def with_operand(of):
+    """Returns a model that multiplies by what is made of a layer's kernel."""
+    image, first = keras.Input((2,)), layers.Dense(2)
+    return keras.Model(image, layers.Dense(3)(keras.ops.matmul(first(image), of(first.kernel))))
+
+
 def test_models_that_differ_in_weights_alone_are_of_one_architecture():
     one, other = (networks.build("small_cnn", (8, 8, 1), 3, 0.1, RNG(seed)) for seed in range(2))
     assert traces.architecture(one) == traces.architecture(other) is not None
@@ -122,6 +128,9 @@ def test_what_changes_the_graph_changes_the_architecture(make):
         lambda: by_hand(model_of(), kernel_regularizer=OwnPenalty(0.1)),
         lambda: by_hand(model_of(), kernel_constraint=lambda w: w),
         lambda: by_hand(model_of(), call=lambda x: x),
+        lambda: keras.Sequential([keras.Input((2,)), with_operand(lambda kernel: kernel)]),
+        lambda: with_operand(lambda kernel: kernel),
+        lambda: with_operand(np.asarray),
         lambda: penalised(model_of(), OwnPenalty(0.1)),
         lambda: penalised(model_of(), lambda weights: keras.ops.sum(weights)),
         lambda: model_of(layers.Normalization(mean=0.0, variance=1.0)),

@@ -5,9 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from rich.console import Console
 
 from emoc_tf.envs import ActiveExplorationEnv
+from emoc_tf.experiments import flags as shared
 from emoc_tf.records.run_record import STEP_COLUMNS, read_run
 from emoc_tf.running.grid import run_grid
 from emoc_tf.running.single_run import Grid
@@ -64,14 +67,10 @@ def test_of_a_task_nobody_knows_the_wrong_ones(tmp_path):
 
 
 def test_a_flag_sets_it():
-    from absl import flags
-
-    from emoc_tf.experiments import flags as shared
-
-    config, values = shared.settings(), flags.FLAGS
+    config = shared.settings()
     for text, value in (("0.05", 0.05), ("none", None)):
-        values(["program", f"--pseudo_labels={text}"])
-        assert config().pseudo_labels == value
-    values["pseudo_labels"].unparse()
-    with pytest.raises(flags.IllegalFlagValueError):
-        values(["program", "--pseudo_labels=few"])
+        with flagsaver.as_parsed(pseudo_labels=text, preset="demo"):
+            flags.FLAGS.mark_as_parsed()
+            assert config().pseudo_labels == value
+    with pytest.raises(flags.IllegalFlagValueError), flagsaver.as_parsed(pseudo_labels="few"):
+        pass

@@ -41,6 +41,9 @@ class Fake:
     images = np.zeros((3, 8, 8, 3), np.uint8)
     class_names = ("a", "b")
 
+    def digest(self):
+        return "of no image"
+
 
 def report(folder, **settings):
     """A report in which nothing warns; returns findings, page and the first row of the table."""
