@@ -6,7 +6,7 @@ import numpy as np
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.exploration.answers import SKIP
-from emoc_tf.exploration.journal import Book
+from emoc_tf.exploration.journal import Book, Entry
 from emoc_tf.exploration.outcome import StepOutcome, answer_accuracy
 from emoc_tf.values import stop_rules
 
@@ -34,13 +34,18 @@ def reason(rules: Sequence[tuple[str, float]], outcome: StepOutcome, book: Book)
         last = int(value)
         if len(answers) < last:
             continue
-        if name == "right" and all(
-            answer_accuracy(np.array(e.guesses), np.array(e.labels)) == 1 for e in answers[-last:]
-        ):
+        if name == "right" and all(_was_right(each, book) for each in answers[-last:]):
             return f"the model had the answers of {last} sets in a row right"
         if name == "no_new" and not any(found_new[-last:]):
             return f"no new class in {last} sets in a row"
     return None
+
+
+def _was_right(answer: Entry, book: Book) -> bool:
+    """Whether the model had named all images of an answer as they are named today."""
+    guesses = np.array([book.resolve(guess) for guess in answer.guesses])
+    today = book.labels[np.array(answer.indices)]
+    return answer_accuracy(guesses, np.where(np.array(answer.labels) >= 0, today, SKIP)) == 1
 
 
 def nobody_knows(book: Book, waiting: np.ndarray) -> str | None:

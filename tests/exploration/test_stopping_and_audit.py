@@ -128,6 +128,23 @@ def test_right_wants_sets_in_a_row(count):
     assert answer(False) is None  # one can go on, and it is no longer so
 
 
+@pytest.mark.parametrize("now", ["corrected to another class", "corrected to the guess", "merged"])
+def test_what_counts_as_right_is_what_is_said_today(now):
+    exploration = explore([0, 1] + [-1] * 20, stop_when="right=2")
+    query = exploration.ask(first_set(exploration))
+    guesses = query.guesses.tolist()
+    right = now == "corrected to another class"
+    exploration.answer(query, guesses if right else [guesses[0], 1 - guesses[1]])
+    if now == "merged":
+        exploration.merge(1, 0)
+    else:
+        said = [1 - guess for guess in guesses] if right else guesses
+        exploration.correct(query.indices, said)
+    query = exploration.ask(first_set(exploration))
+    stopped = exploration.answer(query, query.guesses.tolist()).stopped
+    assert (stopped is None) == right
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_no_new_wants_sets_in_a_row(count):
     exploration = explore([0, 1] + [-1] * 20, stop_when=f"right=9, no_new={count}")
