@@ -73,6 +73,12 @@ def check_array(told: Mapping[str, Any], images: Any) -> None:
         )
 
 
+def is_same(config: Mapping[str, Any], images: Any) -> bool:
+    """Whether an array is that of a run's task; True where the run tells no digest."""
+    digest = (config.get("task") or {}).get("digest")
+    return digest is None or Task(images).digest() == digest
+
+
 def check_same(config: Mapping[str, Any], images: Any) -> None:
     """Refuses other arrays than that of a run's task, whose labels go by index.
 
@@ -81,8 +87,7 @@ def check_same(config: Mapping[str, Any], images: Any) -> None:
     Raises:
         ValueError: They are others, or in another order.
     """
-    digest = (config.get("task") or {}).get("digest")
-    if digest is not None and Task(images).digest() != digest:
+    if not is_same(config, images):
         raise ValueError(
             "images: expected those of the run's task, in their order and dtype, got others, to "
             "which its labels do not belong"

@@ -1,6 +1,7 @@
 """What the model of a run says about images that nobody has labelled."""
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,6 +190,12 @@ def _of_array(
         )
     if drawn:
         known |= _labelled_first(labels, data, data_dir)
+    elif known and not image_kind.is_same(labels.config, images):
+        warnings.warn(
+            f"images: they are not those of the run's task in their order and dtype; the "
+            f"{len(known)} whose index has an answer there get no prediction",
+            stacklevel=3,
+        )
     waiting = np.setdiff1d(np.arange(len(images)), np.array(sorted(known), np.int64))
     rows = predictions(model, images, names, waiting)
     if not drawn:

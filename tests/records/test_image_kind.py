@@ -55,6 +55,7 @@ def no_work(monkeypatch):
         monkeypatch.setattr(module, name, None)
 
 
+@pytest.mark.filterwarnings("ignore:images")
 @pytest.mark.parametrize("trained", SCALES)
 def test_arrays_in_another_range_are_refused_before_any_work(tmp_path, trained, monkeypatch):
     folder, _ = run_of(tmp_path, SCALES[trained](PIXELS))
@@ -69,6 +70,15 @@ def test_arrays_in_another_range_are_refused_before_any_work(tmp_path, trained, 
             ValueError, match=r"^images: expected .* in \[.*as the run's are, got .*"
         ):
             run_predictions(folder, SCALES[name](PIXELS))
+
+
+@pytest.mark.filterwarnings("error:images")
+def test_other_arrays_of_the_same_kind_are_told(tmp_path):
+    folder, _ = run_of(tmp_path, PIXELS)
+    assert len(run_predictions(folder, PIXELS.copy())) == 10
+    for other in (PIXELS[::-1], PIXELS // 2):
+        with pytest.warns(UserWarning, match="^images: .* the 6 whose index has an answer there"):
+            assert len(run_predictions(folder, other)) == 10
 
 
 @pytest.mark.parametrize("own_size", [False, True])
