@@ -1,5 +1,7 @@
 """Policies that treat the last layer's weights as uncertain: BAIT and BALD."""
 
+import abc
+
 import numpy as np
 from scipy import linalg
 from threadpoolctl import threadpool_limits
@@ -41,8 +43,9 @@ class _HeadAgent(ScoringAgent):
         with threadpool_limits(1):
             return self._set_scores(state, sets)
 
+    @abc.abstractmethod
     def _set_scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """Returns the score of each of some sets, (M,), where two classes are known at least."""
 
     def _inputs(self, state: ExplorationState, standardised: bool) -> np.ndarray:
         """Returns h, (n_pool, d); raises `ValueError` if the head is too large for D × D."""

@@ -78,7 +78,7 @@ def nobody_knows(book: Book, waiting: np.ndarray) -> str | None:
 
 
 def check_rules(config: ExplorationConfig, most: int | None, why: str) -> None:
-    """Refuses rules that can never hold, since an episode would go on without a word.
+    """Refuses rules that can never hold, with which an episode would silently never end.
 
     Args:
         config: With `stop_when`.
