@@ -3,7 +3,7 @@
 import numpy as np
 
 from emoc_tf.agents import head_gram
-from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.scoring.checks import MEMORY_BUDGET, check_memory_budget
 from emoc_tf.scoring.labels import most_likely_set_labels, sum_over_sets
@@ -13,7 +13,7 @@ LAYERS = ("all", "head")
 LABELS = ("expected", "joint")
 
 
-class GradientLengthAgent(ScoringAgent):
+class GradientLengthAgent(SetScoringAgent):
     """Chooses the set whose labels are expected to give the longest gradients (EGL).
 
     The score is the sum over images of Σ_y p(y|x)·‖g(x,y)‖₂, with g the gradient of the plain
@@ -50,15 +50,8 @@ class GradientLengthAgent(ScoringAgent):
         # Traced once per model; the model is another one only after a discovery.
         self._lengths: GradientLengths | None = None
 
-    def score(self, state: ExplorationState) -> np.ndarray:
+    def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns the score of each set, (M,); zeros where at most one class is known."""
-        return self._scores(state, state.candidates)
-
-    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
-        """Returns the score of some pool images, each a set of its own, (k,)."""
-        return self._scores(state, np.asarray(indices)[:, None])
-
-    def _scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         used = np.unique(sets[sets >= 0])
         if state.probabilities.shape[1] < 2 or not len(used):
             return np.zeros(len(sets))
