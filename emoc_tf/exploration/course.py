@@ -89,6 +89,7 @@ class Course:
             self._sampler = candidates.named(
                 self.config.sampler, episode.true_labels, episode.task.labels == SKIP
             )
+        candidates.from_arrays(self._sampler, arrays or {})
         tell_classes(self._oracle, self._book.class_names)
 
     def _new_network(self, num_outputs: int | None) -> EpisodeModel:

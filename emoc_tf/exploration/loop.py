@@ -191,7 +191,7 @@ class Exploration(Asking):
             self._root, self.episode, self.state, self._book, self.query, self._asked, self._draws,
             self._audit, self._gone, self._source.task,
         )  # fmt: skip
-        return arrays | self._network.get_arrays()
+        return arrays | candidates.to_arrays(self._sampler) | self._network.get_arrays()
 
     def restore(
         self, arrays: Mapping[str, np.ndarray], choice: int | None, queried_class: int | None

@@ -14,7 +14,7 @@ def ask_until(exploration, count):
     return [exploration.ask(first_set(exploration)) for _ in range(count)]
 
 
-@pytest.mark.parametrize("sampler", ["uniform", "cluster", "single_class"])
+@pytest.mark.parametrize("sampler", ["uniform", "minibatch-cluster", "single_class"])
 def test_open_queries_share_no_image(sampler):
     exploration = explore(LABELS, sampler=sampler)
     queries = ask_until(exploration, 4)
