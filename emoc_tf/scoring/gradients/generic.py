@@ -9,17 +9,18 @@ from emoc_tf.scoring.gradients.layers import inner_layers
 
 
 def unknown_layers(model: keras.Model, known: Container[int]) -> list[keras.Layer]:
-    """Returns the trainable layers of a model whose ids are not in `known`."""
+    """Returns the layers of a model that hold trained variables and whose ids are not in `known`.
+
+    A layer that is frozen may hold some: of a layer within it that was unfrozen since.
+    """
     return [
-        layer
-        for layer in inner_layers(model)
-        if layer.trainable_variables and id(layer) not in known
+        layer for layer in inner_layers(model) if id(layer) not in known and variables_of([layer])
     ]
 
 
 def variables_of(layers: Iterable[keras.Layer]) -> list[keras.Variable]:
     """Returns the trainable variables of layers, each once."""
-    return list({id(v): v for layer in layers for v in layer.trainable_variables}.values())
+    return list({id(v): v for layer in layers for v in layer.variables if v.trainable}.values())
 
 
 def rows(

@@ -119,7 +119,7 @@ class GradientFactors:
         return last
 
     def _generic_plan(self, layer: keras.Layer) -> LayerPlan:
-        parameters = sum(math.prod(variable.shape) for variable in layer.trainable_variables)
+        parameters = sum(math.prod(each.shape) for each in generic.variables_of([layer]))
         return LayerPlan(layer.name, "generic", None, parameters, parameters * self._num_classes)
 
     def pair_bytes(self, dtype: tf.DType) -> int:

@@ -242,7 +242,8 @@ class EmbeddingStage(Stage):
         return self.layer(inputs)
 
     def factor(self, inputs, outputs):
-        return tf.reshape(tf.cast(inputs, tf.int32), [tf.shape(inputs)[0], -1])
+        words = tf.reshape(tf.cast(inputs, tf.int32), [tf.shape(inputs)[0], -1])
+        return tf.where(words < 0, words + self.fan_in, words)  # counted from the table's end
 
     def gradient_rows(self, factor, deltas):
         batch, rows = tf.shape(deltas)[0], deltas.shape[1]

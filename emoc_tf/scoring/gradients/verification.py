@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from emoc_tf.models.forward import ANY_SIZE
 from emoc_tf.scoring.gradients import contractions
-from emoc_tf.scoring.gradients.layers import probe
+from emoc_tf.scoring.gradients.layers import inner_layers, probe
 from emoc_tf.scoring.gradients.stages import Stage
 
 TOLERANCE, ROUNDING = 1e-3, 1e-5
@@ -61,9 +61,12 @@ def verified(model: keras.Model, known: dict[int, list[Stage]]) -> dict[int, lis
 def _random_input(model: keras.Model) -> tf.Tensor:
     image = model.inputs[0]
     shape = [1, *(ANY_SIZE if size is None else size for size in image.shape[1:])]
-    if "float" not in image.dtype:
-        return tf.ones(shape, image.dtype)
-    return tf.constant(np.random.default_rng(0).normal(size=shape), image.dtype)
+    has_words = any(isinstance(layer, keras.layers.Embedding) for layer in inner_layers(model))
+    if "float" not in image.dtype or (has_words and len(shape) == 2):
+        return tf.ones(shape, image.dtype)  # no mask hides such words
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(0, 2, shape) if has_words else rng.normal(size=shape)
+    return tf.constant(numbers, image.dtype)
 
 
 def _close(found: tf.Tensor, right: tf.Tensor, terms: float) -> bool:
