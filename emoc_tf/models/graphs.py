@@ -9,7 +9,13 @@ Call = Callable[..., object]
 
 def is_graph(layer: keras.Layer) -> bool:
     """Whether a layer is a functional or Sequential model, whose inner calls can be seen."""
-    return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
+    has_graph = isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
+    return has_graph and not has_own_call(layer)
+
+
+def has_own_call(model: keras.Model) -> bool:
+    """Whether a model computes something that its graph need not tell, in a `call` of its own."""
+    return "call" in vars(model) or not type(model).call.__module__.startswith("keras.")
 
 
 def inputs_of(model: keras.Model) -> object:

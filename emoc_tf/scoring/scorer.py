@@ -9,6 +9,7 @@ from scipy import sparse
 from scipy.special import softmax
 
 from emoc_tf.models.checks import check_model, check_outputs
+from emoc_tf.models.compiled import warn_of_other_loss
 from emoc_tf.models.forward import check_repeatable, compile_forward, in_batches
 from emoc_tf.scoring.changes import changes_of
 from emoc_tf.scoring.checks import (
@@ -32,7 +33,7 @@ from emoc_tf.scoring.gradients.per_example import LayerPlan
 from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.labels import pairs_of_sets
 from emoc_tf.scoring.pairs import PairScores
-from emoc_tf.scoring.precision import tensor_float_32
+from emoc_tf.scoring.precision import product_dtype, tensor_float_32
 from emoc_tf.scoring.selection import Selection, best_of, select
 from emoc_tf.scoring.sets import SetScores
 from emoc_tf.scoring.snapshot import Snapshot
@@ -43,8 +44,8 @@ class EMOCScorer:
 
     The score of x' under label y' is s(x',y') = (1/N) Σ_x ‖J(x) g(x',y')‖₁ (Eq. 4), with J the
     Jacobian of the output f and g the gradient of cross-entropy plus ω. The loss is the plain
-    cross-entropy of the softmax, whatever the model was compiled with: no label smoothing, no
-    weights of classes. See `scoring.reference` for the same functions written out literally.
+    cross-entropy of the softmax, whatever the model was compiled with (a warning tells another):
+    no label smoothing, no class weights. `scoring.reference` has the same written out literally.
 
     Images may be arrays, or lie elsewhere: a memory map, an `ImageView`, or anything with `shape`,
     `dtype` and indexing by an array of ascending integers is read some images at a time, and gives
@@ -60,10 +61,10 @@ class EMOCScorer:
         regularizer: Whether ∇ω, the gradient of the sum of `model.losses`, is part of g.
         precision: Of the product of explicit gradients, in which nearly all time goes:
             `"float32"` (float64 for a model in float64); `"bfloat16"`, about twice as fast where
-            the processor has it, scores within 5e-3, most within 5e-4; `"tf32"`, TensorFloat-32 in
-            all products of gradients, on GPUs that have it. TensorFlow knows one switch for the
-            whole process, which is set while scores are computed: on such a GPU, let no other
-            thread compute meanwhile.
+            the processor has it, half as fast (a warning says so) where not, scores within 5e-3,
+            most within 5e-4; `"tf32"`, TensorFloat-32 in all products of gradients, on GPUs that
+            have it. TensorFlow knows one switch for the whole process, which is set while scores
+            are computed: on such a GPU, let no other thread compute meanwhile.
         memory_budget: Bytes that gradients may take, whatever N, n and C are; other budgets sum
             in another order and give other last digits.
 
@@ -89,7 +90,8 @@ class EMOCScorer:
         self.model = model
         self._num_classes = model.output_shape[-1]
         self._precision = precision
-        dtype = tf.bfloat16 if precision == "bfloat16" else dtype
+        warn_of_other_loss(model, stacklevel=2)
+        dtype = product_dtype(precision, dtype, stacklevel=2)
         self._changes = changes_of(model, output, regularizer, dtype)
         self._changes.factors.warn(stacklevel=2)
         self._predict = compile_forward(model)
