@@ -57,12 +57,14 @@ def in_precision(model: keras.Model, dtype: str) -> keras.Model:
     """
     try:
         with _default_precision(dtype):
-            return _clone(model, dtype, {})
+            rebuilt = _clone(model, dtype, {})
+            functional(rebuilt)(tf.cast(random_images(model.inputs[0]), rebuilt.inputs[0].dtype))
     except (TypeError, tf.errors.InvalidArgumentError) as error:
         raise ValueError(
             f"model: expected layers that compute in {dtype} where they are told to, got an error: "
             f"{reason(error)}; variables of a layer of your own have to be made by self.add_weight"
         ) from error
+    return rebuilt
 
 
 @contextlib.contextmanager
