@@ -35,9 +35,9 @@ def check_model(model: keras.Model, grows: bool = False) -> keras.layers.Dense:
     head = _check_head(model)
     if not model.trainable_variables:
         raise ValueError(
-            "model: expected trainable weights, got a model that is frozen as a whole; "
-            "model.trainable = False; model.trainable = True unfreezes all of it (Keras passes on "
-            "only what is new), after which layer.trainable = False freezes some of model.layers"
+            "model: expected trainable weights, got a model that is frozen as a whole; set "
+            "model.trainable = True, after model.trainable = False if it is True already (Keras "
+            "passes on only what is new), then layer.trainable = False where a layer stays frozen"
         )
     for layer in flat_layers(model):
         if getattr(layer, "activity_regularizer", None) is not None:

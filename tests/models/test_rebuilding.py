@@ -48,14 +48,22 @@ def blocks():
 
 def wrapped():
     image = keras.Input(own_models.SHAPE)
-    x = layers.TimeDistributed(layers.Dense(3, activation="tanh"))(layers.Reshape((8, 24))(image))
-    x = layers.Bidirectional(layers.LSTM(2))(x)
+    x = layers.TimeDistributed(layers.Dense(3, activation="tanh"))(layers.Reshape((2, 96))(image))
+    x = layers.Bidirectional(layers.SimpleRNN(2))(x)
     return models.randomised(keras.Model(image, layers.Dense(3)(x)))
 
 
-@pytest.mark.parametrize("policy", HALF)
-@pytest.mark.parametrize("build", [plain, nested_with_normalization, blocks, wrapped])
-@pytest.mark.parametrize("stays", [False, True], ids=["policy set back", "policy stays"])
+COMPOSED = (nested_with_normalization, blocks, wrapped)
+
+
+@pytest.mark.parametrize(
+    ("build", "policy", "stays"),
+    [
+        *((plain, policy, False) for policy in HALF),
+        *((build, "mixed_float16", True) for build in COMPOSED),
+        *((build, "mixed_bfloat16", False) for build in COMPOSED),
+    ],
+)
 def test_the_way_out_of_mixed_precision(build, policy, stays):
     expected = build()
     images = own_models.make_images()
