@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import rich
 import tensorflow as tf
-from rich.table import Table
 from scipy import sparse
 from scipy.special import softmax
 
@@ -28,7 +27,8 @@ from emoc_tf.scoring.checks import (
     is_integer,
     refusals,
 )
-from emoc_tf.scoring.gradients.per_example import LayerPlan
+from emoc_tf.scoring.expectation import Expectation
+from emoc_tf.scoring.gradients.plans import LayerPlan, table_of
 from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.labels import pairs_of_sets
 from emoc_tf.scoring.pairs import PairScores
@@ -94,6 +94,7 @@ class EMOCScorer:
         self._changes.factors.warn(stacklevel=2)
         self._predict = compile_forward(model)
         self._snapshot = Snapshot(model)
+        self._expectation: Expectation | None = None
 
     def plan(self) -> list[LayerPlan]:
         """Returns how each trainable layer's gradients are multiplied, and at what cost.
@@ -104,13 +105,22 @@ class EMOCScorer:
 
     def print_plan(self) -> None:
         """Prints `plan` as a table."""
-        table = Table("layer", "contraction", "positions", "parameters", "multiply-adds per pair")
-        for column in table.columns[2:]:
-            column.justify = "right"
-        for layer in self.plan():
-            numbers = ["?" if value is None else f"{value:,}" for value in layer[2:]]
-            table.add_row(*layer[:2], *numbers)
-        rich.print(table)
+        rich.print(table_of(self.plan()))
+
+    def expected_seconds(self, num_reference: int, num_pairs: int) -> float:
+        """Returns about what scores will take, told from a short measurement.
+
+        That is of a few random images, and made once. `select_set` takes less where few sets are
+        nearly equal.
+
+        Args:
+            num_reference: N.
+            num_pairs: (image, label) pairs: n for `scores`, C times as many for `expected_scores`.
+        """
+        if self._expectation is None:
+            shape = self.model.inputs[0].shape[1:]
+            self._expectation = Expectation(self._changes, shape, self._memory_budget)
+        return self._expectation.seconds(num_reference, num_pairs)
 
     def scores(
         self,
