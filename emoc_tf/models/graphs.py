@@ -97,6 +97,15 @@ def flat_layers(model: keras.Model) -> list[keras.Layer]:
     return [layer for layers in nested for layer in layers]
 
 
+def inner_layers(model: keras.Model) -> list[keras.Layer]:
+    """Returns all layers of a model and of the models in it, each once."""
+    found: dict[int, keras.Layer] = {}
+    for layer in model.layers:
+        inner = inner_layers(layer) if is_graph(layer) else [layer]
+        found.update({id(each): each for each in inner})
+    return list(found.values())
+
+
 def is_linear(activation: object) -> bool:
     """Whether an activation returns what it gets; Keras takes None for that too."""
     return activation is None or activation is keras.activations.linear

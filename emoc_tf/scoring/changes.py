@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.models import structure, traces
-from emoc_tf.models.graphs import functional
+from emoc_tf.models.graphs import functional, inner_layers
 from emoc_tf.scoring.gradients.kept import Gradients, Pairs, Sums
-from emoc_tf.scoring.gradients.layers import inner_layers
 from emoc_tf.scoring.gradients.per_example import GradientFactors
 from emoc_tf.scoring.gradients.stages import Factors
 from emoc_tf.scoring.residuals import residual, unseen_residual

@@ -107,6 +107,11 @@ class EMOCScorer:
         """Prints `plan` as a table."""
         rich.print(table_of(self.plan()))
 
+    @property
+    def multiply_adds(self) -> int:
+        """How many a pair of images takes, besides its gradients."""
+        return sum(layer.multiply_adds for layer in self.plan())
+
     def expected_seconds(self, num_reference: int, num_pairs: int) -> float:
         """Returns about what scores will take, told from a short measurement.
 

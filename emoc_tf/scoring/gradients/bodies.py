@@ -12,8 +12,8 @@ import keras
 import tensorflow as tf
 
 from emoc_tf.models import traces
-from emoc_tf.models.graphs import calls_in, calls_of_head, last_operation
-from emoc_tf.scoring.gradients.layers import inner_layers, known_stages, probe, ranks_in
+from emoc_tf.models.graphs import calls_in, calls_of_head, inner_layers, last_operation
+from emoc_tf.scoring.gradients.layers import known_stages, probe, ranks_in
 from emoc_tf.scoring.gradients.local import is_tensor
 from emoc_tf.scoring.gradients.opening import has_mask, leaves_of, opened
 from emoc_tf.scoring.gradients.passes import Passes

@@ -132,15 +132,6 @@ class Probe(NamedTuple):
     uses: list[Use]
 
 
-def inner_layers(model: keras.Model) -> list[keras.Layer]:
-    """Returns all layers of a model and of the models in it, each once."""
-    found: dict[int, keras.Layer] = {}
-    for layer in model.layers:
-        inner = inner_layers(layer) if is_graph(layer) else [layer]
-        found.update({id(each): each for each in inner})
-    return list(found.values())
-
-
 def ranks_in(model: keras.Model) -> dict[int, int]:
     """Returns the rank of each layer's input, by the layer's id; 0 where calls hide the layer.
 

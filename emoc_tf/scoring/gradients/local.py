@@ -58,7 +58,6 @@ def is_tensor(part: object) -> bool:
 def rows(
     stage: LocalStage,
     values: Mapping[int, tf.Tensor],
-    variables: Sequence[keras.Variable],
     inputs: Sequence[tf.Tensor],
     deltas: tf.Tensor,
     vectorised: bool,
@@ -68,11 +67,11 @@ def rows(
     Args:
         stage: The call.
         values: Of all variables of the model's body, by id.
-        variables: The layer's trainable ones.
         inputs: (B, ...) each.
         deltas: (B, R, ...) gradients with respect to the output.
         vectorised: Whether over examples and rows at once, or one at a time.
     """
+    variables = stage.layer.trainable_variables
     own = [values[id(variable)] for variable in variables]
     signature = [deltas.dtype] * len(own)
 
@@ -101,35 +100,32 @@ def rows(
     return every(of_example, (*inputs, deltas))
 
 
-def can_be_vectorised(
-    stage: LocalStage,
-    values: Mapping[int, tf.Tensor],
-    variables: Sequence[keras.Variable],
+def has_loop(stage: LocalStage, inputs: Sequence[tf.Tensor]) -> bool:
+    """Whether a call runs a loop: it could be vectorised, but to trace that takes minutes."""
+    one = tf.function(lambda: stage.linear(inputs), autograph=False).get_concrete_function()
+    return any("While" in operation.type for operation in one.graph.get_operations())
+
+
+def agree(
+    every: Callable[[bool, list[tf.Tensor], tf.Tensor], list[tf.Tensor]],
     inputs: Sequence[tf.Tensor],
     output: tf.Tensor,
 ) -> bool:
     """Whether two examples at once give what one at a time gives.
 
     Args:
-        stage: The call.
-        values: As for `rows`.
-        variables: As for `rows`.
+        every: Function that gives `rows`, of whether they are vectorised, inputs and deltas.
         inputs: Of one example.
         output: Of it.
     """
-    one = tf.function(lambda: stage.linear(inputs), autograph=False).get_concrete_function()
-    if any("While" in operation.type for operation in one.graph.get_operations()):
-        return False  # it could, but to write it down takes minutes
-    rng = np.random.default_rng(0)
     two = [tf.concat([each, 0.7 * each if each.dtype.is_floating else each], 0) for each in inputs]
-    deltas = tf.constant(rng.normal(size=(2, 2, *output.shape[1:])), output.dtype)
-    given = stage, values, variables, two, deltas
-    right = tf.function(lambda: rows(*given, False), autograph=False)()
+    deltas = np.random.default_rng(0).normal(size=(2, 2, *output.shape[1:]))
+    deltas = tf.constant(deltas, output.dtype)
     try:
-        found = tf.function(lambda: rows(*given, True), autograph=False)()
+        found = every(True, two, deltas)
     except Exception:
         return False  # an operation that cannot be
     return all(
         np.allclose(have, want, rtol=0, atol=TOLERANCE * float(tf.reduce_max(tf.abs(want))))
-        for have, want in zip(found, right, strict=True)
+        for have, want in zip(found, every(False, two, deltas), strict=True)
     )

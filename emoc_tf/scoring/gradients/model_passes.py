@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from emoc_tf.models.graphs import last_operation
-from emoc_tf.scoring.gradients import bodies, generic, local
+from emoc_tf.scoring.gradients import bodies, generic
 from emoc_tf.scoring.gradients.layers import Use
 from emoc_tf.scoring.gradients.passes import values_of
 from emoc_tf.scoring.gradients.stages import Stage
@@ -146,12 +146,11 @@ class ModelPasses:
     def other_rows(self, images: tf.Tensor, run: Run) -> list[tf.Tensor]:
         """Returns the gradients of the variables of `others`, in parts (B, R, size)."""
         found: dict[int, tf.Tensor] = {}
-        passes = self._body.passes
-        for use, (stage, fast) in self._body.local.items():
+        values = values_of(self._before_head)
+        for use, (_, fast) in self._body.local.items():
             inputs, _ = run.taps[use]
             deltas = tf.stack([row[use] for row in run.rows], axis=1)
-            values = passes.by_id(values_of(self._before_head))
-            rows = local.rows(stage, values, stage.layer.trainable_variables, inputs, deltas, fast)
+            rows = self._body.passes.local_rows(use, fast, values, inputs, deltas)
             own = self._layers[self._body.places[use].layer].trainable_variables
             for variable, row in zip(own, rows, strict=True):
                 before = found.get(id(variable))

@@ -5,7 +5,7 @@ What a layer does is written down by calling its `call` on the graph's own tenso
 
 import keras
 
-from emoc_tf.models.graphs import calls_in, is_graph, walk
+from emoc_tf.models.graphs import calls_in, inner_layers, is_graph, walk
 
 layers = keras.layers
 
@@ -69,20 +69,48 @@ def _is_composed(layer: keras.Operation) -> bool:
 
 def _through(layer: keras.Layer, args: tuple, kwargs: dict) -> object | None:
     """Returns what a layer's call gives for the graph's tensors; None where it is no graph."""
-    given = {key: value for key, value in kwargs.items() if key != "training"}
-    tensors = [each for each in keras.tree.flatten((args, given)) if hasattr(each, "dtype")]
+    given = {key: each for key, each in kwargs.items() if key != "training" and each is not None}
+    flat = keras.tree.flatten((args, given))
+    tensors = [each for each in flat if isinstance(each, keras.KerasTensor)]
     if has_mask(tensors) or any(each.dtype != layer.compute_dtype for each in tensors):
         return None
     if isinstance(layer, layers.TimeDistributed) and type(layer.layer) is layers.Dense:
         return layer.layer(*args, **given)  # which it calls at each time
-    seen = {id(each): len(each._inbound_nodes) for each in leaves_of(layer)}
+    # A model of its own: names of layers may come again in another one.
+    distinct = list({id(each): each for each in tensors}.values())
+    inputs = {id(t): keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in distinct}
+    inside = [inputs.get(id(each), each) for each in flat]
+    inner_args, inner_kwargs = keras.tree.pack_sequence_as((args, given), inside)
     try:
-        found = layer.call(*args, **given)
+        found = layer.call(*inner_args, **inner_kwargs)
+        found = _shaped(found, layer.compute_output_spec(*args, **given))
+        inner, _ = opened(keras.Model(list(inputs.values()), found))
     except Exception:
         return None  # it may do whatever cannot be written down
-    called = all(len(each._inbound_nodes) > seen[id(each)] for each in leaves_of(layer))
-    expected = layer.compute_output_spec(*args, **given)
-    same = keras.tree.map_structure(lambda tensor: (tensor.shape, tensor.dtype), found) == (
-        keras.tree.map_structure(lambda tensor: (tensor.shape, tensor.dtype), expected)
+    seen = {id(each) for each in inner_layers(inner)}
+    if not seen.issuperset(id(each) for each in leaves_of(layer)):
+        return None
+    return inner(distinct)
+
+
+def _shaped(found: object, expected: object) -> object:
+    """Returns tensors with the sizes that are expected of them; raises `ValueError` for others."""
+    have, want = keras.tree.flatten(found), keras.tree.flatten(expected)
+    fits = len(have) == len(want) and all(
+        one.dtype == other.dtype
+        and len(one.shape) == len(other.shape)
+        and all(a in (None, b) for a, b in zip(one.shape, other.shape, strict=True))
+        for one, other in zip(have, want, strict=True)
     )
-    return found if called and same else None
+    if not fits:
+        raise ValueError(f"expected {expected}, got {found}")
+    # What is not told, such as the times of an Einstein sum, is to be known behind.
+    return keras.tree.pack_sequence_as(
+        found,
+        [
+            one
+            if one.shape == other.shape or None in other.shape[1:]
+            else keras.ops.reshape(one, (-1, *other.shape[1:]))
+            for one, other in zip(have, want, strict=True)
+        ],
+    )

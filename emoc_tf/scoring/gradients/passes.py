@@ -12,6 +12,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from emoc_tf.scoring.gradients import local
 from emoc_tf.scoring.gradients.layers import Probe
 from emoc_tf.scoring.gradients.stages import watched_by
 
@@ -46,15 +47,51 @@ class Passes:
     def __init__(self, probe: Probe, variables: Sequence[keras.Variable]) -> None:
         self._probe, self._variables = probe, list(variables)
         self._traced: dict[tuple[int, ...], _Traced] = {}
+        self._local: dict[tuple[int, bool], tf.types.experimental.ConcreteFunction] = {}
         self._lock = threading.RLock()
 
     def values(self) -> list[tf.Tensor]:
         """Returns the values of its own variables."""
         return values_of(self._variables)
 
-    def by_id(self, values: Sequence[tf.Tensor]) -> dict[int, tf.Tensor]:
-        """Returns values by the ids of its own variables."""
-        return {id(each): value for each, value in zip(self._variables, values, strict=True)}
+    def local_rows(
+        self,
+        use: int,
+        vectorised: bool,
+        values: Sequence[tf.Tensor],
+        inputs: Sequence[tf.Tensor],
+        deltas: tf.Tensor,
+    ) -> list[tf.Tensor]:
+        """Returns the gradients of the variables of a layer that is seen as it is.
+
+        Args:
+            use: Which, see `Passes.forward`.
+            vectorised: Whether over examples and rows at once, or one at a time.
+            values: One a variable.
+            inputs: Of the use, (B, ...) each.
+            deltas: (B, R, ...).
+
+        Returns:
+            (B, R, size) each.
+        """
+        with self._lock:
+            if (use, vectorised) not in self._local:
+                self._local[use, vectorised] = self._trace_local(use, vectorised, inputs, deltas)
+        return self._local[use, vectorised](list(values), list(inputs), deltas)
+
+    def _trace_local(
+        self, use: int, vectorised: bool, inputs: Sequence[tf.Tensor], deltas: tf.Tensor
+    ) -> tf.types.experimental.ConcreteFunction:
+        stage = self._probe.uses[use].stage
+
+        def rows(values: list[tf.Tensor], inputs: list[tf.Tensor], deltas: tf.Tensor) -> list:
+            by_id = {id(v): value for v, value in zip(self._variables, values, strict=True)}
+            return local.rows(stage, by_id, inputs, deltas, vectorised)
+
+        specs = [tf.TensorSpec(each.shape, each.dtype) for each in self._variables]
+        given = [tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in inputs]
+        delta = tf.TensorSpec([None, None, *deltas.shape[2:]], deltas.dtype)
+        return tf.function(rows, autograph=False).get_concrete_function(specs, given, delta)
 
     def forward(
         self, uses: tuple[int, ...], values: Sequence[tf.Tensor], images: tf.Tensor
@@ -85,8 +122,12 @@ class Passes:
         if backward is None:
             return []
         with self._lock:
+            own = backward.captured_inputs
             backward.set_external_captures(list(kept))
-            return backward(gradient)
+            try:
+                return backward(gradient)
+            finally:  # nothing of a batch is held
+                backward.set_external_captures(own)
 
     def _of(self, uses: tuple[int, ...]) -> _Traced:
         with self._lock:

@@ -5,16 +5,16 @@ in a way of its own. A layer whose factors give another gradient is not trusted.
 """
 
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from emoc_tf.models.forward import ANY_SIZE
-from emoc_tf.models.graphs import last_operation
+from emoc_tf.models.graphs import inner_layers, last_operation
 from emoc_tf.scoring.gradients import contractions, local
-from emoc_tf.scoring.gradients.layers import Probe, inner_layers
+from emoc_tf.scoring.gradients.layers import Probe
 from emoc_tf.scoring.gradients.local import LocalStage
 from emoc_tf.scoring.gradients.passes import Passes
 from emoc_tf.scoring.gradients.stages import Factors, Stage
@@ -135,7 +135,7 @@ class _Found:
         by_stage: dict[int, list[int]] = {}
         for place, use in enumerate(shown.uses):
             if isinstance(use.stage, LocalStage):
-                self._see(place, use.stage, passes.by_id(values), *taps[place], deltas[place])
+                self._see(passes, values, place, use.stage, *taps[place], deltas[place])
             else:
                 by_stage.setdefault(id(use.stage), []).append(place)
         for own in by_stage.values():
@@ -144,19 +144,23 @@ class _Found:
 
     def _see(
         self,
+        passes: Passes,
+        values: list[tf.Tensor],
         place: int,
         stage: LocalStage,
-        values: dict[int, tf.Tensor],
         inputs: list[tf.Tensor],
         output: tf.Tensor,
         delta: tf.Tensor,
     ) -> None:
         """Adds the rows of a layer's use."""
-        variables = stage.layer.trainable_variables
-        fast = local.can_be_vectorised(stage, values, variables, inputs, output)
+
+        def every(fast: bool, *given: Any) -> list[tf.Tensor]:
+            return passes.local_rows(place, fast, values, *given)
+
+        fast = not local.has_loop(stage, inputs) and local.agree(every, inputs, output)
         self.vectorised[place] = fast
-        found = local.rows(stage, values, variables, inputs, delta[:, None], fast)
-        for variable, row in zip(variables, found, strict=True):
+        found = every(fast, inputs, delta[:, None])
+        for variable, row in zip(stage.layer.trainable_variables, found, strict=True):
             self.rows[id(variable)] += row[0, 0]
             self.terms[id(variable)] += float(tf.norm(row)) + float(tf.norm(delta))
 
