@@ -160,7 +160,8 @@ class EMOCAgent(ScoringAgent):
         pairs = max(1, np.count_nonzero(images >= 0))
         pairs *= state.model.output_shape[-1] if self._labels == "expected" else 1
         scorer = self._scorer_of(state)
-        if self._told or count * pairs * scorer.multiply_adds < MANY_PRODUCTS:
+        products = sum(layer.multiply_adds for layer in scorer.plan())
+        if self._told or count * pairs * products < MANY_PRODUCTS:
             return
         self._told = True
         seconds = scorer.expected_seconds(count, pairs)

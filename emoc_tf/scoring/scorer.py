@@ -94,38 +94,25 @@ class EMOCScorer:
         self._changes.factors.warn(stacklevel=2)
         self._predict = compile_forward(model)
         self._snapshot = Snapshot(model)
-        self._expectation: Expectation | None = None
+        self._expected: Expectation | None = None
 
     def plan(self) -> list[LayerPlan]:
-        """Returns how each trainable layer's gradients are multiplied, and at what cost.
-
-        For each layer the cheapest contraction is taken, see `contractions`.
-        """
+        """Returns how each trainable layer's gradients are multiplied: the cheapest way."""
         return list(self._changes.factors.plan)
 
     def print_plan(self) -> None:
         """Prints `plan` as a table."""
         rich.print(table_of(self.plan()))
 
-    @property
-    def multiply_adds(self) -> int:
-        """How many a pair of images takes, besides its gradients."""
-        return sum(layer.multiply_adds for layer in self.plan())
-
     def expected_seconds(self, num_reference: int, num_pairs: int) -> float:
-        """Returns about what scores will take, told from a short measurement.
+        """Returns what N reference images and so many (image, label) pairs will take, about.
 
-        That is of a few random images, and made once. `select_set` takes less where few sets are
-        nearly equal.
-
-        Args:
-            num_reference: N.
-            num_pairs: (image, label) pairs: n for `scores`, C times as many for `expected_scores`.
+        It is told from a measurement of a few random images, made once; `select_set` takes less.
         """
-        if self._expectation is None:
-            shape = self.model.inputs[0].shape[1:]
-            self._expectation = Expectation(self._changes, shape, self._memory_budget)
-        return self._expectation.seconds(num_reference, num_pairs)
+        shape = self.model.inputs[0].shape[1:]
+        if self._expected is None:
+            self._expected = Expectation(self._changes, shape, self._memory_budget)
+        return self._expected.seconds(num_reference, num_pairs)
 
     def scores(
         self,

@@ -153,6 +153,7 @@ class ModelPasses:
             rows = self._body.passes.local_rows(use, fast, values, inputs, deltas)
             own = self._layers[self._body.places[use].layer].trainable_variables
             for variable, row in zip(own, rows, strict=True):
+                row = tf.ensure_shape(row, [None, len(run.rows), math.prod(variable.shape)])
                 before = found.get(id(variable))
                 found[id(variable)] = row if before is None else before + row
         parts = [found[id(variable)] for variable in self._local]

@@ -77,7 +77,13 @@ class Passes:
         with self._lock:
             if (use, vectorised) not in self._local:
                 self._local[use, vectorised] = self._trace_local(use, vectorised, inputs, deltas)
-        return self._local[use, vectorised](list(values), list(inputs), deltas)
+        # Within a graph sizes may be lost that were there when it was traced.
+        traced = self._local[use, vectorised]
+        (_, *specs), _ = traced.structured_input_signature
+        given = tf.nest.map_structure(
+            lambda each, spec: tf.ensure_shape(each, spec.shape), [list(inputs), deltas], specs
+        )
+        return traced(list(values), *given)
 
     def _trace_local(
         self, use: int, vectorised: bool, inputs: Sequence[tf.Tensor], deltas: tf.Tensor
