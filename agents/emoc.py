@@ -1,5 +1,6 @@
 """EMOC: the candidate set whose label is expected to change the model's outputs most."""
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,6 +20,10 @@ from emoc_tf.scoring.checks import (
     check_regularizer,
     is_integer,
 )
+
+FIRST_REFERENCES = 32  # of an elimination, which meet all pairs
+MANY_PRODUCTS = 1e12  # a minute or so
+LONG = 600  # seconds of a choice that are worth a warning
 
 
 class EMOCAgent(ScoringAgent):
@@ -80,6 +85,7 @@ class EMOCAgent(ScoringAgent):
         self._refusals = bool(refusals)
         # A scorer is traced once per model; the model is another one only after a discovery.
         self._scorer: EMOCScorer | None = None
+        self._told = False
 
     def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:
         """Returns the index of the best candidate set; raises as `ScoringAgent.act`."""
@@ -93,6 +99,7 @@ class EMOCAgent(ScoringAgent):
         weights, unseen, offsets = (
             None if each is None else each[possible] for each in self._parts_of(state)
         )
+        self._warn_if_long(state, FIRST_REFERENCES)
         selection = self._scorer_of(state).select_set(
             self._reference_images(state),
             state.pool.images,
@@ -110,6 +117,7 @@ class EMOCAgent(ScoringAgent):
         """Returns Δf of each candidate set, (M,); zeros with one known class."""
         if has_one_class(state):
             return np.zeros(len(state.candidates))
+        self._warn_if_long(state, len(state.reference))
         weights, unseen, offsets = self._parts_of(state)
         scores = self._scorer_of(state).set_scores(
             self._reference_images(state),
@@ -140,6 +148,30 @@ class EMOCAgent(ScoringAgent):
         found = scores(self._reference_images(state), _some(state.pool.images, indices))
         answered = answer_probabilities(state, indices) if self._refusals else None
         return found if answered is None else found * answered
+
+    def _warn_if_long(self, state: ExplorationState, at_least: int) -> None:
+        """Warns, once, if a choice that meets so many reference images will take long.
+
+        It is measured only where there is so much to multiply that it may.
+        """
+        rows = self._reference_rows(state)
+        count = min(at_least, len(state.reference) if rows is None else len(rows))
+        images = np.unique(state.candidates[state.candidate_mask])
+        pairs = max(1, np.count_nonzero(images >= 0))
+        pairs *= state.model.output_shape[-1] if self._labels == "expected" else 1
+        scorer = self._scorer_of(state)
+        products = sum(layer.multiply_adds for layer in scorer.plan())
+        if self._told or count * pairs * products < MANY_PRODUCTS:
+            return
+        self._told = True
+        seconds = scorer.expected_seconds(count, pairs)
+        if seconds > LONG:
+            warnings.warn(
+                f"a choice is expected to take {seconds / 60:.0f} minutes or more for {pairs:,} "
+                f"pairs and {count:,} reference images; fewer candidate sets take less, and so "
+                f"does a model whose first layers are frozen (layer.trainable = False)",
+                stacklevel=3,
+            )
 
     def _reference_images(self, state: ExplorationState) -> np.ndarray | views.ImageView:
         chosen = self._reference_rows(state)

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import rich
 import tensorflow as tf
-from rich.table import Table
 from scipy import sparse
 from scipy.special import softmax
 
@@ -29,7 +28,8 @@ from emoc_tf.scoring.checks import (
     is_integer,
     refusals,
 )
-from emoc_tf.scoring.gradients.per_example import LayerPlan
+from emoc_tf.scoring.expectation import Expectation
+from emoc_tf.scoring.gradients.plans import LayerPlan, table_of
 from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.labels import pairs_of_sets
 from emoc_tf.scoring.pairs import PairScores
@@ -96,23 +96,25 @@ class EMOCScorer:
         self._changes.factors.warn(stacklevel=2)
         self._predict = compile_forward(model)
         self._snapshot = Snapshot(model)
+        self._expected: Expectation | None = None
 
     def plan(self) -> list[LayerPlan]:
-        """Returns how each trainable layer's gradients are multiplied, and at what cost.
-
-        For each layer the cheapest contraction is taken, see `contractions`.
-        """
+        """Returns how each trainable layer's gradients are multiplied: the cheapest way."""
         return list(self._changes.factors.plan)
 
     def print_plan(self) -> None:
         """Prints `plan` as a table."""
-        table = Table("layer", "contraction", "positions", "parameters", "multiply-adds per pair")
-        for column in table.columns[2:]:
-            column.justify = "right"
-        for layer in self.plan():
-            numbers = ["?" if value is None else f"{value:,}" for value in layer[2:]]
-            table.add_row(*layer[:2], *numbers)
-        rich.print(table)
+        rich.print(table_of(self.plan()))
+
+    def expected_seconds(self, num_reference: int, num_pairs: int) -> float:
+        """Returns what N reference images and so many (image, label) pairs will take, about.
+
+        It is told from a measurement of a few random images, made once; `select_set` takes less.
+        """
+        shape = self.model.inputs[0].shape[1:]
+        if self._expected is None:
+            self._expected = Expectation(self._changes, shape, self._memory_budget)
+        return self._expected.seconds(num_reference, num_pairs)
 
     def scores(
         self,

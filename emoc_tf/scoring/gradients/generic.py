@@ -1,26 +1,9 @@
 """The way for layers that have no factors: exact gradients, one example at a time."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import tensorflow as tf
-
-from emoc_tf.scoring.gradients.layers import inner_layers
-
-
-def unknown_layers(model: keras.Model, known: Container[int]) -> list[keras.Layer]:
-    """Returns the layers of a model that hold trained variables and whose ids are not in `known`.
-
-    A layer that is frozen may hold some: of a layer within it that was unfrozen since.
-    """
-    return [
-        layer for layer in inner_layers(model) if id(layer) not in known and variables_of([layer])
-    ]
-
-
-def variables_of(layers: Iterable[keras.Layer]) -> list[keras.Variable]:
-    """Returns the trainable variables of layers, each once."""
-    return list({id(v): v for layer in layers for v in layer.variables if v.trainable}.values())
 
 
 def rows(
@@ -38,7 +21,7 @@ def rows(
 
     def one_example(example: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         image, example_seeds = example
-        with tf.GradientTape(persistent=True) as tape:
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(values)
             logits = model(image[None], training=False)
         gradients = [
