@@ -111,7 +111,18 @@ def _not_made_again(layer: keras.Operation) -> ValueError:
 
 
 def take_weights(target: keras.Model, source: keras.Model) -> None:
-    """Copies all weights between models of the same architecture, and which of them train."""
+    """Copies all weights between models of the same architecture, and which of them train.
+
+    Raises:
+        ValueError: The target was made from a configuration, which does not tell all that is shared
+            in the source.
+    """
+    if [each.shape for each in target.weights] != [each.shape for each in source.weights]:
+        raise ValueError(
+            "model: expected one that can be copied, got a layer that also lies within another "
+            "one, such as a layer beside TimeDistributed(layer), whose copies would share no "
+            "weights; call the same layer at both places"
+        )
     target.set_weights(source.get_weights())
     _freeze_alike(target, source)
     for layer, other in zip(_normalizations(target), _normalizations(source), strict=True):

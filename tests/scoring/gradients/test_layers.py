@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from emoc_tf.scoring import EMOCScorer, reference
 from emoc_tf.scoring.gradients import contractions
 from emoc_tf.scoring.gradients.layers import STAGES
-from tests.scoring import models
+from tests.scoring import forward_mode, models
 
 layers = keras.layers
 
@@ -96,10 +96,17 @@ def test_weights_shared_with_a_layer_around_a_layer():
     shared = layers.Dense(4, activation="tanh")
     x = layers.Flatten()(layers.TimeDistributed(shared)(shared(image)))
     model = models.randomised(keras.Model(image, layers.Dense(3)(x)))
-    check(model)
-    plan = EMOCScorer(model).plan()
+    inputs, labels = models.inputs(model, 8), np.arange(5) % 3
+    scorer = EMOCScorer(model)
+    plan = scorer.plan()
     assert (plan[0].layer, plan[0].positions) == (shared.name, 6)
     assert len(plan) == 2
+    fast = scorer.scores(inputs[:3], inputs[3:], labels)
+    right = forward_mode.scores(model, inputs[:3], inputs[3:], labels)
+    np.testing.assert_allclose(fast, right, rtol=1e-4)
+    # A configuration does not tell that the two share their weights.
+    with pytest.raises(ValueError, match=r"model: expected one that can be copied, got a layer"):
+        reference.scores(model, inputs[:3], inputs[3:], labels)
 
 
 def causal():
