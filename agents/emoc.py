@@ -95,7 +95,7 @@ class EMOCAgent(ScoringAgent):
         )
         selection = self._scorer_of(state).select_set(
             self._reference_images(state),
-            state.pool.images,
+            state.trained_inputs,
             state.candidates[possible],
             self._labels,
             self._confidence,
@@ -113,7 +113,7 @@ class EMOCAgent(ScoringAgent):
         weights, unseen, offsets = self._parts_of(state)
         scores = self._scorer_of(state).set_scores(
             self._reference_images(state),
-            state.pool.images,
+            state.trained_inputs,
             state.candidates,
             self._labels,
             set_weights=weights,
@@ -137,13 +137,14 @@ class EMOCAgent(ScoringAgent):
             return np.zeros(len(indices))
         scorer = self._scorer_of(state)
         scores = scorer.expected_scores if self._labels == "expected" else scorer.scores
-        found = scores(self._reference_images(state), _some(state.pool.images, indices))
+        found = scores(self._reference_images(state), _some(state.trained_inputs, indices))
         answered = answer_probabilities(state, indices) if self._refusals else None
         return found if answered is None else found * answered
 
     def _reference_images(self, state: ExplorationState) -> np.ndarray | views.ImageView:
         chosen = self._reference_rows(state)
-        return state.reference if chosen is None else _some(state.reference, chosen)
+        every = state.trained_inputs
+        return every if chosen is None else _some(every, chosen)
 
     def _reference_rows(self, state: ExplorationState) -> np.ndarray | None:
         """Returns the pool indices of the reference images; None for all."""
@@ -154,9 +155,10 @@ class EMOCAgent(ScoringAgent):
         return rng.choice(count, self._references, replace=False)
 
     def _scorer_of(self, state: ExplorationState) -> EMOCScorer:
-        if self._scorer is None or self._scorer.model is not state.model:
+        model = state.trained_model  # what a frozen prefix computes is in its inputs
+        if self._scorer is None or self._scorer.model is not model:
             self._scorer = EMOCScorer(
-                state.model, self._output, self._regularizer, self._precision, self._memory_budget
+                model, self._output, self._regularizer, self._precision, self._memory_budget
             )
         return self._scorer
 
