@@ -33,19 +33,22 @@ class _Call(NamedTuple):
 
     Attributes:
         operation: What is called.
-        inputs: Ids of the tensors that it gets.
+        given: Its arguments, positional and by name.
         outputs: Tensors that it gives.
+        trains: Whether weights in it are trained.
         fixed: Whether it computes the same of equal inputs, today and tomorrow.
     """
 
     operation: keras.Operation
-    inputs: list[int]
+    given: tuple[Any, dict[str, Any]]
     outputs: list[keras.KerasTensor]
+    trains: bool
     fixed: bool
 
     @property
-    def trains(self) -> bool:
-        return isinstance(self.operation, keras.Layer) and bool(self.operation.trainable_variables)
+    def inputs(self) -> list[int]:
+        """Ids of the tensors that it gets."""
+        return [id(tensor) for tensor in _tensors(self.given)]
 
     @property
     def has_weights(self) -> bool:
@@ -78,7 +81,7 @@ def split(model: keras.Model) -> Split | None:
     tensor, before = cut
     return Split(
         keras.Model(image, tensor),
-        keras.Model(tensor, output),
+        _rest(tensor, output, calls),
         tuple(call.operation for call in before),
     )
 
@@ -115,16 +118,24 @@ def warn_of_repeated_work(model: keras.Model) -> None:
 
 
 def _graph(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor, list[_Call]]:
-    """Returns input, output and all calls of a model; nested ones are opened if not fixed."""
+    """Returns input, output and all calls of a model; nested ones are opened if partly fixed."""
     calls: list[_Call] = []
+    # Told by the model: a layer in a frozen one may be trained all the same.
+    trained = {id(variable) for variable in model.trainable_variables}
 
     def call(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
-        fixed = _is_fixed(operation, args, kwargs)
-        if is_graph(operation) and not fixed and len(operation.outputs) == 1:
+        own = operation.variables if isinstance(operation, keras.Layer) else ()
+        trains = not trained.isdisjoint(map(id, own))
+        fixed = not trains and _is_fixed(operation, args, kwargs)
+        partly = trains and not trained.issuperset(id(each) for each in operation.weights)
+        if (
+            is_graph(operation)
+            and len(operation.outputs) == 1
+            and (partly or not (trains or fixed))
+        ):
             return _opened(operation, args, call)
         found = operation(*args, **kwargs)
-        given = [id(each) for each in _tensors((args, kwargs))]
-        calls.append(_Call(operation, given, list(_tensors(found)), fixed))
+        calls.append(_Call(operation, (args, kwargs), list(_tensors(found)), trains, fixed))
         return found
 
     graph = walk(functional(model), call)
@@ -133,18 +144,33 @@ def _graph(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor, li
 
 def _opened(graph: keras.Model, args: Any, call: Callable) -> keras.KerasTensor:
     """Calls what a nested model consists of, one by one; returns its output."""
-    graph, found = plain(graph), None
-    inputs = keras.tree.pack_sequence_as(graph.input, list(_tensors(args)))
+    # As clone_model does, but without a model of it, which fails where a layer is called twice.
+    found = plain(graph)._run_through_graph(list(_tensors(args)), call_fn=call)
+    return keras.tree.flatten(found)[0]
 
-    def note(*args: Any, **kwargs: Any) -> Any:
-        nonlocal found
-        found = call(*args, **kwargs)
-        return found
 
-    keras.models.clone_model(
-        graph, input_tensors=inputs, clone_function=lambda layer: layer, call_function=note
-    )
-    return list(_tensors(found))[graph.outputs[0]._keras_history.tensor_index]
+def _rest(
+    tensor: keras.KerasTensor, output: keras.KerasTensor, calls: Sequence[_Call]
+) -> keras.Model:
+    """Returns the model from a tensor on, on the same layers."""
+    image = keras.Input(tensor.shape[1:], dtype=tensor.dtype)
+    now: dict[int, Any] = {id(tensor): image}
+
+    def of_now(each: Any) -> Any:
+        return now.get(id(each), each)
+
+    needed = _before(output, _made(calls), stop=id(tensor))
+    for call in calls:
+        if id(tensor) in map(id, call.outputs) or needed.isdisjoint(map(id, call.outputs)):
+            continue
+        args, kwargs = keras.tree.map_structure(of_now, call.given)
+        found = _tensors(call.operation(*args, **kwargs))
+        now.update({id(old): new for old, new in zip(call.outputs, found, strict=True)})
+    return keras.Model(image, now[id(output)])
+
+
+def _made(calls: Sequence[_Call]) -> dict[int, _Call]:
+    return {id(tensor): call for call in calls for tensor in call.outputs}
 
 
 def _tensors(structure: Any) -> Iterator[keras.KerasTensor]:
@@ -174,7 +200,7 @@ def _last_cut(
 
     None if there is none behind a layer with weights.
     """
-    made = {id(tensor): call for call in calls for tensor in call.outputs}
+    made = _made(calls)
     for call in reversed(calls):
         for tensor in call.outputs:
             if id(tensor) not in reached or tensor is output:
@@ -205,12 +231,11 @@ def _inner(layer: keras.Layer) -> list[keras.Layer]:
 
 
 def _is_fixed(operation: keras.Operation, args: Any, kwargs: Any) -> bool:
-    """Whether a call computes the same of equal inputs, in training and at any later time."""
-    given = keras.tree.flatten((args, kwargs))
-    if not isinstance(operation, keras.Layer):
-        return not any(map(_is_variable, given))
-    if operation.trainable_variables or any(map(_is_variable, given)):
+    """Whether a call that trains nothing computes the same of equal inputs at any time."""
+    if any(map(_is_variable, keras.tree.flatten((args, kwargs)))):
         return False
+    if not isinstance(operation, keras.Layer):
+        return True
     told = operation._call_signature.parameters.get("training")
     # Where False is what a call does without being told, it is written down all the same.
     inference = kwargs.get("training") is False and told is not None and told.default is not False

@@ -53,7 +53,7 @@ class TrainedPart:
         if self._split is not None:
             weights = _digest(self._split.prefix)
             if weights != self._weights:
-                self._kept, self._weights = [], weights
+                self._kept, self._weights, self._run = [], weights, None
 
     @property
     def model(self) -> keras.Model:

@@ -105,6 +105,25 @@ def trained_branch():
     return keras.Model(image, layers.Dense(3)(layers.Concatenate()([known, own])))
 
 
+def called_twice():
+    """A frozen model whose outputs pass through it again, and a layer that is shared behind it."""
+    image, shared = keras.Input(SHAPE), layers.ReLU()
+    block = keras.Sequential([layers.Conv2D(3, 3, padding="same")])
+    inner_image = keras.Input(SHAPE)
+    y = layers.BatchNormalization()(block(inner_image))
+    inner = keras.Model(inner_image, layers.Add()([inner_image, y]))
+    inner.trainable = False
+    x = shared(inner(inner(image)))
+    x = shared(layers.Conv2D(3, 3)(x))
+    return keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+
+
+def called_twice_and_trained():
+    model = called_twice()
+    model.layers[1].layers[1].layers[0].trainable = True  # the convolution
+    return model
+
+
 def normalised_in_training():
     base = frozen()
     base.get_layer("normalisation").trainable = True
@@ -163,6 +182,8 @@ MODELS = {
     "function of one's own": (lambda: with_lambda(lambda x: x / 2), (4,)),
     "operations": (lambda: pooled(frozen(), layers.Dense(4, trainable=False)), (4,)),
     "embedding": (embedded, (5, 4)),
+    "called twice": (called_twice, SHAPE),
+    "called twice and trained": (called_twice_and_trained, None),
     "nothing frozen": (lambda: pooled(backbone(normalised=False)), None),
     "normalisations' states alone": (lambda: pooled(backbone()), None),
     "rescaled alone": (
