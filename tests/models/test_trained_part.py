@@ -27,16 +27,22 @@ def unsplit(monkeypatch):
     return lambda: monkeypatch.setattr(trained_part, "split", lambda model: None)
 
 
-def counted(part):
-    """Notes of how many images a part computes its prefix from now on."""
-    seen, run = [], part._run or trained_part.compile_prefix(part._split.prefix)
+@pytest.fixture
+def seen(monkeypatch):
+    """How many images meet a prefix at each call of it."""
+    numbers, compile_prefix = [], trained_part.compile_prefix
 
-    def count(images):
-        seen.append(len(images))
-        return run(images)
+    def counting(model):
+        run = compile_prefix(model)
 
-    part._run = count
-    return seen
+        def count(images):
+            numbers.append(len(images))
+            return run(images)
+
+        return count
+
+    monkeypatch.setattr(trained_part, "compile_prefix", counting)
+    return numbers
 
 
 MODELS = {
@@ -82,12 +88,10 @@ def test_an_update_learns_the_same_with_kept_outputs(kind, optimizer, growth, un
         np.testing.assert_allclose(once[name], expected, rtol=1e-4, atol=2e-6, err_msg=name)
 
 
-def test_a_learner_computes_frozen_layers_once():
+def test_a_learner_computes_frozen_layers_once(seen):
     model = pooled(frozen())
-    part = TrainedPart(model, IMAGES)
-    seen = counted(part)
     settings = {"learning_rate": 0.1, "momentum": 0.9, "batch_size": 8, "old_fraction": 0.5}
-    learner = Learner(model, IMAGES, **settings, part=part)
+    learner = Learner(model, IMAGES, **settings)
     learner.train(3, SEED, LABELS, np.arange(10))
     learner.replace_model(structure.grow_head(model, 1, np.random.default_rng(1)))
     learner.train(3, SEED, LABELS, np.arange(10))
@@ -182,11 +186,9 @@ def test_an_episode_predicts_the_same_with_kept_outputs(kind, unsplit):
         np.testing.assert_array_equal(one, other)
 
 
-def test_an_episode_computes_frozen_layers_once():
-    one = episode(pooled(frozen()))
-    seen = counted(one.part)
-    steps(one)
-    assert sum(seen) == 7  # the test images; those of the pool were computed at the beginning
+def test_an_episode_computes_frozen_layers_once(seen):
+    steps(episode(pooled(frozen())))
+    assert sum(seen) == COUNT + 7  # those of the pool, and the others that were predicted
 
 
 def test_checkpoints_hold_the_model_and_nothing_of_the_outputs(unsplit):
@@ -278,17 +280,17 @@ def folder(tmp_path, count=20):
     return ImageFolder(tmp_path / "pictures", image_size=8, store=tmp_path / "store")
 
 
-def test_outputs_for_a_store_are_found_again(tmp_path):
-    images = ImageView(folder(tmp_path))
+def test_outputs_for_a_store_are_found_again(tmp_path, seen):
+    images = ImageView(folder(tmp_path, 300))
     model = pooled(frozen())
     first = TrainedPart(model, images).inputs
     files = list((tmp_path / "store").glob("*/frozen-*.npy"))
     assert len(files) == 1
     np.testing.assert_array_equal(first, TrainedPart(model, images[:]).inputs)
-    again = TrainedPart(model, ImageView(folder(tmp_path)))
-    seen = counted(again)
+    again = TrainedPart(model, ImageView(folder(tmp_path, 300)))
+    seen.clear()
     np.testing.assert_array_equal(again.inputs, first)
-    assert sum(seen) == len(images)  # one batch, to see that the bits are the same
+    assert sum(seen) == 256  # one batch, to see that the bits are the same
     assert list((tmp_path / "store").glob("*/frozen-*.npy")) == files
 
 
