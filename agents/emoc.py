@@ -102,7 +102,7 @@ class EMOCAgent(ScoringAgent):
         self._warn_if_long(state, FIRST_REFERENCES)
         selection = self._scorer_of(state).select_set(
             self._reference_images(state),
-            state.pool.images,
+            state.trained_inputs,
             state.candidates[possible],
             self._labels,
             self._confidence,
@@ -121,7 +121,7 @@ class EMOCAgent(ScoringAgent):
         weights, unseen, offsets = self._parts_of(state)
         scores = self._scorer_of(state).set_scores(
             self._reference_images(state),
-            state.pool.images,
+            state.trained_inputs,
             state.candidates,
             self._labels,
             set_weights=weights,
@@ -145,7 +145,7 @@ class EMOCAgent(ScoringAgent):
             return np.zeros(len(indices))
         scorer = self._scorer_of(state)
         scores = scorer.expected_scores if self._labels == "expected" else scorer.scores
-        found = scores(self._reference_images(state), _some(state.pool.images, indices))
+        found = scores(self._reference_images(state), _some(state.trained_inputs, indices))
         answered = answer_probabilities(state, indices) if self._refusals else None
         return found if answered is None else found * answered
 
@@ -158,10 +158,14 @@ class EMOCAgent(ScoringAgent):
         count = min(at_least, len(state.reference) if rows is None else len(rows))
         images = np.unique(state.candidates[state.candidate_mask])
         pairs = max(1, np.count_nonzero(images >= 0))
-        pairs *= state.model.output_shape[-1] if self._labels == "expected" else 1
+        outputs = state.model.output_shape[-1]
+        pairs *= outputs if self._labels == "expected" else 1
+        most = count * pairs * outputs * state.trained_model.count_params()
+        if self._told or most < MANY_PRODUCTS:
+            return
         scorer = self._scorer_of(state)
         products = sum(layer.multiply_adds for layer in scorer.plan())
-        if self._told or count * pairs * products < MANY_PRODUCTS:
+        if count * pairs * products < MANY_PRODUCTS:
             return
         self._told = True
         seconds = scorer.expected_seconds(count, pairs)
@@ -175,7 +179,8 @@ class EMOCAgent(ScoringAgent):
 
     def _reference_images(self, state: ExplorationState) -> np.ndarray | views.ImageView:
         chosen = self._reference_rows(state)
-        return state.reference if chosen is None else _some(state.reference, chosen)
+        every = state.trained_inputs
+        return every if chosen is None else _some(every, chosen)
 
     def _reference_rows(self, state: ExplorationState) -> np.ndarray | None:
         """Returns the pool indices of the reference images; None for all."""
@@ -186,9 +191,10 @@ class EMOCAgent(ScoringAgent):
         return rng.choice(count, self._references, replace=False)
 
     def _scorer_of(self, state: ExplorationState) -> EMOCScorer:
-        if self._scorer is None or self._scorer.model is not state.model:
+        model = state.trained_model  # what a frozen prefix computes is in its inputs
+        if self._scorer is None or self._scorer.model is not model:
             self._scorer = EMOCScorer(
-                state.model, self._output, self._regularizer, self._precision, self._memory_budget
+                model, self._output, self._regularizer, self._precision, self._memory_budget
             )
         return self._scorer
 

@@ -61,14 +61,14 @@ class GradientLengthAgent(SetScoringAgent):
         if self._layer == "head":
             lengths[used] = _head_lengths(state, used)
         else:
-            lengths[used] = self._lengths_of(state).expected(state.pool.images, used)
+            lengths[used] = self._lengths_of(state).expected(state.trained_inputs, used)
         return sum_over_sets(lengths, sets)
 
     def _joint(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         p = head_gram.posteriors(state)
         labels = most_likely_set_labels(np.log(np.maximum(p, np.finfo(np.float32).tiny)), sets)
         if self._layer == "all":
-            return self._lengths_of(state).of_sets(state.pool.images, sets, labels)
+            return self._lengths_of(state).of_sets(state.trained_inputs, sets, labels)
         # r of an image depends on the set's label: classes are taken one by one.
         h, scores = head_gram.head_inputs(state), np.empty(len(sets))
         for label in np.unique(labels):
@@ -79,8 +79,9 @@ class GradientLengthAgent(SetScoringAgent):
         return scores
 
     def _lengths_of(self, state: ExplorationState) -> GradientLengths:
-        if self._lengths is None or self._lengths.model is not state.model:
-            self._lengths = GradientLengths(state.model, self._memory_budget)
+        model = state.trained_model
+        if self._lengths is None or self._lengths.model is not model:
+            self._lengths = GradientLengths(model, self._memory_budget)
         return self._lengths
 
 

@@ -168,10 +168,11 @@ class LookaheadAgent(SetScoringAgent):
     def _kernel_of(self, state: ExplorationState, labelled: np.ndarray, sets: np.ndarray) -> Kernel:
         if self._kernel == "head":
             return linear_kernel(head_inputs(state))
-        if self._tangent is None or self._tangent.model is not state.model:
-            self._tangent = TangentKernel(state.model, self._budget)
+        model = state.trained_model
+        if self._tangent is None or self._tangent.model is not model:
+            self._tangent = TangentKernel(model, self._budget)
         columns = np.union1d(labelled, sets[sets >= 0])
-        values = self._tangent.gram(state.pool.images, columns)
+        values = self._tangent.gram(state.trained_inputs, columns)
         return lambda one, other: values[one[:, None], np.searchsorted(columns, other)]
 
 

@@ -1,5 +1,7 @@
 """Exact EMOC scores in batches, from per-layer gradient factors."""
 
+import functools
+
 import keras
 import numpy as np
 import rich
@@ -9,14 +11,13 @@ from scipy.special import softmax
 
 from emoc_tf.models.checks import check_model, check_outputs
 from emoc_tf.models.compiled import warn_of_other_loss
-from emoc_tf.models.forward import check_repeatable, compile_forward, in_batches
-from emoc_tf.scoring.changes import changes_of
+from emoc_tf.models.forward import check_repeatable
+from emoc_tf.scoring.changes import OutputChanges, changes_of
 from emoc_tf.scoring.checks import (
     MEMORY_BUDGET,
     check_confidence,
     check_label_mode,
     check_labels,
-    check_logits,
     check_memory_budget,
     check_offsets,
     check_output,
@@ -26,14 +27,15 @@ from emoc_tf.scoring.checks import (
     check_sets,
     check_unseen,
     is_integer,
-    refusals,
 )
 from emoc_tf.scoring.expectation import Expectation
 from emoc_tf.scoring.gradients.plans import LayerPlan, table_of
 from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.labels import pairs_of_sets
+from emoc_tf.scoring.linear import LinearScores
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.precision import product_dtype, tensor_float_32
+from emoc_tf.scoring.scored_part import ScoredPart
 from emoc_tf.scoring.selection import Selection, best_of, select
 from emoc_tf.scoring.sets import SetScores
 from emoc_tf.scoring.snapshot import Snapshot
@@ -89,14 +91,18 @@ class EMOCScorer:
         check_repeatable(model)
         self.model = model
         self._num_classes = model.output_shape[-1]
-        self._precision = precision
+        self._precision, self._output, self._regularizer = precision, output, regularizer
         warn_of_other_loss(model, stacklevel=2)
-        dtype = product_dtype(precision, dtype, stacklevel=2)
-        self._changes = changes_of(model, output, regularizer, dtype)
-        self._changes.factors.warn(stacklevel=2)
-        self._predict = compile_forward(model)
+        self._dtype = product_dtype(precision, dtype, stacklevel=2)
+        self._part = ScoredPart(model)
+        if not self._part.is_linear:  # which needs no gradients of batches
+            self._changes.factors.warn(stacklevel=2)
         self._snapshot = Snapshot(model)
         self._expected: Expectation | None = None
+
+    @functools.cached_property
+    def _changes(self) -> OutputChanges:
+        return changes_of(self._part.model, self._output, self._regularizer, self._dtype)
 
     def plan(self) -> list[LayerPlan]:
         """Returns how each trainable layer's gradients are multiplied: the cheapest way."""
@@ -111,7 +117,7 @@ class EMOCScorer:
 
         It is told from a measurement of a few random images, made once; `select_set` takes less.
         """
-        shape = self.model.inputs[0].shape[1:]
+        shape = self._part.model.inputs[0].shape[1:]
         if self._expected is None:
             self._expected = Expectation(self._changes, shape, self._memory_budget)
         return self._expected.seconds(num_reference, num_pairs)
@@ -137,9 +143,9 @@ class EMOCScorer:
                 not finite.
         """
         self._snapshot.check()
-        reference = self._check_images(reference, "reference")
-        candidates = self._check_images(candidates, "candidates")
-        logits = self._logits(candidates, "candidates")
+        reference = self._inputs(reference, "reference")
+        candidates = self._inputs(candidates, "candidates")
+        logits = self._part.logits(candidates)
         if labels is None:
             labels = logits.argmax(axis=1)
         labels = check_labels(labels, *logits.shape)
@@ -157,9 +163,9 @@ class EMOCScorer:
             (n,) float64 scores. It takes C times the work of `scores`.
         """
         self._snapshot.check()
-        reference = self._check_images(reference, "reference")
-        candidates = self._check_images(candidates, "candidates")
-        posterior = softmax(self._logits(candidates, "candidates").astype(np.float64), axis=1)
+        reference = self._inputs(reference, "reference")
+        candidates = self._inputs(candidates, "candidates")
+        posterior = softmax(self._part.logits(candidates).astype(np.float64), axis=1)
         count, num_classes = posterior.shape
         pairs = self._pairs(
             reference,
@@ -249,7 +255,7 @@ class EMOCScorer:
         if pairs is None:
             raise ValueError("sets: expected one that is not padding alone, got none")
         offsets = check_offsets(offsets, weights.shape[0])
-        if confidence is None:
+        if confidence is None or isinstance(pairs, LinearScores):  # whose pairs cost little
             scores = weights @ self._means(pairs)
             scores = scores if offsets is None else scores + offsets
             return best_of(scores, len(pairs.reference) * weights.shape[1])
@@ -272,14 +278,14 @@ class EMOCScorer:
         labels: str | np.ndarray,
         set_weights: np.ndarray | None,
         unseen: np.ndarray | None,
-    ) -> tuple[PairScores | None, sparse.csr_array]:
+    ) -> tuple[PairScores | LinearScores | None, sparse.csr_array]:
         """Returns the (image, label) pairs in sets and (M, pairs), what each adds to each set.
 
         For `labels="joint"` groups of pairs take the place of pairs. None stands for no pairs.
         """
         self._snapshot.check()
-        reference = self._check_images(reference, "reference")
-        images = self._check_images(images, "images")
+        reference = self._inputs(reference, "reference")
+        images = check_images(images, "images", self.model)
         sets = check_sets(sets, len(images))
         check_label_mode(labels, len(sets))
         set_weights = check_set_weights(set_weights, len(sets))
@@ -288,34 +294,26 @@ class EMOCScorer:
         if not real.any():
             return None, sparse.csr_array((len(sets), 0))
         used, compact = np.unique(sets[real], return_inverse=True)
-        images, inside = images.take(used), np.full(sets.shape, -1)
+        images, inside = self._part.inputs(images.take(used)), np.full(sets.shape, -1)
         inside[real] = compact
-        logits = self._logits(images, "images")
-        found = pairs_of_sets(logits, inside, labels, set_weights, unseen)
+        found = pairs_of_sets(self._part.logits(images), inside, labels, set_weights, unseen)
+        if found.groups is None:
+            return self._pairs(reference, images, *found[:2]), found.weights
         parts = self._changes, self._memory_budget, reference, images, *found[:2]
-        pairs = PairScores(*parts) if found.groups is None else SetScores(*parts, found.groups)
-        return pairs, found.weights
+        return SetScores(*parts, found.groups), found.weights
 
-    def _check_images(self, images: np.ndarray, name: str) -> Images:
-        return check_images(images, name, self.model)
-
-    def _logits(self, images: Images, name: str) -> np.ndarray:
-        """Returns (n, C) logits after checking that they are finite."""
-        with tensor_float_32(False), refusals(name):
-            logits = in_batches(self._predict, images, self.model.inputs[0].dtype)
-        check_logits(logits, name)
-        return logits
+    def _inputs(self, images: np.ndarray, name: str) -> Images:
+        return self._part.inputs(check_images(images, name, self.model))
 
     def _pairs(
-        self,
-        reference: Images,
-        images: Images,
-        image_of: np.ndarray,
-        label_of: np.ndarray,
-    ) -> PairScores:
-        return PairScores(self._changes, self._memory_budget, reference, images, image_of, label_of)
+        self, reference: Images, images: Images, image_of: np.ndarray, label_of: np.ndarray
+    ) -> PairScores | LinearScores:
+        parts = reference, images, image_of, label_of
+        if self._part.is_linear:
+            return LinearScores(self._part.model, self._output, self._regularizer, *parts)
+        return PairScores(self._changes, self._memory_budget, *parts)
 
-    def _means(self, pairs: PairScores) -> np.ndarray:
-        self._logits(pairs.reference, "reference")  # checked before the long work
+    def _means(self, pairs: PairScores | LinearScores) -> np.ndarray:
+        self._part.logits(pairs.reference)  # checked before the long work
         with tensor_float_32(self._precision == "tf32"):
             return pairs.means()
