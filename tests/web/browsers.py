@@ -17,7 +17,7 @@ from selenium.webdriver.common.keys import Keys
 
 FAST = ("--image_size=16", "--set_size=9", "--update_iterations=4", "--pretrain_iterations=4",
         "--num_candidate_sets=20", "--agent=1-vs-2")  # fmt: skip
-PATIENCE = 240
+PATIENCE = 120
 
 
 class Page:
@@ -131,9 +131,10 @@ def requests_of(driver):
 
 
 def errors_of(driver):
-    """What went wrong in the page, requests that were refused on purpose left out."""
-    return [e["message"] for e in driver.get_log("browser")
-            if e["level"] == "SEVERE" and "the server responded with a status of" not in e["message"]]  # fmt: skip
+    """What went wrong in the page; replies that refuse something are no fault."""
+    refused = "the server responded with a status of"
+    logged = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    return [entry["message"] for entry in logged if refused not in entry["message"]]
 
 
 def until(driver, script, *arguments):
@@ -179,6 +180,14 @@ class Hands:
     def next(self, query):
         """Waits until another set is on the screen."""
         until(self.driver, "app.view.set && app.view.set.query !== arguments[0]", query)
+
+    def go_to(self, text):
+        """Presses Tab until what bears a text has the focus."""
+        for _ in range(80):
+            self.press(Keys.TAB)
+            if self.driver.switch_to.active_element.text.startswith(text):
+                return
+        raise AssertionError(f"{text!r} cannot be reached by Tab")
 
     def untick(self, place):
         """Goes from the name to an image, unticks it, and goes back."""
