@@ -48,14 +48,19 @@ export class ClassesView {
     if (!found.ok || found.name !== this.name) return;
     const shown = JSON.stringify(found);
     if (shown === this.shown) return;
+    const place = `${found.start} ${found.name}`;
+    // What somebody has ticked is not taken from under their hands.
+    if (this.shown && place === this.place && this.tiles.ticked().length) return;
     this.shown = shown;
+    this.place = place;
     const inside = this.side.contains(document.activeElement);
     const isMark = this.name.startsWith("mark:");
     const title = isMark ? Object.fromEntries(ASIDE)[this.name] : this.name;
-    const parts = [el("h3", { class: "class-name" }, `${title} · ${plural(found.count, "image")}`)];
+    const parts = [el("div", { class: "heading" },
+      el("h3", { class: "class-name" }, `${title} · ${plural(found.count, "image")}`),
+      ...(isMark ? [] : this.classTools()))];
     if (found.count) parts.push(this.imageTools(isMark));
     parts.push(this.grid);
-    if (!isMark) parts.push(this.classTools());
     const last = found.start + found.images.length;
     if (found.count > found.images.length) {
       parts.push(el("div", { class: "tools" },
@@ -95,10 +100,10 @@ export class ClassesView {
 
   classTools() {
     const others = this.app.state.classes.map(([name]) => name).filter((n) => n !== this.name);
-    return el("div", { class: "tools" },
-      el("button", { type: "button", onclick: () => this.askName() }, "Rename the class…"),
-      others.length ? el("button", { type: "button", onclick: () => this.askMerge(others) },
-        "Merge into another…") : null);
+    const rename = el("button", { type: "button", onclick: () => this.askName() }, "Rename…");
+    const merge = el("button", { type: "button", onclick: () => this.askMerge(others) },
+      "Merge into another…");
+    return others.length ? [rename, merge] : [rename];
   }
 
   tellTicked() {

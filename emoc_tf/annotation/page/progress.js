@@ -15,6 +15,7 @@ export class ProgressView {
     this.cards = el("div", { class: "cards" });
     this.charts = el("div", { class: "charts" });
     this.done = el("ul", { class: "done-list", "aria-live": "polite" });
+    this.notes = el("div", { class: "card notes", hidden: true });
     this.goal = el("input", { type: "number", id: "goal", min: "0", step: "1" });
     const buttons = FORMATS.map(([format, text]) => el("button", {
       type: "button", onclick: () => this.order(format) }, text));
@@ -25,7 +26,8 @@ export class ProgressView {
         el("button", { type: "submit" }, "Set the goal")),
       this.charts,
       el("div", { class: "card" }, el("h3", {}, "Export"),
-        el("div", { class: "export-buttons" }, ...buttons), this.done));
+        el("div", { class: "export-buttons" }, ...buttons), this.done),
+      this.notes);
   }
 
   open() {
@@ -45,8 +47,9 @@ export class ProgressView {
       card(left.toLocaleString("en"), goal === null ? "images left" : "left to your goal"),
       card(classes.length, "classes"),
       card(seconds === null ? "–" : `${seconds} s`, "a set, median"),
-      card(`${counts.rejected} · ${counts.unsure} · ${counts.skipped}`,
-        "cannot be named · not sure · later"),
+      card(counts.rejected.toLocaleString("en"), "cannot be named"),
+      card(counts.unsure.toLocaleString("en"), "not sure"),
+      card(counts.skipped.toLocaleString("en"), "skipped or put back"),
     );
     const key = JSON.stringify(outcomes);
     if (key !== this.drawn) {
@@ -58,7 +61,9 @@ export class ProgressView {
     const text = JSON.stringify([state.exports, notes]);
     if (text !== this.listed) {
       this.listed = text;
-      this.done.replaceChildren(...rows, ...notes.map((note) => el("li", {}, note)));
+      this.done.replaceChildren(...rows);
+      this.notes.hidden = !notes.length;
+      this.notes.replaceChildren(el("h3", {}, "Notes"), ...notes.map((note) => el("p", {}, note)));
     }
   }
 

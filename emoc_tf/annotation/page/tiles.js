@@ -46,6 +46,7 @@ export class Tiles {
     this.at = 0;
     this.labels = images.map(() => null);
     this.tiles = images.map((image, i) => this.tile(image, i, guesses ? guesses[i] : null));
+    this.box.dataset.columns = Math.max(3, Math.min(5, Math.ceil(Math.sqrt(images.length))));
     this.box.replaceChildren(...this.tiles);
     this.tiles.forEach((_, i) => this.describe(i));
   }
