@@ -116,6 +116,8 @@ class Desk:
                     already=True, person=by,
                 )  # fmt: skip
             offer = self.offers.get(query)
+            if offer is None and not self.offers.told:  # just started: it may well be open
+                raise RefusedError("the images are being read; it is tried again", 503, retry=True)
             if offer is None:
                 raise RefusedError("this set is not open any more", 410, closed=True)
             labels = self._labels(told, len(offer.images))

@@ -48,13 +48,14 @@ class Offers:
     Attributes:
         generation: Of the newest model that has chosen a set.
         exhausted: Whether no further set can be formed.
+        told: Whether the worker has said which sets are open.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._offers: dict[str, Offer] = {}
         self._contacts: dict[str, float] = {}
-        self.generation, self.exhausted = 0, False
+        self.generation, self.exhausted, self.told = 0, False, False
 
     def __len__(self) -> int:
         return len(self._offers)
@@ -83,7 +84,7 @@ class Offers:
         Returns:
             Sets of earlier models that nobody will be shown any more, to be withdrawn.
         """
-        self.generation, self.exhausted = generation, exhausted
+        self.generation, self.exhausted, self.told = generation, exhausted, True
         known = {each["query"] for each in told}
         for each in list(self._offers.values()):
             gone = each.query not in known and not each.provisional and each.seat is None

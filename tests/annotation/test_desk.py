@@ -307,3 +307,11 @@ def test_members_of_a_class_and_of_a_mark(browser):
     assert [i for i, _ in get("cat")["images"]] == [30, 0]
     assert [i for i, _ in get("mark:unsure")["images"]] == [1]
     assert get("nothing")["count"] == 0
+
+
+def test_what_is_sent_to_a_server_that_is_just_starting_is_sent_again(tmp_path):
+    found = desks.service(tmp_path, sets=[])
+    found.desk.offers.told = False  # the worker has not said which sets are open
+    reply = post(desks.client(found), "answer", query="a", labels=cls("cat", "cat", "cat"))
+    assert reply.status_code == 503 and reply.get_json()["retry"]
+    assert not answers(tmp_path)

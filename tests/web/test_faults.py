@@ -90,7 +90,7 @@ def test_a_server_that_is_killed_goes_on_with_the_page_that_is_open(page):
         assert page.address == before
         page.wait_for(lambda s: s["set"], seat="seat0009")
         hands.next(query)
-        assert not banner(driver)
+        until(driver, "document.getElementById('banner').hidden")
     lines = page.lines()
     assert [line["query"] for line in lines].count(query) == 1 and len(lines) == 2
     state = page.wait_for(lambda s: not s["worker"]["behind"])

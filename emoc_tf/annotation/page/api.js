@@ -42,11 +42,13 @@ export async function post(path, told, onwait = () => {}) {
       const response = await fetch(`/api/${path}`, {
         method: "POST", headers: { "Content-Type": "application/json" }, body,
       });
-      return await reply(response);
+      const told = await reply(response);
+      if (!told.retry) return told;
     } catch {
-      onwait(tries);
-      await pause(Math.min(5000, 500 * 2 ** tries));
+      // It cannot be reached.
     }
+    onwait(tries);
+    await pause(Math.min(5000, 500 * 2 ** tries));
   }
 }
 

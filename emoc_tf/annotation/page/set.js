@@ -144,8 +144,8 @@ export class SetView {
     const query = told.query;
     const found = await post("answer", {
       ...told, seen: this.seen, guesses: this.app.guesses || "",
-    }, () => banner("Not saved yet: the server cannot be reached. It is tried again; leave this "
-      + "page open.", true));
+    }, () => banner("Not saved yet: the server cannot be reached or is starting. It is tried again; "
+      + "leave this page open.", true));
     this.busy = false;
     if (found.ok) {
       banner("");
@@ -156,6 +156,7 @@ export class SetView {
     } else if (found.near) this.askNear(told, found.near);
     else if (found.already || found.closed) {
       this.answered = true;
+      banner("");
       toast(found.already ? `That set was answered already${by(found.person)}. Nothing was changed.`
         : "That set is not open any more. Nothing was saved.");
       await this.app.refresh();
