@@ -7,6 +7,7 @@ in their order (`applying`), and is started again when it dies (`process`).
 """
 
 import importlib.util
+import runpy
 import sys
 
 
@@ -17,6 +18,5 @@ def run() -> None:
         sys.exit(
             f"error: emoc-annotate needs {' and '.join(missing)}: pip install 'emoc_tf[annotate]'"
         )
-    from emoc_tf.annotation.command import start
-
-    start()
+    # As `python -m` does it: absl looks for help text and flags in the main module.
+    runpy.run_module(f"{__name__}.command", run_name="__main__", alter_sys=True)

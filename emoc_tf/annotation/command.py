@@ -216,6 +216,5 @@ def _write_secret(path: Path, content: str) -> None:
         os.umask(kept)
 
 
-def start() -> None:
-    """Runs the command."""
+if __name__ == "__main__":
     run_binary(main, _KEPT)

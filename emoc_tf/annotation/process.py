@@ -61,7 +61,10 @@ class WorkerProcess:
     def _keep(self) -> None:
         failures = 0
         while not self._closed.is_set():
-            was_ready, reason = self._run()
+            try:
+                was_ready, reason = self._run()
+            except OSError as error:  # it could not even be started, such as on a full disk
+                was_ready, reason = False, str(error)
             if self._closed.is_set():
                 return
             code = self._process.returncode if self._process else 0
