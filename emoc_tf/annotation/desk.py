@@ -208,7 +208,8 @@ class Desk:
                     entry |= {"query": secrets.token_hex(8), "again": again}
             number = self._enter(entry | self._key(told), seat, person)
             if "again" in entry:
-                self.offers.reopen(entry["query"], entry["again"], seat)
+                audit = bool(self.said.entries[entry["of"]].get("audit"))
+                self.offers.reopen(entry["query"], entry["again"], seat, audit)
             return number
 
     def set_goal(self, told: Mapping[str, Any]) -> int:

@@ -107,9 +107,9 @@ class Offers:
     def _free(self) -> list[Offer]:
         return [each for each in self._offers.values() if each.seat is None]
 
-    def reopen(self, query: str, images: list[str], seat: str) -> Offer:
+    def reopen(self, query: str, images: list[str], seat: str, audit: bool = False) -> Offer:
         """Shows a set that was answered before to somebody again."""
-        offer = Offer(query, images, seat=seat, seen=self._clock(), provisional=True)
+        offer = Offer(query, images, audit=audit, seat=seat, seen=self._clock(), provisional=True)
         for other in self._offers.values():  # one screen, one set: the other one waits
             if other.seat == seat:
                 other.seat = None

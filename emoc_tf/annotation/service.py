@@ -44,7 +44,7 @@ class Service:
         self.desk = Desk(Journal(settings.folder / FILE), self._pass_on)
         self.ended, self.problem = threading.Event(), ""
         self._phase: dict[str, Any] = {"phase": "starting"}
-        self._since = time.monotonic()
+        self._since = self._said_at = time.monotonic()
         self._ready, self._applied = False, 0
         self._outcomes: list[dict[str, Any]] = []
         self._exports: list[dict[str, Any]] = []
@@ -105,15 +105,21 @@ class Service:
                 self._take_end(told)
 
     def _set_phase(self, told: dict[str, Any]) -> None:
-        if told.get("phase") != self._phase.get("phase"):
-            self._since = time.monotonic()
-            self._say(told["phase"])
+        now, is_new = time.monotonic(), told["phase"] != self._phase.get("phase")
+        if is_new:
+            self._since = now
+        # Later the page tells, and lines in the terminal would be too many.
+        if not self._ready and (is_new or now - self._said_at > _LOOK):
+            self._said_at = now
+            count = f", {told['done']} of {told['total']}" if "total" in told else ""
+            self._say(f"{told['phase']}{count}")
         self._phase = told
 
     def _take_ready(self, told: dict[str, Any]) -> None:
         self._ready, self._applied, self.problem = True, told["applied"], ""
         self._outcomes = told["outcomes"]
         self.desk.open_album(told, self._settings.folder / "thumbnails")
+        self._say(f"{len(told['paths'])} images; the page is ready")
         self._last_sent = {}
         self._pass_on()
 

@@ -9,17 +9,21 @@ import os
 import queue
 import sys
 import threading
+import time
 import warnings
 from typing import Any, TextIO
 
 from emoc_tf.annotation.journal import FILE, Follower
 from emoc_tf.annotation.settings import Settings
 from emoc_tf.running import quiet
+from emoc_tf.storage.locks import FolderLock
 
 # Exit statuses: settings that cannot work, a training that diverged.
 WRONG, DIVERGED = 3, 4
 # Sets that have to lie ready before an answer is learnt, which may take a while.
 _AT_LEAST = 2
+# Seconds in which a worker without a page ends.
+_MOST_WAITED = 20.0
 
 
 class Worker:
@@ -61,6 +65,7 @@ class Worker:
         self.tell("status", phase="reading images")
         self._take()  # how many lines are safe
         self._exploration, self._agent, rest = exploring.make(self._settings, progress)
+        self._wait_for_the_worker_before()
         self.tell("status", phase="training on what is labelled")
         self._recording = Recording(
             self._exploration, self._settings.output_dir, seed=self._settings.seed
@@ -81,6 +86,15 @@ class Worker:
         self.is_ready = True
         while True:
             self._work()
+
+    def _wait_for_the_worker_before(self) -> None:
+        """Waits until a worker whose page was killed has seen that, and ended."""
+        from emoc_tf.records.run_record import run_path
+
+        lock = FolderLock(run_path(self._settings.output_dir, "person", self._settings.seed))
+        end = time.monotonic() + _MOST_WAITED
+        while lock.held_elsewhere() and time.monotonic() < end:
+            time.sleep(0.1)
 
     def _tell_ready(self) -> None:
         exploration, images = self._exploration, self._exploration.task.images

@@ -64,6 +64,29 @@ def test_a_full_disk_leaves_nothing_of_a_line(tmp_path, after, error):
     assert Journal(journal.path).entries == [ONE, TWO]
 
 
+def test_a_line_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
+    journal, flush = Journal(tmp_path / "a.jsonl"), os.fsync
+    flushed = []
+    monkeypatch.setattr(
+        os, "fsync", lambda d: (flushed.append(len(journal.path.read_bytes())), flush(d))
+    )
+    for _ in range(3):
+        journal.append(ONE)
+        assert flushed[-1] == journal.path.stat().st_size
+
+    def broken(_):
+        raise OSError(errno.EIO, "broken")
+
+    content = journal.path.read_bytes()
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(NotSavedError):
+        journal.append(TWO)
+    monkeypatch.setattr(os, "fsync", flush)
+    assert journal.path.read_bytes() == content
+    journal.append(TWO)
+    assert Journal(journal.path).entries == [ONE] * 3 + [TWO]
+
+
 def test_what_cannot_be_taken_off_at_once_is_taken_off_later(tmp_path, monkeypatch):
     write, left = full_disk(5)
     journal = Journal(tmp_path / "a.jsonl", write)

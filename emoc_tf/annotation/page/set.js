@@ -213,7 +213,7 @@ export class SetView {
   commonKey(event) {
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") this.undo();
     else if (event.ctrlKey || event.metaKey || event.altKey) return false;
-    else if (event.key in MARK_KEYS) this.give(MARK_KEYS[event.key]);
+    else if (event.key in MARK_KEYS) event.repeat || this.give(MARK_KEYS[event.key]);
     else if (event.key === "?") this.app.showHelp();
     else if (event.key === "+") this.tiles.enlarge();
     else return false;
@@ -222,7 +222,8 @@ export class SetView {
 
   nameKey(event) {
     if (event.isComposing) return;
-    let taken = this.names.key(event);
+    // A key that is held down says a thing once.
+    let taken = (event.repeat && event.key === "Enter") || this.names.key(event);
     if (!taken && !this.names.field.value) {
       taken = this.commonKey(event);
       if (!taken && event.key === "ArrowDown") {
@@ -235,7 +236,7 @@ export class SetView {
 
   gridKey(event) {
     if (event.key === "leave" || event.key === "Escape") $("name").focus();
-    else if (event.key === "Enter") this.enter();
+    else if (event.key === "Enter") event.repeat || this.enter();
     else if (this.commonKey(event)) return true;
     else if (event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey) {
       $("name").focus(); // and the letter goes there
