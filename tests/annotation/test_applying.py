@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from emoc_tf import Task
+from emoc_tf import SKIP, Task
 from emoc_tf.annotation.applying import Applier
 from emoc_tf.annotation.exploring import Annotated
 from emoc_tf.annotation.said import Said, class_of
@@ -165,6 +165,8 @@ def test_a_new_class_that_bears_the_former_name_of_another(world):
     world.say("rename", name="cat", to="feline").answer(*query, "cat", "feline").apply()
     assert world.found() == world.expected()
     assert sorted(set(world.found().values())) == ["cat", "dog", "feline"]
+    (answer,) = [entry for entry in world.exploration.journal if entry.kind == "answer"]
+    assert answer.labels[0] == SKIP  # it was never learnt as that other class
 
 
 @pytest.mark.parametrize("when", ["before", "inside", "after"])

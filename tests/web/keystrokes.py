@@ -15,6 +15,7 @@ from tests.web import shapes
 from tests.web.browsers import Hands, Keys, Page, chromium
 
 LABELS = 250
+COLUMNS = 5
 FLAGS = ("--image_size=32", "--update_iterations=60", "--pretrain_iterations=60", "--agent=1-vs-2",
          "--num_candidate_sets=60")  # fmt: skip
 
@@ -29,21 +30,32 @@ def name_keys(name, known):
     return list(name)
 
 
+def visits(places):
+    """The keys that go to images, one after the other, and toggle them."""
+    keys, at = [], 0
+    for place in places:
+        down, side = place // COLUMNS - at // COLUMNS, place % COLUMNS - at % COLUMNS
+        arrow = Keys.ARROW_RIGHT if side > 0 else Keys.ARROW_LEFT
+        way = [Keys.ARROW_DOWN] * down + [arrow] * abs(side)
+        straight = [Keys.ARROW_RIGHT] * (place - at)
+        keys += [*min(way, straight, key=len), " "]
+        at = place
+    return keys
+
+
 def answer(hands, shown, known):
     """Gives the most frequent shape its name, the others back; returns how many got one."""
     kinds = Counter(shown)
     name = max(kinds, key=lambda kind: (kinds[kind], kind))
-    others = [i for i, kind in enumerate(shown) if kind != name]
+    own = visits([i for i, kind in enumerate(shown) if kind == name])
+    others = visits([i for i, kind in enumerate(shown) if kind != name])
     if others:
         hands.press(Keys.ARROW_DOWN)
-        place = 0
-        columns = 5
-        for target in others:  # from image to image, by rows and columns
-            down, right = divmod(target, columns)[0] - place // columns, target % columns
-            hands.press(*[Keys.ARROW_DOWN] * down)
-            side = right - place % columns
-            hands.press(*[Keys.ARROW_RIGHT if side > 0 else Keys.ARROW_LEFT] * abs(side), " ")
-            place = target
+        if len(own) + 2 < len(others):
+            hands.together(Keys.CONTROL, "a")  # none is ticked
+            hands.press(*own)
+        else:
+            hands.press(*others)
     if name == shapes.NOTHING:
         hands.press("-")
     else:
@@ -80,8 +92,11 @@ def count(folder, truth, size):
 
 
 if __name__ == "__main__":
-    root = Path(sys.argv[1])
-    found = shapes.draw(root / "images", 1200)
-    for number in (25, 1):
+    for text, number, alike in (
+        ("sets of 25 of one class each", 25, True), ("sets of 25 as they come", 25, False),
+        ("one image at a time", 1, False),
+    ):  # fmt: skip
+        root = Path(sys.argv[1]) / text
+        found = shapes.draw(root / "images", 1200, alike=alike)
         strokes, sets, labels = count(root, found, number)
-        print(f"sets of {number}: {strokes} keys, {sets} sets, {labels} labels", flush=True)
+        print(f"{text}: {strokes} keys, {sets} sets, {labels} labels", flush=True)

@@ -10,15 +10,22 @@ NOTHING = "nothing"  # a blur that cannot be named
 _SIDE = 240
 
 
-def draw(folder, count, seed=0, names=SHAPES, size=160):
-    """Draws shapes into a folder; returns what each file shows."""
+def draw(folder, count, seed=0, names=SHAPES, size=160, alike=False):
+    """Draws shapes into a folder; returns what each file shows.
+
+    Those of a class look nearly the same where they are to be alike.
+    """
     rng = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     truth = {}
     for i in range(count):
         name = NOTHING if i % 25 == 24 else names[i % len(names)]
         file = f"{rng.getrandbits(32):08x}.png"
-        _picture(name, rng).resize((size, size)).save(folder / file)
+        look = random.Random(name) if alike else rng
+        picture = _picture(name, look).resize((size, size))
+        if alike:  # no two files are the same
+            picture.putpixel((rng.randrange(size), rng.randrange(size)), (i % 256, i // 256, 9))
+        picture.save(folder / file)
         truth[file] = name
     return truth
 

@@ -32,13 +32,16 @@ export class ProgressView {
 
   open() {
     const { state } = this.app;
-    this.goal.value = state?.goal ?? "";
     if (state) this.update(state);
   }
 
   update(state) {
     const { counts, classes, outcomes, seconds, goal } = state;
     const last = outcomes.at(-1) ?? {};
+    if (goal !== this.told) {
+      this.told = goal;
+      this.goal.value = goal ?? "";
+    }
     const left = goal === null ? counts.images - counts.settled : Math.max(0, goal - counts.answered);
     const card = (value, label) => el("div", { class: "card" },
       el("p", { class: "value" }, String(value)), el("p", { class: "label" }, label));
