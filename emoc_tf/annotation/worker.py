@@ -44,7 +44,7 @@ class Worker:
         self._lines = 0
         self._reserve, self._shown = 1, set[str]()
         self._to_withdraw: list[str] = []
-        self._exports: list[dict[str, Any]] = []
+        self._exports: list[tuple[int, dict[str, Any]]] = []  # and how much of it has to be learnt
         self._backlog: list[dict[str, Any]] = []
         self._told: dict[str, dict[str, Any]] = {}
 
@@ -116,10 +116,10 @@ class Worker:
             self._withdraw()
         elif self._missing(min(_AT_LEAST, self._reserve), fresh=False):
             self._ask()
+        elif self._exports and self._exploration.applied >= self._exports[0][0]:
+            self._export(self._exports.pop(0)[1])
         elif self._backlog:
             self._learn()
-        elif self._exports:
-            self._export(self._exports.pop(0))
         elif self._missing(self._reserve, fresh=True):
             self._ask()
         else:
@@ -134,7 +134,7 @@ class Worker:
             wait = first = False
             self._to_withdraw += told.get("withdraw", ())
             if "export" in told:
-                self._exports.append(told["export"])
+                self._exports.append((told["lines"], told["export"]))
             if "lines" in told:
                 self._lines = told["lines"]
                 self._reserve, self._shown = told["reserve"], set(told["shown"])

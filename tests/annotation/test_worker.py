@@ -239,6 +239,27 @@ def test_an_audit_is_asked_about_first_and_tells_the_accuracy(tmp_path, images, 
     assert day.service.worker.worker._exploration.journal[0].kind == "audit"
 
 
+def test_an_export_waits_for_what_was_said_before_and_for_nothing_after(tmp_path, images, days):
+    day = days(tmp_path)
+    day.quiet()
+    worker = day.service.worker.worker
+    applied, done = [], worker._export
+
+    def export(job):
+        applied.append(worker._exploration.applied)
+        done(job)
+
+    worker._export = export
+    for _ in range(2):
+        day.answer("owl", "cat", "cat")
+    desks.post(day.browser, "export", format="csv")
+    for _ in range(3):
+        day.answer("owl", "cat", "cat")
+    day.wait(lambda s: s["exports"][0]["state"] == "done")
+    assert 2 <= applied[0] < 5
+    assert day.quiet()["outcomes"][-1]["step"] == 5
+
+
 def test_until_no_image_is_left(tmp_path, images, days):
     day = days(tmp_path)
     for i in range(20):

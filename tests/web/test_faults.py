@@ -1,15 +1,21 @@
 """What a person sees when processes die or the disk is full."""
 
+import json
 import os
+import random
 import resource
 import signal
+import threading
 import time
 
 import pytest
 
 from emoc_tf.annotation.said import Said
+from emoc_tf.records.queried import QUERIED_COLUMNS, read_texts
 from tests.web import shapes
 from tests.web.browsers import Hands, Keys, Page, chromium, until
+
+KILLS = int(os.environ.get("EMOC_WORKER_KILLS", "4"))
 
 
 @pytest.fixture
@@ -149,3 +155,50 @@ def test_two_people_have_sets_of_their_own(page):
     assert sorted(line["person"] for line in lines) == ["Ann"] * 4 + ["Bo"] * 3
     images = [image for line in lines for image in line["images"]]
     assert len(set(images)) == len(images)
+
+
+def test_a_worker_that_is_killed_again_and_again_learns_each_answer_once(page):
+    """Killed at random moments of reading, choosing and learning, while somebody answers."""
+    rng, stop = random.Random(1), threading.Event()
+    said = {}
+
+    def answers():
+        number = 0
+        while not stop.is_set():
+            _, state = page.ask("state")
+            if not state["set"] or len(said) > 40:
+                time.sleep(0.2)
+                continue
+            number += 1
+            labels = [rng.choice([{"class": "star"}, {"class": "ring"}, "left", "reject"])
+                      for _ in state["set"]["images"]]  # fmt: skip
+            query = state["set"]["query"]
+            told = {"query": query, "labels": labels, "key": f"key {number:06}"}
+            status, reply = page.ask("answer", told)
+            assert status == 200, reply
+            said[query] = labels
+            time.sleep(rng.uniform(0, 1.5))
+
+    thread = threading.Thread(target=answers)
+    thread.start()
+    try:
+        for _ in range(KILLS):
+            pid = worker_of(page)
+            time.sleep(rng.uniform(1, 15))
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        stop.set()
+        thread.join()
+    state = page.wait_for(lambda s: not s["worker"]["behind"] and s["worker"]["phase"] == "ready")
+    assert said.keys() == {line["query"] for line in page.lines()}
+    assert [outcome["step"] for outcome in state["outcomes"]] == list(range(len(said) + 1))
+    with open(page.out / "person/0/journal.jsonl", encoding="utf-8") as file:
+        learnt = [entry for entry in map(json.loads, file) if entry["kind"] == "answer"]
+    assert len(learnt) == len(said)
+    replay = Said(page.lines())
+    rows = read_texts(page.out / "person/0/queried.csv", QUERIED_COLUMNS)
+    assert {row["kind"] for row in rows} == {"query"}
+    counts = {name: len(images) for name, images in replay.members.items()}
+    named = [row["class_name"] for row in rows if row["class_name"]]
+    assert {name: named.count(name) for name in named} == counts
+    assert sum(row["answer"] == "reject" for row in rows) == replay.tally["reject"]
