@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -94,6 +95,14 @@ def test_what_cannot_work_is_told_in_a_sentence(tmp_path, flags, text):
     result = run(*flags, cwd=tmp_path)
     assert result.returncode == 1 and result.stderr.startswith(f"error: {text}"), result.stderr
     assert not (tmp_path / "o").exists()
+
+
+def test_a_port_that_is_taken_is_told(tmp_path, images):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run(f"--images={images}", f"--output_dir={tmp_path / 'o'}", f"--port={port}")
+    assert result.returncode == 1
+    assert f"port: expected one that is free on 127.0.0.1, got {port}" in result.stderr
 
 
 def test_help_lists_the_settings():

@@ -38,7 +38,9 @@ export class SetView {
       this.set = null;
       this.tiles.show([]);
     } else if (set.query !== this.set?.query) {
-      if (this.set && !this.busy && !this.answered) toast("That set was answered in another window.");
+      if (this.set && !this.busy && !this.answered) {
+        toast("That set was answered in another window, or is not open any more.");
+      }
       this.begin(set);
     }
     if (state.next) this.fetchAhead(state.next);

@@ -1,0 +1,122 @@
+"""Classes, history and progress, by keyboard in a real browser."""
+
+import pytest
+
+from emoc_tf.annotation.said import Said, class_of
+from tests.web import shapes
+from tests.web.browsers import Hands, Keys, Page, chromium, errors_of, until
+
+
+@pytest.fixture
+def page(tmp_path):
+    shapes.draw(tmp_path / "images" / "unlabelled", 40)
+    for seed, name in enumerate(("circle", "star")):
+        shapes.draw(tmp_path / "images" / name, 4, seed=50 + seed, names=(name,))
+    found = Page(tmp_path / "images", tmp_path / "out")
+    yield found
+    found.close()
+
+
+def classes(page):
+    return dict(page.wait_for(lambda s: True)["classes"])
+
+
+def kinds(page):
+    return [line["kind"] for line in page.lines()]
+
+
+def said_so(driver, number):
+    """Waits until the page has seen so many entries."""
+    until(driver, "app.state.rev >= arguments[0]", number)
+
+
+def test_classes_are_put_right_by_keyboard(page):
+    with chromium() as driver:
+        driver.get(page.address)
+        hands = Hands(driver)
+        hands.set()
+        hands.go_to("Classes")
+        hands.press(Keys.ENTER)
+        until(driver, "document.querySelectorAll('#view-classes .tile').length === 4")
+        # Two circles are rings: a class of their own.
+        driver.execute_script("document.querySelector('#view-classes .tile').focus()")
+        hands.press(" ", Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, " ")
+        driver.execute_script("document.getElementById('new-name').focus()")
+        hands.type("ring")
+        hands.press(Keys.ENTER)
+        said_so(driver, 2)
+        assert classes(page) == {"circle": 2, "ring": 2, "star": 4}
+        # A name that is nearly one of a class is asked about here too.
+        until(driver, "document.querySelectorAll('#view-classes .tile').length === 2")
+        driver.execute_script("document.querySelector('#view-classes .tile').focus()")
+        hands.press(" ")
+        driver.execute_script("document.getElementById('new-name').focus()")
+        hands.type("Rings")
+        hands.press(Keys.ENTER)
+        until(driver, "document.getElementById('dialog').open")
+        assert kinds(page)[-1] == "split"
+        hands.press(Keys.ENTER)
+        said_so(driver, 3)
+        assert classes(page) == {"circle": 1, "ring": 3, "star": 4}
+        hands.go_to("Rename")
+        hands.press(Keys.ENTER)
+        until(driver, "document.getElementById('dialog').open")
+        hands.together(Keys.CONTROL, "a")
+        hands.type("disc")
+        hands.press(Keys.ENTER)
+        said_so(driver, 4)
+        assert classes(page) == {"disc": 1, "ring": 3, "star": 4}
+        hands.go_to("Merge")
+        hands.press(Keys.ENTER)
+        until(driver, "document.getElementById('dialog').open")
+        hands.go_to("Merge")  # ring is the first of the others
+        hands.press(Keys.ENTER)
+        said_so(driver, 5)
+        assert classes(page) == {"ring": 4, "star": 4}
+        assert kinds(page) == ["folder", "split", "correct", "rename", "merge"]
+        take_back(page, driver, hands)
+        assert not errors_of(driver)
+    state = page.wait_for(lambda s: not s["worker"]["behind"])
+    assert dict(state["classes"]) == {"circle": 2, "ring": 2, "star": 4}
+    replay = Said(page.lines())
+    assert {class_of(label) for label in replay.labels.values()} == {"circle", "ring", "star"}
+
+
+def take_back(page, driver, hands):
+    """Takes back the newest three, one after the other."""
+    driver.execute_script("document.querySelector('#tabs a[href=\"#history\"]').focus()")
+    hands.press(Keys.ENTER)
+    for number, found in (
+        (6, {"disc": 1, "ring": 3, "star": 4}),
+        (7, {"circle": 1, "ring": 3, "star": 4}),
+        (8, {"circle": 2, "ring": 2, "star": 4}),
+    ):
+        until(driver, "document.querySelector('#view-history li:not(.undone) button')")
+        driver.execute_script(
+            "[...document.querySelectorAll('#view-history li:not(.undone) button')]"
+            ".find(b => b.textContent === 'Take back').focus()"
+        )
+        hands.press(Keys.ENTER)
+        said_so(driver, number)
+        assert classes(page) == found
+        until(driver, "document.querySelectorAll('#view-history .undone').length === arguments[0]",
+              number - 5)  # fmt: skip
+
+
+def test_a_goal_is_set_and_what_is_left_is_told(page):
+    with chromium(390, 844) as driver:
+        driver.get(page.address)
+        hands = Hands(driver)
+        query, images = hands.set()
+        hands.type("ring")
+        hands.press(Keys.ENTER)
+        hands.next(query)
+        driver.execute_script("location.hash = 'progress'")
+        until(driver, "document.querySelector('#view-progress .value')")
+        driver.execute_script("document.getElementById('goal').focus()")
+        hands.type("30")
+        hands.press(Keys.ENTER)
+        said_so(driver, 3)
+        until(driver, "document.querySelectorAll('#view-progress .value')[1].textContent === "
+              f"'{30 - len(images)}'")  # fmt: skip
+    assert page.lines()[-1]["goal"] == 30
