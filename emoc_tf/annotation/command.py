@@ -147,6 +147,7 @@ def _serve(settings: Settings) -> None:
         server.run()
     finally:
         service.worker.close()
+    raise KeyboardInterrupt  # which the server takes for its own end
 
 
 def _end_with_worker(service: Service) -> None:

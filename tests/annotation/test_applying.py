@@ -216,6 +216,14 @@ def test_a_worker_that_dies_applies_each_line_once(world, monkeypatch, when):
     assert world.exploration.outcomes[-1].step == 2
 
 
+def test_a_set_that_is_shown_again_is_open_after_a_death(world):
+    query, images = world.ask()
+    world.answer(query, images, "owl", "owl").apply()
+    world.undo(1, query="again", again=images).apply_and_maybe_die(0)
+    assert world.kinds() == ["answer", "undo"] and world.exploration.applied == 3
+    assert len(world.applier.find("again").indices) == 2
+
+
 def test_open_queries_keep_their_ids(world):
     asked = [world.ask(), world.ask()]
     world.die()

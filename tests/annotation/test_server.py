@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 import time
@@ -93,7 +94,8 @@ def test_the_page_names_no_other_origin():
         text = file.read_text()
         assert not [line for line in text.splitlines()
                     if "://" in line and "http://www.w3.org/" not in line], file  # fmt: skip
-        assert "style=" not in text and "onclick" not in text  # which the policy would not run
+        inline = re.search(r"\s(style|on[a-z]+)\s*=\s*[\"']", text)  # the policy would not run it
+        assert file.suffix != ".html" or not inline, inline
 
 
 def test_images_are_made_once_and_kept_by_the_browser(tmp_path, browser, found):
