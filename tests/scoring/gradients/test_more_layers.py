@@ -170,13 +170,6 @@ def own_layers():
     return ended(image, twice(twice(x)))
 
 
-def shared_weights():
-    image = x = keras.Input((3, 4))
-    shared = layers.Dense(4, activation="tanh")
-    x = layers.Flatten()(layers.TimeDistributed(shared)(shared(x)))
-    return ended(image, x)
-
-
 def grouped():
     """Where vectorising the whole network's gradient fails."""
     image = x = keras.Input((4, 4, 4))
@@ -184,7 +177,7 @@ def grouped():
     return ended(image, Twice()(x))
 
 
-@pytest.mark.parametrize("build", [own_layers, shared_weights, grouped])
+@pytest.mark.parametrize("build", [own_layers, grouped])
 def test_layers_of_your_own_are_scored_in_batches(build, monkeypatch):
     def fail(*given):
         raise AssertionError("one at a time")
