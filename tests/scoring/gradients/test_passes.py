@@ -107,11 +107,11 @@ def unfrozen(model):
 
 
 def squashed(model):
-    model.layers[1].activation = keras.activations.sigmoid
+    model.layers[3].activation = keras.activations.sigmoid
 
 
 def narrower(model):
-    model.layers[2].epsilon = 0.5
+    model.layers[4].epsilon = 0.5
 
 
 @pytest.mark.parametrize("change", [unfrozen, squashed, narrower])
