@@ -206,7 +206,7 @@ def test_a_sampler_of_your_own_sees_no_true_label(tiny):
     (found,) = reached
     assert set(found) == {
         "waiting", "probabilities", "features", "pool", "set_size", "num_sets", "rng", "seed",
-        "image_scorer",
+        "image_scorer", "step",
     }  # fmt: skip
     assert found["image_scorer"] is None
     assert (found["pool"].labels[found["waiting"]] == -1).all()

@@ -174,7 +174,10 @@ def _parts(model: keras.Model) -> list[Any] | None:
     parts: list[Any] = [model.inputs[0].shape, model.inputs[0].dtype]
     for operation, args, kwargs, _ in calls_in(model):
         if operation is head:
-            parts += [type(head), head.trainable, head.use_bias, head.dtype]
+            parts += [type(head), head.use_bias, head.dtype]
+            # Which of its variables train, and whether adapters were added to them.
+            parts += [variable.trainable for variable in head.variables]
+            parts += [len(head.variables), getattr(head, "quantization_mode", None)]
             operation = type(head)
         parts.append(operation)
         for part in keras.tree.flatten((args, kwargs)):
