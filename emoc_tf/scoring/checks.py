@@ -10,6 +10,7 @@ OUTPUTS = ("logits", "softmax")
 LABEL_MODES = ("set", "image", "expected", "joint")
 # What the product of explicit gradients is computed in; TensorFloat-32 exists on GPUs only.
 PRECISIONS = ("float32", "tf32", "bfloat16")
+METHODS = ("exact", "sketch")
 MEMORY_BUDGET = 2 << 30
 
 
@@ -30,6 +31,36 @@ def check_precision(precision: str) -> None:
     """Raises `ValueError` unless `precision` is one of `PRECISIONS`."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {list(PRECISIONS)}, got {precision!r}")
+
+
+def check_method(method: str, sketch_size: int | None) -> int | None:
+    """Returns the size of sketches, None for one that is found.
+
+    Raises:
+        ValueError: `method` is none of `METHODS`, or no such size, or one without sketches.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method: expected one of {list(METHODS)}, got {method!r}")
+    if sketch_size is None:
+        return None
+    if not is_integer(sketch_size) or sketch_size < 1:
+        raise ValueError(
+            f"sketch_size: expected None or how many numbers a pair may have, an integer above 0, "
+            f"got {sketch_size!r}"
+        )
+    if method != "sketch":
+        raise ValueError(
+            f"sketch_size: expected None with method={method!r}, got {sketch_size}; it is the size "
+            f"of method='sketch'"
+        )
+    return int(sketch_size)
+
+
+def check_seed(seed: int) -> int:
+    """Returns a seed; raises `ValueError` unless it is an integer of at least 0."""
+    if not is_integer(seed) or seed < 0:
+        raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
+    return int(seed)
 
 
 def check_memory_budget(memory_budget: int) -> int:

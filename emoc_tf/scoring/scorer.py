@@ -2,9 +2,7 @@
 
 import keras
 import numpy as np
-import rich
 import tensorflow as tf
-from rich.table import Table
 from scipy import sparse
 from scipy.special import softmax
 
@@ -18,23 +16,27 @@ from emoc_tf.scoring.checks import (
     check_labels,
     check_logits,
     check_memory_budget,
+    check_method,
     check_offsets,
     check_output,
     check_precision,
     check_regularizer,
+    check_seed,
     check_set_weights,
     check_sets,
     check_unseen,
-    is_integer,
     refusals,
 )
 from emoc_tf.scoring.gradients.per_example import LayerPlan
 from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.labels import pairs_of_sets
 from emoc_tf.scoring.pairs import PairScores
+from emoc_tf.scoring.plans import print_plan
 from emoc_tf.scoring.precision import tensor_float_32
 from emoc_tf.scoring.selection import Selection, best_of, select
 from emoc_tf.scoring.sets import SetScores
+from emoc_tf.scoring.sketches.selection import select_by_sketch
+from emoc_tf.scoring.sketches.sketch import Sketch, SketchReport
 from emoc_tf.scoring.snapshot import Snapshot
 
 
@@ -66,6 +68,12 @@ class EMOCScorer:
             thread compute meanwhile.
         memory_budget: Bytes that gradients may take, whatever N, n and C are; other budgets sum
             in another order and give other last digits.
+        method: `"exact"`, or `"sketch"`: gradients are cut down to their principal directions,
+            fitted on 128 images of each call, anew if weights or images are others. Faster where
+            a network is trained whole; scores are approximate, how far tells `sketch`.
+        sketch_size: Numbers that a pair's sketch may have; None for as many as leave out 5% of
+            the gradients' energy, if the budget has room for them.
+        seed: At least 0; of the images that directions are fitted on.
 
     Raises:
         ValueError: The model is of another kind, or another argument is out of range.
@@ -78,7 +86,11 @@ class EMOCScorer:
         regularizer: bool = True,
         precision: str = "float32",
         memory_budget: int = MEMORY_BUDGET,
+        method: str = "exact",
+        sketch_size: int | None = None,
+        seed: int = 0,
     ) -> None:
+        sketch_size, seed = check_method(method, sketch_size), check_seed(seed)
         check_output(output)
         regularizer = check_regularizer(regularizer)
         check_precision(precision)
@@ -94,6 +106,13 @@ class EMOCScorer:
         self._changes.factors.warn(stacklevel=2)
         self._predict = compile_forward(model)
         self._snapshot = Snapshot(model)
+        parts = model, self._changes, self._memory_budget, sketch_size, seed
+        self._sketch = Sketch(*parts) if method == "sketch" else None
+
+    @property
+    def sketch(self) -> SketchReport | None:
+        """The sketch of the last call and its measured error; None before and without sketches."""
+        return None if self._sketch is None else self._sketch.report
 
     def plan(self) -> list[LayerPlan]:
         """Returns how each trainable layer's gradients are multiplied, and at what cost.
@@ -103,14 +122,8 @@ class EMOCScorer:
         return list(self._changes.factors.plan)
 
     def print_plan(self) -> None:
-        """Prints `plan` as a table."""
-        table = Table("layer", "contraction", "positions", "parameters", "multiply-adds per pair")
-        for column in table.columns[2:]:
-            column.justify = "right"
-        for layer in self.plan():
-            numbers = ["?" if value is None else f"{value:,}" for value in layer[2:]]
-            table.add_row(*layer[:2], *numbers)
-        rich.print(table)
+        """Prints `plan` as a table, and what the last call's sketch was like."""
+        print_plan(self.plan(), self.sketch)
 
     def scores(
         self,
@@ -157,13 +170,8 @@ class EMOCScorer:
         candidates = self._check_images(candidates, "candidates")
         posterior = softmax(self._logits(candidates, "candidates").astype(np.float64), axis=1)
         count, num_classes = posterior.shape
-        pairs = self._pairs(
-            reference,
-            candidates,
-            np.repeat(np.arange(count), num_classes),
-            np.tile(np.arange(num_classes), count),
-        )
-        scores = self._means(pairs)
+        image_of, label_of = np.divmod(np.arange(count * num_classes), num_classes)
+        scores = self._means(self._pairs(reference, candidates, image_of, label_of))
         return (posterior * scores.reshape(count, num_classes)).sum(axis=1)
 
     def set_scores(
@@ -228,7 +236,9 @@ class EMOCScorer:
             confidence: Probability, over the seeds, that the chosen set is the one with the
                 highest `set_scores`, in (0, 1), as far as t-tests on 32 or more reference images
                 can tell: where a few among N carry the difference between sets, they may be
-                missed. None evaluates all pairs.
+                missed. None evaluates all pairs. With `method="sketch"` most sets are dropped by
+                sketches, on the premise that these err by as much in the best sets as in 16 drawn
+                at random, and None chooses by sketched scores alone.
             seed: At least 0; orders the reference images. Equal seeds choose equally.
             set_weights: As in `set_scores`.
             unseen: As in `set_scores`.
@@ -239,8 +249,7 @@ class EMOCScorer:
             ValueError: As for `set_scores`, or an argument is out of range.
         """
         confidence = check_confidence(confidence)
-        if not is_integer(seed) or seed < 0:
-            raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
+        seed = check_seed(seed)
         pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights, unseen)
         if pairs is None:
             raise ValueError("sets: expected one that is not padding alone, got none")
@@ -249,16 +258,13 @@ class EMOCScorer:
             scores = weights @ self._means(pairs)
             scores = scores if offsets is None else scores + offsets
             return best_of(scores, len(pairs.reference) * weights.shape[1])
+        most = self._memory_budget // 32  # two numbers of 8 bytes each: half of the budget
         with tensor_float_32(self._precision == "tf32"):
-            return select(
-                pairs.sample,
-                weights,
-                len(pairs.reference),
-                confidence,
-                int(seed),
-                self._memory_budget // 32,  # two numbers of 8 bytes each: half of the budget
-                offsets,
-            )
+            if self._sketch is not None:
+                sketched = self._sketch.apply(pairs)
+                return select_by_sketch(pairs, sketched, weights, confidence, seed, most, offsets)
+            count = len(pairs.reference)
+            return select(pairs.sample, weights, count, confidence, seed, most, offsets)
 
     def _pairs_of_sets(
         self,
@@ -303,15 +309,11 @@ class EMOCScorer:
         return logits
 
     def _pairs(
-        self,
-        reference: Images,
-        images: Images,
-        image_of: np.ndarray,
-        label_of: np.ndarray,
+        self, reference: Images, images: Images, image_of: np.ndarray, label_of: np.ndarray
     ) -> PairScores:
         return PairScores(self._changes, self._memory_budget, reference, images, image_of, label_of)
 
     def _means(self, pairs: PairScores) -> np.ndarray:
         self._logits(pairs.reference, "reference")  # checked before the long work
         with tensor_float_32(self._precision == "tf32"):
-            return pairs.means()
+            return (pairs if self._sketch is None else self._sketch.apply(pairs)).means()
