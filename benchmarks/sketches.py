@@ -48,6 +48,7 @@ SKETCHES = flags.DEFINE_list(
     ["last", "random:16", "4", "8", "16", "32", "16x32", "auto"],
     "Directions of a, `x` directions of the deltas; `last`: no sketch but the last dense layers.",
 )
+EPOCHS = flags.DEFINE_integer("epochs", 6, "Of MobileNetV2 and the ResNet-20.", 1)
 SECONDS = flags.DEFINE_bool("seconds", False, "Measure time as well.")
 OUTPUT = flags.DEFINE_string("output", None, "CSV file for the table.")
 
@@ -135,8 +136,8 @@ def _train(model: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int
     keras.utils.set_random_seed(seed)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
-    history = model.fit(images, labels, batch_size=64, epochs=6, verbose=0).history
-    Console().print(f"accuracy on what was trained: {history['accuracy'][-1]:.3f}")
+    history = model.fit(images, labels, batch_size=64, epochs=EPOCHS.value, verbose=0).history
+    print(f"accuracy on what was trained: {history['accuracy'][-1]:.3f}")
 
 
 class Values:
@@ -179,13 +180,10 @@ def sketched(pairs: PairScores, state: State, name: str) -> tuple[np.ndarray, in
             part._replace(spectra=tuple(_random(own, seed) for own in part.spectra))
             for seed, part in enumerate(parts)
         ]
+    counts = [*counts, 64]
     wanted = [
         [min(count, own.basis.shape[1]) for count, own in zip(counts, part.spectra, strict=False)]
         for part in parts
-    ]
-    wanted = [
-        own + [min(64, each.basis.shape[1]) for each in part.spectra[len(own) :]]
-        for own, part in zip(wanted, parts, strict=True)
     ]
     fitted = fitting.fit_of(base, parts, wanted)
     changes = base.along(fitted.directions)
@@ -204,7 +202,7 @@ def unexplained(exact: np.ndarray, control: np.ndarray) -> float:
     """Returns what part of the variance of differences between sets a control leaves, (m, M)."""
     leader = int(exact.mean(axis=0).argmax())
     one, other = (np.delete(v - v[:, [leader]], leader, axis=1) for v in (exact, control))
-    one, other = one - one.mean(axis=0), other - other.mean(axis=0)
+    one, other = (v - v.mean(axis=0) for v in (one, other))
     slope = (one * other).sum(axis=0) / np.maximum((other**2).sum(axis=0), 1e-30)
     return float((((one - slope * other) ** 2).sum(axis=0) / (one**2).sum(axis=0)).mean())
 
@@ -226,9 +224,8 @@ def draws(
     chosen, shares = [], []
     for seed in range(DRAWS.value):
         if control is None:
-            found = elimination.select(
-                Values(known).sample, weights, total, CONFIDENCE, seed, 1 << 26
-            )
+            sample = Values(known).sample
+            found = elimination.select(sample, weights, total, CONFIDENCE, seed)
         else:
             other = Values(Sample(control, control, control.mean(axis=0)))
             found = select_by_sketch(Values(known), other, weights, CONFIDENCE, seed, 1 << 26)
@@ -279,7 +276,6 @@ def measure(name: str) -> list[dict[str, object]]:
                 **draws(known, None if sketch == "last" else values, weights),
             }
         )
-        Console(width=200).print(rows[-1])
     if SECONDS.value:
         seconds(name, state)
     return rows

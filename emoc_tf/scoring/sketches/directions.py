@@ -8,6 +8,7 @@ import numpy as np
 from scipy import linalg
 
 MOST = 256  # directions of one space that are looked for
+ITERATIONS = 4  # that find them in spaces much wider than that
 STEP = 4  # directions that are added together
 
 
@@ -46,10 +47,7 @@ def of_moments(fitted: np.ndarray, held_out: np.ndarray) -> Spectrum:
         fitted: (F, F) sum of v vᵀ over the vectors that are fitted.
         held_out: (F, F) that over others.
     """
-    size = len(fitted)
-    count = min(size, MOST)
-    _, basis = linalg.eigh(fitted, subset_by_index=[size - count, size - 1])
-    basis = basis[:, ::-1]
+    basis = _leading(fitted)[1]
     energy = np.einsum("fk,fk->k", basis, held_out @ basis)
     return Spectrum(basis, _shares(energy, np.trace(held_out)))
 
@@ -63,15 +61,28 @@ def of_rows(fitted: np.ndarray, held_out: np.ndarray) -> Spectrum:
     """
     if len(fitted) >= fitted.shape[1]:
         return of_moments(fitted.T @ fitted, held_out.T @ held_out)
-    count = min(len(fitted), MOST)
-    gram = fitted @ fitted.T
-    values, weights = linalg.eigh(gram, subset_by_index=[len(gram) - count, len(gram) - 1])
+    values, weights = _leading(fitted @ fitted.T)
     # Directions that rounding made hold nothing; one is kept, so that no stage is without.
-    real = np.flatnonzero(values > 1e-6 * max(values[-1], 0.0))
-    weights = weights[:, real if len(real) else [-1]][:, ::-1]
+    real = np.flatnonzero(values > 1e-6 * max(values[0], 0.0))
+    weights = weights[:, real if len(real) else [0]]
     basis, _ = linalg.qr(fitted.T @ weights, mode="economic")
     energy = np.square(held_out @ basis).sum(axis=0)
     return Spectrum(basis, _shares(energy, np.square(held_out).sum()))
+
+
+def _leading(moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the leading eigenvalues of a second moment, descending, and their vectors.
+
+    In a wide space by subspace iteration, which finds the first ones well, and the last about.
+    """
+    if len(moment) <= 1.5 * MOST:
+        values, basis = linalg.eigh(moment)
+        return values[::-1][:MOST], basis[:, ::-1][:, :MOST]
+    basis = np.random.default_rng(0).normal(size=(len(moment), MOST)).astype(moment.dtype)
+    for _ in range(ITERATIONS):
+        basis, _ = linalg.qr(moment @ basis, mode="economic", check_finite=False)
+    values, turned = linalg.eigh(basis.T @ (moment @ basis))
+    return values[::-1], basis @ turned[:, ::-1]
 
 
 def _shares(energy: np.ndarray, total: float) -> np.ndarray:

@@ -21,7 +21,7 @@ from emoc_tf.scoring.sketches.directions import (
 BATCH = 16
 HELD_OUT = 4  # every so many images measure the energy that the others' directions hold
 WIDEST = 1024  # spaces whose second moment is found as it is
-MIXTURES = 8  # vectors an image that stand for those of a wider space
+MIXTURES = 16  # vectors an image that stand for more
 
 
 class LayerSketch(NamedTuple):
@@ -137,7 +137,7 @@ def _vectors(cut: Cut, rows: np.ndarray, rng: np.random.Generator) -> list[np.nd
     if cut.kind == "rows":
         return [rows[:, None]]
     sides = [rows] if cut.kind == "inputs" else [rows, rows.transpose(0, 2, 1)]
-    return [side if side.shape[2] <= WIDEST else _mixed(side, rng) for side in sides]
+    return [side if side.shape[1] <= MIXTURES else _mixed(side, rng) for side in sides]
 
 
 def _mixed(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:

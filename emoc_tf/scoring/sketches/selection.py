@@ -9,7 +9,7 @@ from scipy import sparse, stats
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.selection import Round, Selection, distinct, select
 
-SKETCHED = 64  # reference images that sets are sketched on
+SKETCHED = 256  # reference images that sets are sketched on
 MEASURED = 16  # sets, drawn at random, whose exact scores tell what sketches are worth
 REFERENCES = 16  # reference images that this is measured on
 
@@ -45,8 +45,8 @@ def select_by_sketch(
 ) -> Selection:
     """Returns the set with the highest mean output change, most sets dropped by sketches.
 
-    All sets are sketched on the same few reference images. Of some sets, drawn at random, the
-    exact scores are measured on some of these, which gives a line from sketched to exact scores
+    All sets are sketched on the same reference images. Of some sets, drawn at random, the exact
+    scores are measured on a few of these, which gives a line from sketched to exact scores
     and the spread around it. A set is dropped if a t-test says that it is worse than the leader
     beyond what that spread and the choice of reference images may do. Those that are left are
     compared by `selection.select` on exact output changes.

@@ -29,6 +29,19 @@ def test_directions_of_the_most_energy_come_first(count):
         assert found.captured[kept] == pytest.approx(part)
 
 
+def test_wide_spaces():
+    rng = np.random.default_rng(0)
+    drawn, _ = vectors(rng, 500, size=600)
+    moment = drawn[:400].T @ drawn[:400]
+    found = directions.of_moments(moment, drawn[400:].T @ drawn[400:])
+    assert found.basis.shape == (600, directions.MOST)
+    np.testing.assert_allclose(found.basis.T @ found.basis, np.eye(256), atol=1e-9)
+    best = np.linalg.eigh(moment)[1][:, ::-1][:, :3]
+    np.testing.assert_allclose(np.abs(best.T @ found.basis[:, :3]), np.eye(3), atol=1e-3)
+    few = directions.of_rows(drawn[:400], drawn[400:])
+    np.testing.assert_allclose(few.captured[:4], found.captured[:4], atol=1e-3)
+
+
 def test_energy_is_that_of_other_vectors():
     """Of fewer vectors than dimensions all energy is held, of others it is not."""
     rng = np.random.default_rng(0)

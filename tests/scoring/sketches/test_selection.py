@@ -131,8 +131,10 @@ def scored():
     return model, images[:100], images[100:], sets
 
 
-@pytest.mark.parametrize("budget", [1 << 16, 1 << 31])
-@pytest.mark.parametrize("labels", ["set", "image", "expected", "joint", "given"])
+@pytest.mark.parametrize(
+    ("labels", "budget"),
+    [("set", 1 << 16), ("joint", 1 << 16), ("expected", 1 << 31), ("given", 1 << 31)],
+)
 def test_select_set(scored, labels, budget):
     model, x, images, sets = scored
     labels = np.arange(80) % 4 if labels == "given" else labels

@@ -18,7 +18,7 @@ def network(classes=4, seed=0):
     x = layers.Conv2D(12, 3, padding="same", activation="tanh", kernel_regularizer=models.l2())(
         image
     )
-    x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, strides=2, padding="same")(x))
+    x = layers.DepthwiseConv2D(3, strides=2, padding="same")(x)
     x = layers.Conv2D(80, 1, activation="relu")(x)
     x = layers.Conv2D(8, 3, activation="tanh")(x)
     x = layers.Dense(classes)(layers.Flatten()(x))
@@ -125,7 +125,7 @@ def test_nothing_is_traced_again_for_other_directions(problem, monkeypatch):
     assert (scorer.scores(x, candidates[:50]) != first[:50]).any()
 
 
-@pytest.mark.parametrize("budget", [1 << 15, 1 << 20, 1 << 31])
+@pytest.mark.parametrize("budget", [1 << 15, 1 << 20])
 def test_budgets(problem, budget):
     model, x, candidates = problem
     found = EMOCScorer(model, method="sketch", sketch_size=600, memory_budget=budget)
