@@ -8,7 +8,6 @@ import numpy as np
 from scipy import linalg
 
 MOST = 256  # directions of one space that are looked for
-ITERATIONS = 4  # that find them in spaces much wider than that
 STEP = 4  # directions that are added together
 
 
@@ -71,18 +70,11 @@ def of_rows(fitted: np.ndarray, held_out: np.ndarray) -> Spectrum:
 
 
 def _leading(moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the leading eigenvalues of a second moment, descending, and their vectors.
-
-    In a wide space by subspace iteration, which finds the first ones well, and the last about.
-    """
-    if len(moment) <= 1.5 * MOST:
-        values, basis = linalg.eigh(moment)
-        return values[::-1][:MOST], basis[:, ::-1][:, :MOST]
-    basis = np.random.default_rng(0).normal(size=(len(moment), MOST)).astype(moment.dtype)
-    for _ in range(ITERATIONS):
-        basis, _ = linalg.qr(moment @ basis, mode="economic", check_finite=False)
-    values, turned = linalg.eigh(basis.T @ (moment @ basis))
-    return values[::-1], basis @ turned[:, ::-1]
+    """Returns the leading eigenvalues of a second moment, descending, and their vectors."""
+    last = len(moment) - 1
+    first = max(0, last + 1 - MOST)
+    values, basis = linalg.eigh(moment, subset_by_index=[first, last])
+    return values[::-1], basis[:, ::-1]
 
 
 def _shares(energy: np.ndarray, total: float) -> np.ndarray:
