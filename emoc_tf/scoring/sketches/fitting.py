@@ -73,16 +73,17 @@ def spectra(changes: SketchedChanges, images: Images, budget: int, seed: int) ->
     Each image gives one row of gradients, of a random mixture of the logits: its second moment is
     that of all rows of J. Directions come from most images, what they hold is measured on others.
     """
-    rng = np.random.default_rng(seed)
     cuts = changes.factors.cut
     if not cuts:
         return []
     spaces = [[_Space(size) for size in cut.spaces] for cut in cuts]
     energies = np.zeros(len(cuts))
-    for rows, fitted, held_out in _rows(changes, images, budget, rng):
+    for rows, batch, fitted, held_out in _rows(changes, images, budget, seed):
         for place, (cut, own) in enumerate(zip(cuts, rows, strict=True)):
             energies[place] += np.square(own, dtype=np.float64).sum() / len(images)
-            for space, vectors in zip(spaces[place], _vectors(cut, own, rng), strict=True):
+            for space, vectors in zip(
+                spaces[place], _vectors(cut, own, [[seed, place, i] for i in batch]), strict=True
+            ):
                 space.add(vectors[fitted], 0)
                 space.add(vectors[held_out], 1)
     return [
@@ -132,31 +133,41 @@ class _Space:
         return of_rows(*(np.concatenate(own) for own in self._kept))
 
 
-def _vectors(cut: Cut, rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Returns what a batch of gradients has in each space that is cut, (B, m, F) each."""
+def _vectors(cut: Cut, rows: np.ndarray, seeds: list[list[int]]) -> list[np.ndarray]:
+    """Returns what a batch of gradients has in each space that is cut, (B, m, F) each.
+
+    Args:
+        cut: The layer.
+        rows: Its gradients.
+        seeds: One an image, so that mixtures do not depend on what is in a batch.
+    """
     if cut.kind == "rows":
         return [rows[:, None]]
     sides = [rows] if cut.kind == "inputs" else [rows, rows.transpose(0, 2, 1)]
-    return [side if side.shape[1] <= MIXTURES else _mixed(side, rng) for side in sides]
+    return [side if side.shape[1] <= MIXTURES else _mixed(side, seeds) for side in sides]
 
 
-def _mixed(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _mixed(vectors: np.ndarray, seeds: list[list[int]]) -> np.ndarray:
     """Returns few random mixtures of each image's vectors; their second moment is the same."""
-    signs = rng.choice([-1.0, 1.0], (len(vectors), MIXTURES, vectors.shape[1]))
+    shape = MIXTURES, vectors.shape[1]
+    signs = np.stack([np.random.default_rng(seed).choice([-1.0, 1.0], shape) for seed in seeds])
     return np.matmul(signs.astype(vectors.dtype) / MIXTURES**0.5, vectors)
 
 
 def _rows(
-    changes: SketchedChanges, images: Images, budget: int, rng: np.random.Generator
-) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
-    """Yields batches of gradients, which are fitted and which held out; few images are both."""
+    changes: SketchedChanges, images: Images, budget: int, seed: int
+) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields gradients, of which images, and which of these are fitted and which held out.
+
+    Few images are both.
+    """
     one = changes.exact.factors.gradient_bytes(1, changes.factors.dtype, images.shape[1:])
     size = max(1, min(BATCH, budget // 4 // one))
     places = np.arange(len(images))
+    mixtures = np.random.default_rng(seed).normal(size=(len(images), 1, changes.num_classes))
     for start in range(0, len(images), size):
         batch = places[start : start + size]
-        seeds = rng.normal(size=(len(batch), 1, changes.num_classes))
-        _, rows = changes.whole_rows(changes.tensor(images[batch]), seeds)
+        _, rows = changes.whole_rows(changes.tensor(images[batch]), mixtures[batch])
         held_out = batch % HELD_OUT == HELD_OUT - 1
         few = len(images) < 2 * HELD_OUT
-        yield [part.numpy() for part in rows], few | ~held_out, few | held_out
+        yield [part.numpy() for part in rows], batch, few | ~held_out, few | held_out
