@@ -5,14 +5,15 @@ BIN = $(VENV)/bin
 # TensorFlow leaves oneDNN off on x86 processors without VNNI, where it is nearly twice as fast.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test layers test-rl test-readers soak clean
+.PHONY: demo test layers test-rl test-readers test-web soak clean
 
 # A mark is younger than setup.py once the package is installed with the extras it is named for.
 $(VENV)/installed: EXTRA =
 $(VENV)/installed-test: EXTRA = [test]
 $(VENV)/installed-rl: EXTRA = [test,rl]
 $(VENV)/installed-readers: EXTRA = [test,readers]
-$(VENV)/installed $(VENV)/installed-test $(VENV)/installed-rl $(VENV)/installed-readers: setup.py
+$(VENV)/installed-web: EXTRA = [test,web]
+$(VENV)/installed $(patsubst %,$(VENV)/installed-%,test rl readers web): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "emoc_tf needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +35,13 @@ layers: $(VENV)/installed-test
 # what runs export: installs Hugging Face's datasets and Label Studio's SDK.
 test-rl test-readers: test-%: $(VENV)/installed-%
 	$(BIN)/python -m pytest tests/$*
+
+# The page where a person answers, with a real browser: needs chromium, chromedriver and npm.
+test-web: $(VENV)/installed-web node_modules/axe-core
+	EMOC_KILLS=20 EMOC_ANSWERS=2000 $(BIN)/python -m pytest tests/web tests/annotation/test_killed.py
+
+node_modules/axe-core:
+	npm install --no-save --no-package-lock --silent axe-core@4
 
 # Kills runs at random moments and compares them with a whole one; tries the books at length.
 soak: $(VENV)/installed-test

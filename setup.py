@@ -38,6 +38,7 @@ setup(
     package_data={
         "emoc_tf": ["py.typed"],
         "emoc_tf.report": ["page.html.jinja"],
+        "emoc_tf.annotation": ["page/*"],
         "emoc_tf.agents": ["learned.keras"],
     },
     install_requires=[
@@ -61,11 +62,15 @@ setup(
         "jinja2>=3.1",
     ],
     extras_require={
+        "annotate": ["flask>=3.0", "waitress>=3.0"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "rl": ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "torch>=2.8"],
         "readers": ["datasets>=5.2", "label-studio-sdk>=2.1"],
         "video": ["moviepy>=2.2", "pygame>=2.6"],  # RecordVideo, render_mode="human"
+        "web": ["selenium>=4.30"],  # drives a browser in tests
         "test": [
+            "flask>=3.0",
+            "waitress>=3.0",
             "moviepy>=2.2",
             "portalocker>=2.7",
             "pygame>=2.6",
@@ -86,6 +91,7 @@ setup(
             "emoc-true-change=emoc_tf.experiments:run_true_change",
             "emoc-headroom=emoc_tf.experiments:run_headroom",
             "emoc-report=emoc_tf.experiments:run_report",
+            "emoc-annotate=emoc_tf.annotation:run",
             "emoc-export=emoc_tf.experiments:run_export",
             "emoc-train-agent=emoc_tf.experiments:run_train_agent",
         ]

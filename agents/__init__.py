@@ -3,7 +3,7 @@
 A policy of your own is one file with an `Agent` and one line in `AGENTS`.
 """
 
-from emoc_tf.agents.agent import Agent, ScoringAgent
+from emoc_tf.agents.agent import Agent, ScoringAgent, SetScoringAgent
 from emoc_tf.agents.bayesian import BaitAgent, BaldAgent
 from emoc_tf.agents.diversity import BadgeAgent, CoreSetAgent
 from emoc_tf.agents.emoc import EMOCAgent, ExpectedEMOCAgent
@@ -50,6 +50,7 @@ __all__ = [
     "RandomAgent",
     "ScoringAgent",
     "SetEntropyAgent",
+    "SetScoringAgent",
     "describe",
     "make",
     "names",

@@ -93,6 +93,27 @@ class ScoringAgent(Agent):
         return self.best(scores, state)
 
 
+class SetScoringAgent(ScoringAgent):
+    """Scores any sets of images by one function; a single image is a set of its own."""
+
+    @abc.abstractmethod
+    def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
+        """Returns the scores of some sets, (M,), higher is better.
+
+        Args:
+            state: With the pool that they are of; its own candidate sets do not count.
+            sets: (M, K) pool indices, −1 as padding.
+        """
+
+    def score(self, state: ExplorationState) -> np.ndarray:
+        """Returns `score_sets` of the candidate sets, (M,)."""
+        return self.score_sets(state, state.candidates)
+
+    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
+        """Returns `score_sets` of some pool images, each a set of its own, (k,)."""
+        return self.score_sets(state, np.asarray(indices)[:, None])
+
+
 def check_choice(state: ExplorationState) -> np.ndarray:
     """Returns `state.candidate_mask`; raises `ValueError` if no set can be chosen."""
     if not state.candidate_mask.any():

@@ -7,7 +7,7 @@ from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from emoc_tf.agents import head_gram, information
-from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.models.dropout import DropoutSampler
 from emoc_tf.scoring.checks import is_integer
@@ -18,8 +18,8 @@ LARGEST_HEAD = 6000
 INFORMATION = ("gaussian", "labels", "images")
 
 
-class _HeadAgent(ScoringAgent):
-    """What both policies share: sets and single images are scored by the same function."""
+class _HeadAgent(SetScoringAgent):
+    """What both policies share: a head of a size that can be inverted, and how it is computed."""
 
     def __init__(self, seed: int, components: int | None) -> None:
         super().__init__(seed)
@@ -27,15 +27,8 @@ class _HeadAgent(ScoringAgent):
             raise ValueError(f"components: expected None or an integer above 0, got {components!r}")
         self._components = None if components is None else int(components)
 
-    def score(self, state: ExplorationState) -> np.ndarray:
+    def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns the score of each set, (M,); zeros where at most one class is known."""
-        return self._scores(state, state.candidates)
-
-    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
-        """Returns the score of some pool images, each a set of its own, (k,)."""
-        return self._scores(state, np.asarray(indices)[:, None])
-
-    def _scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         if state.probabilities.shape[1] < 2 or not len(sets):
             return np.zeros(len(sets))
         # For thousands of small matrices several threads wait for each other, on a busy machine for

@@ -4,13 +4,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from emoc_tf.agents import head_gram
-from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.exploration.state import ExplorationState
 
 _BLOCK = 1 << 24  # numbers in one array
 
 
-class BadgeAgent(ScoringAgent):
+class BadgeAgent(SetScoringAgent):
     """Chooses the set whose images' gradients at the head span the most (BADGE).
 
     The score is log det(I + G/s), with G the inner products of the gradients of the set's images,
@@ -20,15 +20,8 @@ class BadgeAgent(ScoringAgent):
     for there, a determinantal process. Long gradients count, and those that point elsewhere.
     """
 
-    def score(self, state: ExplorationState) -> np.ndarray:
+    def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns log det(I + G/s) of each set, (M,); zeros where no gradient has a length."""
-        return self._scores(state, state.candidates)
-
-    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
-        """Returns the score of some pool images, each a set of its own, (k,)."""
-        return self._scores(state, np.asarray(indices)[:, None])
-
-    def _scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         waiting = state.pool.unlabelled
         if state.probabilities.shape[1] < 2 or not len(waiting):
             return np.zeros(len(sets))
@@ -43,7 +36,7 @@ class BadgeAgent(ScoringAgent):
             return np.linalg.slogdet(np.eye(sets.shape[1]) + grams / scale)[1]
 
 
-class CoreSetAgent(ScoringAgent):
+class CoreSetAgent(SetScoringAgent):
     """Chooses the set whose images lie farthest from the labelled ones and from each other.
 
     A set's images are taken farthest first; each adds its distance, between features, to the
@@ -53,15 +46,8 @@ class CoreSetAgent(ScoringAgent):
     nothing is labelled, the mean feature of the pool stands for what is.
     """
 
-    def score(self, state: ExplorationState) -> np.ndarray:
+    def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns the sum of the distances of each set, (M,)."""
-        return self._scores(state, state.candidates)
-
-    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
-        """Returns the distance of some pool images to the nearest labelled one, (k,)."""
-        return self._scores(state, np.asarray(indices)[:, None])
-
-    def _scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         features = state.features.astype(np.float64)
         centre = features.mean(axis=0)
         features -= centre  # fewer digits are lost in differences of squares

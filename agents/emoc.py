@@ -1,5 +1,6 @@
 """EMOC: the candidate set whose label is expected to change the model's outputs most."""
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -20,6 +21,10 @@ from emoc_tf.scoring.checks import (
     check_regularizer,
     is_integer,
 )
+
+FIRST_REFERENCES = 32  # of an elimination, which meet all pairs
+MANY_PRODUCTS = 1e12  # a minute or so
+LONG = 600  # seconds of a choice that are worth a warning
 
 
 class EMOCAgent(ScoringAgent):
@@ -68,7 +73,7 @@ class EMOCAgent(ScoringAgent):
         method: str = "exact",
     ) -> None:
         super().__init__(seed)
-        check_method(method, None)
+        check_method(method)
         self._method = method
         self._confidence = check_confidence(confidence)
         check_output(output)
@@ -87,6 +92,7 @@ class EMOCAgent(ScoringAgent):
         self._refusals = bool(refusals)
         # A scorer is traced once per model; the model is another one only after a discovery.
         self._scorer: EMOCScorer | None = None
+        self._told = False
 
     def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:
         """Returns the index of the best candidate set; raises as `ScoringAgent.act`."""
@@ -100,9 +106,10 @@ class EMOCAgent(ScoringAgent):
         weights, unseen, offsets = (
             None if each is None else each[possible] for each in self._parts_of(state)
         )
+        self._warn_if_long(state, FIRST_REFERENCES)
         selection = self._scorer_of(state).select_set(
             self._reference_images(state),
-            state.pool.images,
+            state.trained_inputs,
             state.candidates[possible],
             self._labels,
             self._confidence,
@@ -117,10 +124,11 @@ class EMOCAgent(ScoringAgent):
         """Returns Δf of each candidate set, (M,); zeros with one known class."""
         if has_one_class(state):
             return np.zeros(len(state.candidates))
+        self._warn_if_long(state, len(state.reference))
         weights, unseen, offsets = self._parts_of(state)
         scores = self._scorer_of(state).set_scores(
             self._reference_images(state),
-            state.pool.images,
+            state.trained_inputs,
             state.candidates,
             self._labels,
             set_weights=weights,
@@ -144,13 +152,42 @@ class EMOCAgent(ScoringAgent):
             return np.zeros(len(indices))
         scorer = self._scorer_of(state)
         scores = scorer.expected_scores if self._labels == "expected" else scorer.scores
-        found = scores(self._reference_images(state), _some(state.pool.images, indices))
+        found = scores(self._reference_images(state), _some(state.trained_inputs, indices))
         answered = answer_probabilities(state, indices) if self._refusals else None
         return found if answered is None else found * answered
 
+    def _warn_if_long(self, state: ExplorationState, at_least: int) -> None:
+        """Warns, once, if a choice that meets so many reference images will take long.
+
+        It is measured only where there is so much to multiply that it may.
+        """
+        rows = self._reference_rows(state)
+        count = min(at_least, len(state.reference) if rows is None else len(rows))
+        images = np.unique(state.candidates[state.candidate_mask])
+        pairs = max(1, np.count_nonzero(images >= 0))
+        outputs = state.model.output_shape[-1]
+        pairs *= outputs if self._labels == "expected" else 1
+        most = count * pairs * outputs * state.trained_model.count_params()
+        if self._told or most < MANY_PRODUCTS:
+            return
+        scorer = self._scorer_of(state)
+        products = sum(layer.multiply_adds for layer in scorer.plan())
+        if count * pairs * products < MANY_PRODUCTS:
+            return
+        self._told = True
+        seconds = scorer.expected_seconds(count, pairs)
+        if seconds > LONG:
+            warnings.warn(
+                f"a choice is expected to take {seconds / 60:.0f} minutes or more for {pairs:,} "
+                f"pairs and {count:,} reference images; fewer candidate sets take less, and so "
+                f"does a model whose first layers are frozen (layer.trainable = False)",
+                stacklevel=3,
+            )
+
     def _reference_images(self, state: ExplorationState) -> np.ndarray | views.ImageView:
         chosen = self._reference_rows(state)
-        return state.reference if chosen is None else _some(state.reference, chosen)
+        every = state.trained_inputs
+        return every if chosen is None else _some(every, chosen)
 
     def _reference_rows(self, state: ExplorationState) -> np.ndarray | None:
         """Returns the pool indices of the reference images; None for all."""
@@ -161,16 +198,11 @@ class EMOCAgent(ScoringAgent):
         return rng.choice(count, self._references, replace=False)
 
     def _scorer_of(self, state: ExplorationState) -> EMOCScorer:
-        if self._scorer is None or self._scorer.model is not state.model:
+        model = state.trained_model  # what a frozen prefix computes is in its inputs
+        if self._scorer is None or self._scorer.model is not model:
             how = {} if self._method == "exact" else {"method": self._method}
-            self._scorer = EMOCScorer(
-                state.model,
-                self._output,
-                self._regularizer,
-                self._precision,
-                self._memory_budget,
-                **how,
-            )
+            settings = self._output, self._regularizer, self._precision, self._memory_budget
+            self._scorer = EMOCScorer(model, *settings, **how)
         return self._scorer
 
 

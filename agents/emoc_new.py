@@ -83,7 +83,7 @@ class EMOCNewAgent(EMOCAgent):
         unseen = set_evidence(state, sets).novelty
         scores = self._scorer_of(state).set_scores(
             self._reference_images(state),
-            state.pool.images,
+            state.trained_inputs,
             sets,
             set_weights=weights,
             unseen=unseen,

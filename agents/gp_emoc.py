@@ -8,7 +8,7 @@ whose images share a label.
 import numpy as np
 from scipy.special import softmax
 
-from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.agents.kernel_solve import Kernel, SetUpdates, linear_kernel
 from emoc_tf.exploration.state import ExplorationState
 
@@ -16,7 +16,7 @@ KERNELS = ("rbf", "linear")
 _MEDIAN_OF = 500  # pool images, evenly spaced, whose distances tell the bandwidth
 
 
-class GPEMOCAgent(ScoringAgent):
+class GPEMOCAgent(SetScoringAgent):
     """Chooses the greatest expected output change of a Gaussian process on the network's features.
 
     The process has an output for each known class, of mean 0, with targets 1 for the class and −1
@@ -44,15 +44,8 @@ class GPEMOCAgent(ScoringAgent):
             raise ValueError(f"noise: expected a number above 0, got {noise!r}")
         self._kernel, self._noise = kernel, float(noise)
 
-    def score(self, state: ExplorationState) -> np.ndarray:
-        """Returns the score of each candidate set, (M,); zeros where no class is known."""
-        return self._scores(state, state.candidates)
-
-    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
-        """Returns the scores of some pool images, (k,), as sets of one."""
-        return self._scores(state, np.asarray(indices)[:, None])
-
-    def _scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
+    def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
+        """Returns the score of each set, (M,); zeros where no class is known."""
         scores, num_classes = np.zeros(len(sets)), state.probabilities.shape[1]
         there = (sets >= 0).any(axis=1)
         if not num_classes or not there.any():

@@ -3,7 +3,7 @@
 import numpy as np
 
 from emoc_tf.agents import head_gram
-from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.scoring.checks import MEMORY_BUDGET, check_memory_budget
 from emoc_tf.scoring.labels import most_likely_set_labels, sum_over_sets
@@ -13,7 +13,7 @@ LAYERS = ("all", "head")
 LABELS = ("expected", "joint")
 
 
-class GradientLengthAgent(ScoringAgent):
+class GradientLengthAgent(SetScoringAgent):
     """Chooses the set whose labels are expected to give the longest gradients (EGL).
 
     The score is the sum over images of Σ_y p(y|x)·‖g(x,y)‖₂, with g the gradient of the plain
@@ -50,15 +50,8 @@ class GradientLengthAgent(ScoringAgent):
         # Traced once per model; the model is another one only after a discovery.
         self._lengths: GradientLengths | None = None
 
-    def score(self, state: ExplorationState) -> np.ndarray:
+    def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns the score of each set, (M,); zeros where at most one class is known."""
-        return self._scores(state, state.candidates)
-
-    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
-        """Returns the score of some pool images, each a set of its own, (k,)."""
-        return self._scores(state, np.asarray(indices)[:, None])
-
-    def _scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         used = np.unique(sets[sets >= 0])
         if state.probabilities.shape[1] < 2 or not len(used):
             return np.zeros(len(sets))
@@ -68,14 +61,14 @@ class GradientLengthAgent(ScoringAgent):
         if self._layer == "head":
             lengths[used] = _head_lengths(state, used)
         else:
-            lengths[used] = self._lengths_of(state).expected(state.pool.images, used)
+            lengths[used] = self._lengths_of(state).expected(state.trained_inputs, used)
         return sum_over_sets(lengths, sets)
 
     def _joint(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         p = head_gram.posteriors(state)
         labels = most_likely_set_labels(np.log(np.maximum(p, np.finfo(np.float32).tiny)), sets)
         if self._layer == "all":
-            return self._lengths_of(state).of_sets(state.pool.images, sets, labels)
+            return self._lengths_of(state).of_sets(state.trained_inputs, sets, labels)
         # r of an image depends on the set's label: classes are taken one by one.
         h, scores = head_gram.head_inputs(state), np.empty(len(sets))
         for label in np.unique(labels):
@@ -86,8 +79,9 @@ class GradientLengthAgent(ScoringAgent):
         return scores
 
     def _lengths_of(self, state: ExplorationState) -> GradientLengths:
-        if self._lengths is None or self._lengths.model is not state.model:
-            self._lengths = GradientLengths(state.model, self._memory_budget)
+        model = state.trained_model
+        if self._lengths is None or self._lengths.model is not model:
+            self._lengths = GradientLengths(model, self._memory_budget)
         return self._lengths
 
 

@@ -5,7 +5,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from emoc_tf import uncertainty
-from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.agents.diversity import distances
 from emoc_tf.exploration.state import ExplorationState
 
@@ -18,7 +18,7 @@ _SAME = 1e-6  # up to this distance of unit vectors, float32 features are the sa
 _PURE = 0.95  # share of balls that hold no other class
 
 
-class HerdingAgent(ScoringAgent):
+class HerdingAgent(SetScoringAgent):
     """Chooses the set that lies closest to most of the images that wait (MaxHerding).
 
     The score is what the set adds to the coverage of these, Σ_x u(x)·(max k(x, ·) over labelled
@@ -65,15 +65,8 @@ class HerdingAgent(ScoringAgent):
         self._bandwidth = _number_or(bandwidth, "bandwidth", BANDWIDTHS)
         self._temperature = _number_or(temperature, "temperature", ("fitted",))
 
-    def score(self, state: ExplorationState) -> np.ndarray:
+    def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns what each set adds to the coverage, (M,)."""
-        return self._scores(state, state.candidates)
-
-    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
-        """Returns what each of some pool images would add alone, (k,)."""
-        return self._scores(state, np.asarray(indices)[:, None])
-
-    def _scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         features = state.features.astype(np.float64)
         lengths = np.linalg.norm(features, axis=1, keepdims=True)
         features /= np.where(lengths > 0, lengths, 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.agents.grown import grown_outputs, grown_posterior
 from emoc_tf.agents.head_gram import head_inputs
 from emoc_tf.agents.kernel_solve import Kernel, SetUpdates, linear_kernel
@@ -25,7 +25,7 @@ KERNELS = ("head", "pntk")
 SCORES = ("change", "flips")
 
 
-class LookaheadAgent(ScoringAgent):
+class LookaheadAgent(SetScoringAgent):
     """Chooses the set that changes outputs most once the linearised network has learnt it.
 
     That is the mean over reference images of ‖Δf(x)‖₁, with Δf the solution with the set less the
@@ -90,15 +90,8 @@ class LookaheadAgent(ScoringAgent):
         # Traced once per model; the model is another one only after a discovery.
         self._tangent: TangentKernel | None = None
 
-    def score(self, state: ExplorationState) -> np.ndarray:
-        """Returns the score of each candidate set, (M,); zeros where no class is known."""
-        return self._scores(state, state.candidates)
-
-    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
-        """Returns the scores of some pool images, (k,), as sets of one."""
-        return self._scores(state, np.asarray(indices)[:, None])
-
-    def _scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
+    def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
+        """Returns the score of each set, (M,); zeros where no class is known."""
         scores = np.zeros(len(sets))
         there = (sets >= 0).any(axis=1)
         if not state.probabilities.shape[1] or not there.any():
@@ -175,10 +168,11 @@ class LookaheadAgent(ScoringAgent):
     def _kernel_of(self, state: ExplorationState, labelled: np.ndarray, sets: np.ndarray) -> Kernel:
         if self._kernel == "head":
             return linear_kernel(head_inputs(state))
-        if self._tangent is None or self._tangent.model is not state.model:
-            self._tangent = TangentKernel(state.model, self._budget)
+        model = state.trained_model
+        if self._tangent is None or self._tangent.model is not model:
+            self._tangent = TangentKernel(model, self._budget)
         columns = np.union1d(labelled, sets[sets >= 0])
-        values = self._tangent.gram(state.pool.images, columns)
+        values = self._tangent.gram(state.trained_inputs, columns)
         return lambda one, other: values[one[:, None], np.searchsorted(columns, other)]
 
 

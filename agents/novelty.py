@@ -7,7 +7,7 @@ and classification, BMVC 2011; they draw images in proportion to it, here the hi
 import numpy as np
 from scipy.special import logsumexp
 
-from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.agents.set_evidence import (
     TEMPERATURE,
     check_prior,
@@ -18,19 +18,15 @@ from emoc_tf.agents.set_evidence import (
 from emoc_tf.exploration.state import ExplorationState
 
 
-class NovelAgent(ScoringAgent):
+class NovelAgent(SetScoringAgent):
     """Chooses the set that is most likely of a class not known yet, by its mean feature."""
 
-    def score(self, state: ExplorationState) -> np.ndarray:
+    def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns the log odds of a new class, (M,), which do not saturate as probabilities do."""
-        return set_evidence(state, state.candidates).log_odds
-
-    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
-        """Returns the log odds of some pool images, (k,), as sets of one."""
-        return set_evidence(state, np.asarray(indices)[:, None]).log_odds
+        return set_evidence(state, sets).log_odds
 
 
-class PWrongAgent(ScoringAgent):
+class PWrongAgent(SetScoringAgent):
     """Chooses the set whose most likely label is most likely wrong, by its mean feature.
 
     The label is the model's, as EMOC's: argmax_c Σ log p(c|x') over the set. It is wrong where the
@@ -52,15 +48,8 @@ class PWrongAgent(ScoringAgent):
             "temperature": check_temperature(tau, "tau"),
         }
 
-    def score(self, state: ExplorationState) -> np.ndarray:
+    def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns log P(wrong) − log P(right), (M,), which does not saturate."""
-        return self._scores(state, state.candidates)
-
-    def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
-        """Returns the scores of some pool images, (k,), as sets of one."""
-        return self._scores(state, np.asarray(indices)[:, None])
-
-    def _scores(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         evidence = set_evidence(state, sets, **self._settings)
         known = evidence.known
         if not known.shape[1]:

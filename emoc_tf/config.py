@@ -51,8 +51,9 @@ class ExplorationConfig:
     set_size: int = _field(5, "K, images per candidate set")
     sampler: str = _field(
         "single_class",
-        "how candidate sets are built: 'single_class' (the paper's), 'uniform', 'cluster', 'top' "
-        "(the images that the policy wants most) or one that was registered",
+        "how candidate sets are built: 'single_class' (the paper's), 'uniform', 'cluster', "
+        "'minibatch-cluster' (for large pools), 'top' (the images that the policy wants most) or "
+        "one that was registered",
     )
     network: str = _field(
         "small_cnn", "'small_cnn', 'cifar10_quick' (the paper's) or one that was registered"

@@ -95,7 +95,8 @@ SAMPLERS = Registry(
     {
         "single_class": "emoc_tf.exploration.candidates:SingleClass",
         "uniform": "emoc_tf.exploration.candidates:uniform",
-        "cluster": "emoc_tf.exploration.candidates:cluster",
+        "cluster": "emoc_tf.exploration.clusters:cluster",
+        "minibatch-cluster": "emoc_tf.exploration.clusters:MiniBatchCluster",
         "top": "emoc_tf.exploration.top:top",
     }
 )

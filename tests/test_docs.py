@@ -44,8 +44,11 @@ def test_links_lead_somewhere(page):
 
 def test_the_tables_of_policies_are_whole():
     page = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `([\w-]+)` \| ([\w ]+) \|", page, re.M)
+    rows = re.findall(r"^\| `([\w-]+)` \| ([A-Za-z][\w ]*) \|", page, re.M)
     assert rows == [(name, family) for family, names in FAMILIES.items() for name in names]
+    costs = page.partition("## What a choice costs")[2].partition("## References")[0]
+    named = re.findall(r"`([\w-]+)`", costs.partition("|---")[2])
+    assert sorted(named) == sorted(name for names in FAMILIES.values() for name in names)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for family, names in FAMILIES.items():
         assert f"| {family} | {', '.join(f'`{name}`' for name in names)} |" in readme

@@ -41,6 +41,8 @@ def test_the_wheels_only_top_level_name_is_emoc_tf(tmp_path):
         for file in (ROOT / part).glob("*.py")
     }
     assert {f"emoc_tf/{name}" for name in sources} <= set(names)
+    page = {file.name for file in (ROOT / "emoc_tf/annotation/page").iterdir()}
+    assert {f"emoc_tf/annotation/page/{name}" for name in page} <= set(names)
 
 
 def check_metadata(wheel):
@@ -139,7 +141,7 @@ def test_ruff_is_content():
         assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("name", ["rl", "readers"])
+@pytest.mark.parametrize("name", ["rl", "readers", "web"])
 def test_tests_of_an_extra_run_where_they_are_asked_for_alone(name):
     def left_out(*arguments):
         config = types.SimpleNamespace(args=arguments)

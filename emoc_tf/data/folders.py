@@ -13,6 +13,7 @@ from emoc_tf.data import decoding, listings
 from emoc_tf.data.indexing import positions
 from emoc_tf.data.listings import LeftOut, Listed
 from emoc_tf.data.stores import Known, Store
+from emoc_tf.data.views import Stored
 from emoc_tf.storage.system_locks import cores
 
 # Images that are decoded before something is done with them.
@@ -210,6 +211,11 @@ class ImageFolder:
             [(path, self.root / path, sha256) for path, sha256 in digests.items()],
         )
         return images
+
+    @property
+    def stored(self) -> Stored | None:
+        """Where the decoded images lie; None without a store."""
+        return None if self._store is None else Stored(self._store.folder, self.sha256)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

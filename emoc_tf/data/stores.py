@@ -7,7 +7,8 @@ A store is a folder for each size and fit, with
 - `index.jsonl`: a line an image, with the SHA-256 of its file. A line is written when its image is
   on the disk, so that an image counts from its line on, and whatever lies beyond the last whole
   line is written over;
-- `files.json`: which file had which content when the folder was last read to the end.
+- `files.json`: which file had which content when the folder was last read to the end;
+- `frozen-*.npy`: what frozen layers of a model compute of the images, see `models.kept_outputs`.
 """
 
 import contextlib
@@ -63,6 +64,11 @@ class Store:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_map": None}  # mapped anew wherever it goes
+
+    @property
+    def folder(self) -> Path:
+        """Where the images of this size and fit lie."""
+        return self._folder
 
     @property
     def images(self) -> np.ndarray:

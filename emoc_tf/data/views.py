@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,18 @@ from emoc_tf.data.indexing import positions
 
 # What is read of a source at once, in bytes; never more than fits a processor's memory easily.
 _AT_ONCE = 1 << 25
+
+
+class Stored(NamedTuple):
+    """Images that are kept in a folder.
+
+    Attributes:
+        folder: Of their store.
+        sha256: What each one is known by.
+    """
+
+    folder: Path
+    sha256: tuple[str, ...]
 
 
 class ImageView:
@@ -76,6 +89,14 @@ class ImageView:
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
+
+    @property
+    def stored(self) -> Stored | None:
+        """Where these images lie, as they are; None where the source has no store."""
+        stored = None if self._mean is not None else getattr(self._source, "stored", None)
+        if stored is None:
+            return None
+        return Stored(stored.folder, tuple(stored.sha256[i] for i in self._indices))
 
     def __len__(self) -> int:
         return self.shape[0]

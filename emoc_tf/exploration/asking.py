@@ -65,6 +65,33 @@ class Asking(Corrections):
         self._tell()
         return query
 
+    def ask_again(self, entry: Entry) -> Query:
+        """Opens a query about images of an answer that was taken back or skipped.
+
+        Args:
+            entry: Of the journal, `answer` or `audit`. Only those of its images are asked about
+                that wait for an answer and are in no open query.
+
+        Raises:
+            RuntimeError: There is no episode, or its last step did not come to its end.
+            ValueError: None of its images waits.
+        """
+        self._check_running("ask_again")
+        self._check_learnt("ask_again")
+        audited = [i for i in self._audit.tolist() if i not in self._book.audited]
+        waiting = audited if entry.kind == "audit" else self._waiting()
+        waits = np.isin(entry.indices, np.setdiff1d(waiting, self._hidden()))
+        indices = np.array(entry.indices, np.int64)[waits]
+        if not len(indices):
+            raise ValueError("entry: expected one with an image that waits, got none of them")
+        guesses = self._guesses(indices) if entry.kind != "audit" else indices[:0]
+        query = self._shown(Query(entry.choice, indices=indices, guesses=guesses))
+        self.query = None
+        self._asked.append(query)
+        self._hide(indices)
+        self._tell()
+        return query
+
     def answer(self, query: Query, answer: Any) -> StepOutcome:
         """Takes the answer of a query and learns it: the second half of `advance`.
 

@@ -1,19 +1,17 @@
 """Candidate sets: M sets of K unlabelled images, built by a sampler.
 
 The library's own samplers draw each set within one group of images, and differ only in the groups:
-true classes (`single_class`, the paper's), k-means clusters of the network's features (`cluster`),
-or all images in one (`uniform`); but for `top`, see there. A sampler of your own is a function of
-`SamplerInputs`.
+true classes (`single_class`, the paper's), k-means clusters of the network's features (`cluster`,
+`minibatch-cluster`), or all images in one (`uniform`); but for `top`, see there. A sampler of your
+own is a function of `SamplerInputs`.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans, MiniBatchKMeans
-from threadpoolctl import threadpool_limits
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
@@ -40,6 +38,7 @@ class SamplerInputs:
         seed: An integer in [0, 2^31 − 1) with the same keys, for what takes a seed.
         image_scorer: Tells how much the policy wants images, (k,) pool indices to (k,); None if
             nobody does.
+        step: How many sets have been answered.
     """
 
     waiting: np.ndarray
@@ -51,6 +50,7 @@ class SamplerInputs:
     rng: np.random.Generator
     seed: int
     image_scorer: Callable[[np.ndarray], Any] | None = None
+    step: int = 0
 
     @functools.cached_property
     def image_scores(self) -> np.ndarray | None:
@@ -77,6 +77,8 @@ class SamplerInputs:
 
 Sampler = Callable[[SamplerInputs], tuple[np.ndarray, np.ndarray]]
 
+_KEPT = "sampler."  # before the names of arrays that a sampler keeps
+
 
 class SingleClass:
     """The sampler whose sets hold images of one class.
@@ -97,41 +99,18 @@ class SingleClass:
     def __call__(self, inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
         """Returns sets and mask, see `sample`."""
         small = np.flatnonzero(self._sizes < inputs.set_size)
-        return _within(self._true_labels[inputs.waiting], inputs, small)
+        return within(self._true_labels[inputs.waiting], inputs, small)
 
 
 def uniform(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
     """Returns sets and mask, see `sample`: any images together."""
-    return _within(np.zeros(len(inputs.waiting), np.int64), inputs)
+    return within(np.zeros(len(inputs.waiting), np.int64), inputs)
 
 
-# Waiting images above which clusters are found from mini-batches: thousands of clusters among a
-# hundred thousand images take minutes otherwise, at each step.
-MANY = 20_000
-# Waiting images above which sets of a single image are drawn without clusters.
-MANY_SINGLES = 2000
-
-
-def cluster(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
-    """Returns sets and mask, see `sample`: images whose features lie in one k-means cluster."""
-    # On average 2K images a cluster, so that at least one cluster can form a set.
-    clusters = max(1, len(inputs.waiting) // (2 * inputs.set_size))
-    single = inputs.set_size == 1 and len(inputs.waiting) > MANY_SINGLES
-    if clusters == 1 or single:
-        return uniform(inputs)
-    features = inputs.features[inputs.waiting]
-    settings = {"n_init": 1, "random_state": inputs.seed}
-    kmeans = KMeans(clusters, **settings)
-    if len(features) > MANY:  # k-means++ would take minutes to begin with
-        kmeans = MiniBatchKMeans(clusters, init="random", **settings)
-    with threadpool_limits(1):  # several threads would give other bits from run to run
-        groups = kmeans.fit_predict(features)
-    return _within(groups, inputs)
-
-
-def _within(
+def within(
     groups: np.ndarray, inputs: SamplerInputs, small: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns sets and mask, see `sample`, of which each is within one of the groups, (n,)."""
     return sample(inputs.rng, inputs.waiting, groups, inputs.num_sets, inputs.set_size, small)
 
 
@@ -140,7 +119,8 @@ def register_sampler(name: str, function: Sampler) -> None:
 
     Args:
         name: A new name of letters, digits, `.`, `_` and `-`.
-        function: Of `SamplerInputs`. It returns sets, rows of pool indices of waiting images: at
+        function: Of `SamplerInputs`; of a class, an object without arguments is made for each
+            episode. It returns sets, rows of pool indices of waiting images: at
             most M rows of at most K different ones, an array with −1 as padding or a list of rows
             of different lengths; and mask, a boolean a row, which of them may be chosen.
 
@@ -158,9 +138,29 @@ def named(
     Where nobody knows them, images that look alike to the network stand for those of one class.
     """
     sampler = SAMPLERS[name]
-    if sampler is not SingleClass:
-        return sampler
-    return cluster if true_labels is None else SingleClass(true_labels, unlabelled)
+    if sampler is SingleClass:
+        if true_labels is None:
+            return SAMPLERS["cluster"]
+        return SingleClass(true_labels, unlabelled)
+    return sampler() if isinstance(sampler, type) else sampler
+
+
+def to_arrays(sampler: Sampler) -> dict[str, np.ndarray]:
+    """Returns what a sampler keeps from step to step, if its `get_arrays` tells something."""
+    kept = sampler.get_arrays() if hasattr(sampler, "get_arrays") else {}
+    return {_KEPT + name: array for name, array in kept.items()}
+
+
+def from_arrays(sampler: Sampler, arrays: Mapping[str, np.ndarray]) -> None:
+    """Gives a sampler what `to_arrays` returned, among other arrays; nothing begins an episode."""
+    if hasattr(sampler, "set_arrays"):
+        sampler.set_arrays(
+            {
+                name.removeprefix(_KEPT): array
+                for name, array in arrays.items()
+                if name.startswith(_KEPT)
+            }
+        )
 
 
 def check_given(sampler: Sampler | None) -> None:
@@ -213,7 +213,7 @@ def draw(
     rng = streams.generator(root, step, f"candidates{more}")
     inputs = SamplerInputs(
         read_only(waiting), probabilities, features, pool, shape[1], shape[0], rng, seed,
-        image_scorer,
+        image_scorer, step,
     )  # fmt: skip
     return _checked(sampler(inputs), waiting, shape)
 

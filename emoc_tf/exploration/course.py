@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import views
 from emoc_tf.data.images import read_only
 from emoc_tf.exploration import candidates, pseudo_labels, stopping, whereabouts
 from emoc_tf.exploration.answers import SKIP
@@ -89,6 +88,7 @@ class Course:
             self._sampler = candidates.named(
                 self.config.sampler, episode.true_labels, episode.task.labels == SKIP
             )
+        candidates.from_arrays(self._sampler, arrays or {})
         tell_classes(self._oracle, self._book.class_names)
 
     def _new_network(self, num_outputs: int | None) -> EpisodeModel:
@@ -201,7 +201,7 @@ class Course:
 
         def audit_logits(images: np.ndarray) -> np.ndarray:
             # Read in batches: there may be thousands.
-            return self._network.predict(views.ImageView(self._pool.images, images))[1]
+            return self._network.predict(self._pool.images, images)[1]
 
         audit = audit_hits(book, self._known, len(self._pool), audit_logits)
         answers = [entry for entry in book.live() if entry.kind == "answer"]
@@ -248,6 +248,7 @@ class Course:
                 known_classes=tuple(self._known),
                 step=self._step,
                 open_queries=self._num_open(),
+                part=self._network.part,
             )
             self.state = _with_sets(state, *self._draw(state))
 

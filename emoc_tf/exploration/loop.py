@@ -87,7 +87,8 @@ class Exploration(Asking):
         check_oracle(oracle)
         check_maker(learner)
         if model is not None:  # before any loading
-            check_model(model, grows=task is not None or config.novel_classes > 0)
+            asks_others = task is not None or oracle is not None  # who may name new classes
+            check_model(model, grows=asks_others or config.novel_classes > 0)
         source: Source = (
             Drawn(config, data, model, model_classes, learner is not None)
             if task is None
@@ -191,7 +192,7 @@ class Exploration(Asking):
             self._root, self.episode, self.state, self._book, self.query, self._asked, self._draws,
             self._audit, self._gone, self._source.task,
         )  # fmt: skip
-        return arrays | self._network.get_arrays()
+        return arrays | candidates.to_arrays(self._sampler) | self._network.get_arrays()
 
     def restore(
         self, arrays: Mapping[str, np.ndarray], choice: int | None, queried_class: int | None

@@ -15,7 +15,7 @@ from emoc_tf.exploration import drawing, stopping, whereabouts
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.episode import Episode, sample_of, take_task
 from emoc_tf.exploration.task import Task
-from emoc_tf.models import compiled, episode_model
+from emoc_tf.models import compiled, episode_model, prefix
 
 
 class Source(Protocol):
@@ -154,7 +154,9 @@ class Given:
 
 def copied(model: keras.Model, units: int, images: Any, *others: Any) -> keras.Model:
     """Returns a copy of a model of your own; see `episode_model.copy_own`."""
-    return episode_model.copy_own(compiled.uncompiled(model), images, units, *others)
+    copy = episode_model.copy_own(compiled.uncompiled(model), images, units, *others)
+    prefix.warn_of_repeated_work(copy)
+    return copy
 
 
 def known_at_start(

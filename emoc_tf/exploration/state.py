@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from emoc_tf.exploration.pool import Pool
 
 if TYPE_CHECKING:
     import keras
+
+    from emoc_tf.models.trained_part import TrainedPart
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,7 @@ class ExplorationState:
         known_classes: Class ids of the data set in output order: column j is known_classes[j].
         step: How many sets have been labelled so far.
         open_queries: How many sets somebody is being asked about, of which none is shown here.
+        part: What `trained_model` and `trained_inputs` are taken from; None without.
     """
 
     model: keras.Model
@@ -41,8 +45,33 @@ class ExplorationState:
     known_classes: tuple[int, ...]
     step: int
     open_queries: int = 0
+    part: TrainedPart | None = dataclasses.field(default=None, repr=False)
 
     @property
     def reference(self) -> np.ndarray:
         """The images x that the expected change runs over: all of the pool, labelled or not."""
         return self.pool.images
+
+    @property
+    def trained_model(self) -> keras.Model:
+        """The model from its first trainable layer on; `model` where no frozen layers precede it.
+
+        It has the outputs of the model, the gradients and the last layers; what it takes of the
+        pool's images is `trained_inputs`, computed once an image.
+        """
+        return self.model if (part := self._current_part()) is None else part.model
+
+    @property
+    def trained_inputs(self) -> Any:
+        """(n_pool, ...), an array or array-like: what `trained_model` takes of `pool.images`."""
+        part = self._current_part()
+        if part is None or part.model is self.model:
+            return self.pool.images
+        return part.inputs
+
+    def _current_part(self) -> TrainedPart | None:
+        """Returns the part, once it has seen what was changed by hand; None if it is of others."""
+        if self.part is None or not self.part.is_of(self.model, self.pool.images):
+            return None
+        self.part.look()
+        return self.part

@@ -18,8 +18,16 @@ from emoc_tf.models.files import load_model, save_model
 from emoc_tf.models.fit_learner import FitLearner
 from emoc_tf.models.networks import register_network
 from emoc_tf.models.own_learner import LearnerLike
+from emoc_tf.models.rebuilding import in_float32
 
-__all__ = ["FitLearner", "LearnerLike", "load_model", "register_network", "save_model"]
+__all__ = [
+    "FitLearner",
+    "LearnerLike",
+    "in_float32",
+    "load_model",
+    "register_network",
+    "save_model",
+]
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 if _X86 and "TF_ENABLE_ONEDNN_OPTS" not in os.environ and not provenance.onednn():

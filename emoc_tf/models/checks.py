@@ -7,6 +7,7 @@ from emoc_tf.models import forks
 from emoc_tf.models.graphs import (
     calls_of_head,
     flat_layers,
+    has_own_call,
     is_graph,
     is_linear,
     last_operation,
@@ -14,6 +15,7 @@ from emoc_tf.models.graphs import (
 )
 
 PRECISIONS = ("float32", "float64")
+IN_FLOAT32 = "emoc_tf.models.in_float32(model) returns it in float32, with its weights"
 
 
 def check_model(model: keras.Model, grows: bool = False) -> keras.layers.Dense:
@@ -34,7 +36,8 @@ def check_model(model: keras.Model, grows: bool = False) -> keras.layers.Dense:
     if not model.trainable_variables:
         raise ValueError(
             "model: expected trainable weights, got a model that is frozen as a whole; set "
-            "model.trainable = True, or model.layers[-1].trainable = True for the head alone"
+            "model.trainable = True, after model.trainable = False if it is True already (Keras "
+            "passes on only what is new), then layer.trainable = False where a layer stays frozen"
         )
     for layer in flat_layers(model):
         if getattr(layer, "activity_regularizer", None) is not None:
@@ -55,6 +58,11 @@ def _check_kind(model: keras.Model) -> None:
         raise ValueError(
             f"model: expected a built keras.Model ({wanted}), got {model!r}{_way_to_a_graph(model)}"
         )
+    if has_own_call(model):
+        raise ValueError(
+            f"model: expected one that computes what its graph says, got {model.name!r} of type "
+            f"{type(model).__name__} with a call of its own{_WAY_TO_A_GRAPH}"
+        )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
             f"model: expected one input and one output, got {len(model.inputs)} and "
@@ -70,14 +78,17 @@ def _check_kind(model: keras.Model) -> None:
         )
 
 
+_WAY_TO_A_GRAPH = (
+    "; a model of a class of its own becomes a functional one by "
+    "x = keras.Input(shape); keras.Model(x, model.call(x))"
+)
+
+
 def _way_to_a_graph(model: object) -> str:
     if isinstance(model, keras.Sequential):
         return "; begin it with keras.Input(shape), or call it on a batch"
     if isinstance(model, keras.Model):
-        return (
-            "; a model of a class of its own becomes a functional one by "
-            "x = keras.Input(shape); keras.Model(x, model.call(x))"
-        )
+        return _WAY_TO_A_GRAPH
     if type(model).__module__.split(".")[0] == "tf_keras" or any(
         base.__module__.startswith(("tf_keras.", "tensorflow.python.keras"))
         for base in type(model).__mro__
@@ -107,12 +118,12 @@ def _check_head(model: keras.Model) -> keras.layers.Dense:
 
 
 def _way_past(layer: keras.Operation) -> str:
-    """Returns how a softmax is dropped."""
+    """Returns how a softmax is dropped, or what else ends a model in a linear layer."""
     is_softmax = isinstance(layer, keras.layers.Softmax) or (
         isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.softmax
     )
     if not is_softmax and "softmax" not in layer.name:
-        return ""
+        return "; end it with keras.layers.Dense(C), and score it without what follows that layer"
     drop = " (drop the softmax: scores and loss take logits"
     if not isinstance(layer, keras.layers.Layer):
         return f"{drop}, as keras.Model(model.inputs, model.layers[-1].output) returns them)"
@@ -128,22 +139,30 @@ def _path_of(model: keras.Model) -> str:
 
 
 def _check_precision(model: keras.Model, head: keras.layers.Dense) -> None:
-    found = {layer.dtype_policy.name: layer.name for layer in flat_layers(model) if layer.variables}
-    way = (
-        "; build it anew after keras.config.set_dtype_policy('float32') and copy its weights by "
-        "new.set_weights(model.get_weights())"
-    )
-    for policy, layer in found.items():
-        if policy not in PRECISIONS:
+    check_not_quantised(model)
+    for layer in model._flatten_layers():  # those within other layers too
+        if isinstance(layer, keras.Model | keras.layers.InputLayer):
+            continue
+        policy, computed = layer.dtype_policy.name, layer.compute_dtype
+        if computed in ("float16", "bfloat16") or (layer.variables and policy not in PRECISIONS):
             raise ValueError(
                 f"model: expected layers in float32 or float64, got {policy} in layer "
-                f"{layer!r}{way}"
+                f"{layer.name!r}; {IN_FLOAT32}"
             )
-    for policy, layer in found.items():
-        if policy != head.dtype_policy.name:
+        if layer.variables and policy != head.dtype_policy.name:
             raise ValueError(
-                f"model: expected one precision, got layer {layer!r} in {policy} and "
-                f"{head.name!r} in {head.dtype_policy.name}{way}"
+                f"model: expected one precision, got layer {layer.name!r} in {policy} and "
+                f"{head.name!r} in {head.dtype_policy.name}; {IN_FLOAT32}"
+            )
+
+
+def check_not_quantised(model: keras.Model) -> None:
+    """Raises `ValueError` if a layer is quantised, whose weights nothing is differentiated by."""
+    for layer in model._flatten_layers():
+        if mode := getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                f"model: expected layers that are not quantised, got {layer.name!r} in {mode}; "
+                f"take the model as it was before quantize()"
             )
 
 
@@ -151,7 +170,8 @@ def _check_growth(model: keras.Model, head: keras.layers.Dense) -> None:
     if type(head) is not keras.layers.Dense:
         raise ValueError(
             f"model: expected a head of type Dense, which can grow by a class, got {head.name!r} "
-            f"of type {type(head).__name__}; only scoring and novel_classes=0 go without growth"
+            f"of type {type(head).__name__}; only scoring, and novel_classes=0 without a task or "
+            f"an oracle of yours, go without growth"
         )
     if getattr(head, "lora_enabled", False) or getattr(head, "quantization_mode", None):
         raise ValueError(
@@ -180,9 +200,7 @@ def check_shapes(model: keras.Model, image_shape: tuple[int, ...], num_classes: 
     _check_calls(model, head)
     if head.dtype_policy.name != "float32":
         raise ValueError(
-            f"model: expected layers in float32, got {head.dtype_policy.name}; build it anew after "
-            f"keras.config.set_dtype_policy('float32') and copy its weights by "
-            f"new.set_weights(model.get_weights())"
+            f"model: expected layers in float32, got {head.dtype_policy.name}; {IN_FLOAT32}"
         )
     fits = len(shape) == len(image_shape) and all(
         have in (None, want) for have, want in zip(shape, image_shape, strict=True)

@@ -11,9 +11,11 @@ import numpy as np
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import views
-from emoc_tf.models import checks, forks, forward, graphs, networks, structure
+from emoc_tf.models import checks, forks, forward, graphs, structure
+from emoc_tf.models.first_model import first_model
 from emoc_tf.models.learner import Learner, diverged
 from emoc_tf.models.own_learner import LearnerLike, LearnerMaker, OwnLearner
+from emoc_tf.models.trained_part import TrainedPart
 
 
 class SharedWeights(Protocol):
@@ -33,6 +35,8 @@ class SharedWeights(Protocol):
 class EpisodeModel:
     """A Keras model with its learner. It knows columns of its output, but no classes.
 
+    What a frozen prefix of the model computes is computed once an image, see `TrainedPart`.
+
     Args:
         config: The settings.
         own: What `copy_own` returned; None builds `config.network`.
@@ -45,6 +49,9 @@ class EpisodeModel:
         num_known: C at the beginning; None: `config.known_classes`. With 0 the model has one output
             that stands for nothing yet.
         make_learner: Makes the learner, see `LearnerLike`; None for `Learner`.
+
+    Attributes:
+        part: What is trained, and its inputs.
 
     Raises:
         ValueError: A learner of your own lacks something, or the images do not fit the model.
@@ -63,7 +70,7 @@ class EpisodeModel:
         forks.check()
         self._config, self._root = config, root
         known = config.known_classes if num_known is None else num_known
-        model = _first_model(config, own, images.shape[1:], root, known)
+        model = first_model(config, own, images.shape[1:], root, known)
         _check_integers(images, model)
         wanted, first = max(1, known if num_outputs is None else num_outputs), max(1, known)
         if wanted > first:
@@ -71,6 +78,7 @@ class EpisodeModel:
         elif wanted < first:
             model = structure.select_outputs(model, range(wanted))
         self._is_own = make_learner is not None
+        self.part = TrainedPart(model, images)
         self._learner: LearnerLike
         if make_learner is not None:
             self._learner = OwnLearner(make_learner, model, images)
@@ -84,16 +92,19 @@ class EpisodeModel:
                 old_fraction=config.old_fraction,
                 optimizer=config.optimizer,
                 weight_decay=config.weight_decay,
+                part=self.part,
             )
-        self._take(model)
+        self._model = model
+        self._compile()
 
     @property
     def model(self) -> keras.Model:
         """The Keras model, another one after each `change_outputs` that changes any."""
         return self._model
 
-    def _take(self, model: keras.Model) -> None:
-        self._model, self._forward = model, forward.compile_features(model)
+    def _compile(self) -> None:
+        self._compiled = self.part.model
+        self._forward = forward.compile_features(self._compiled)
 
     def pretrain(
         self,
@@ -201,15 +212,28 @@ class EpisodeModel:
             self._replace(structure.grow_head(self.model, new_units, rng))
 
     def _replace(self, model: keras.Model) -> None:
+        self._model = model
+        self.part.replace_model(model)
         self._learner.replace_model(model)
-        self._take(model)
+        self._compile()
 
     def _rng_of_units(self, step: int, purpose: str) -> np.random.Generator:
         return streams.generator(self._root, step, purpose)
 
-    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns features (n, features), the inputs of the head, and logits (n, C)."""
-        return forward.in_batches(self._forward, images, self.model.inputs[0].dtype)
+    def predict(self, images: Any, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Returns features (n, features), the inputs of the head, and logits (n, C).
+
+        Args:
+            images: As the model takes them; the pool's, or others that are asked for at each step.
+            rows: (n,) indices of those of them that are looked at; None for all.
+        """
+        self.part.look()
+        if self.part.model is not self._compiled:
+            self._compile()
+        inputs = self.part.inputs_of(images)
+        if rows is not None:
+            inputs = views.ImageView(inputs, rows)
+        return forward.in_batches(self._forward, inputs, self._compiled.inputs[0].dtype)
 
     def check_finite(self, step: int, *outputs: np.ndarray) -> None:
         """Raises `FloatingPointError` unless all outputs are finite numbers."""
@@ -280,37 +304,6 @@ def copy_own(
             "got a copy with other outputs"
         )
     return copy
-
-
-def _first_model(
-    config: ExplorationConfig,
-    own: keras.Model | None,
-    image_shape: tuple[int, ...],
-    root: int,
-    known: int,
-) -> keras.Model:
-    """Returns the model of an episode before any training.
-
-    Args:
-        config: Which network, with how many outputs.
-        own: What `copy_own` returned; copied again. None builds `config.network`.
-        image_shape: (H, W, channels).
-        root: Of the episode; random weights and random layers descend from it.
-        known: C; 0 for an output that stands for nothing yet.
-    """
-    if own is not None:
-        model = structure.copy(own)
-        units = model.output_shape[-1]
-        if units != max(1, known) or not known:
-            rng = streams.generator(root, 0, "new units")
-            model = structure.grow_head(model, 1, rng)
-            model = structure.select_outputs(model, range(units, units + 1))
-        structure.seed_layers(model, streams.generator(root, 0, "random layers"))
-        return model
-    rng = streams.generator(root, 0, "weights")
-    # What the optimizer takes off the weights itself is no part of the loss.
-    decay = 0.0 if config.optimizer == "adamw" else config.weight_decay
-    return networks.build(config.network, image_shape, max(1, known), decay, rng)
 
 
 def _check_integers(images: Any, model: keras.Model) -> None:

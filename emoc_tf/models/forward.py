@@ -92,7 +92,7 @@ def check_repeatable(model: keras.Model, images: np.ndarray | None = None) -> No
         MemoryError, tf.errors.ResourceExhaustedError: There is too little memory.
     """
     if images is None:
-        images = _random_images(model.inputs[0])
+        images = random_images(model.inputs[0])
     architecture = traces.architecture(model)
     if architecture is None:
         _call_again(model, images)
@@ -112,7 +112,7 @@ def _call_again(model: keras.Model, images: np.ndarray) -> None:
     except Exception as error:
         raise ValueError(
             f"model: expected one that takes any number of images with training=False, got an "
-            f"error for {len(images)} of them: {_reason(error)}"
+            f"error for {len(images)} of them: {reason(error)}"
         ) from error
     first = outputs[0]
     scale = np.abs(first[np.isfinite(first)]).max(initial=0)
@@ -125,14 +125,14 @@ def _call_again(model: keras.Model, images: np.ndarray) -> None:
         )
 
 
-def _random_images(image: keras.KerasTensor) -> np.ndarray:
+def random_images(image: keras.KerasTensor) -> np.ndarray:
     """Returns two images that any model may take: numbers in [0, 1), integers 0 and 1."""
     shape = [2, *(ANY_SIZE if size is None else size for size in image.shape[1:])]
     numbers = np.random.default_rng(0).random(shape)
     return numbers if "float" in image.dtype else np.round(numbers)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Returns the line of an error's message that tells why, without frames and colours."""
     text = re.sub("\x1b\\[[0-9;]*m", "", str(error))
     _, keras_says, after = text.rpartition("Exception encountered when calling")

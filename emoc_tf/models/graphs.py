@@ -1,6 +1,7 @@
 """Graphs of Keras models: walked through, opened, unwrapped, always on the same layers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 
@@ -9,7 +10,13 @@ Call = Callable[..., object]
 
 def is_graph(layer: keras.Layer) -> bool:
     """Whether a layer is a functional or Sequential model, whose inner calls can be seen."""
-    return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
+    has_graph = isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
+    return has_graph and not has_own_call(layer)
+
+
+def has_own_call(model: keras.Model) -> bool:
+    """Whether a model computes something that its graph need not tell, in a `call` of its own."""
+    return "call" in vars(model) or not type(model).call.__module__.startswith("keras.")
 
 
 def inputs_of(model: keras.Model) -> object:
@@ -57,16 +64,35 @@ def functional_input(model: keras.Model) -> keras.Model:
 
 def calls_of_head(model: keras.Model) -> int:
     """Returns how often the head is called in the graph."""
-    model, count = functional(model), 0
+    model = functional(model)
     head = last_operation(model)
+    return sum(node.operation is head for node in _nodes(model))
 
-    def call(layer, *args, **kwargs):
-        nonlocal count
-        count += layer is head
-        return layer(*args, **kwargs)
 
-    walk(model, call)
-    return count
+class Recorded(NamedTuple):
+    """A call in a model's graph, as it is recorded."""
+
+    operation: keras.Operation
+    args: tuple
+    kwargs: dict
+    outputs: list[keras.KerasTensor]
+
+
+def calls_in(model: keras.Model) -> Iterator[Recorded]:
+    """Yields each call in a model's graph, and in those of the models in it.
+
+    Nothing is called, which takes seconds in a large model.
+    """
+    for node in _nodes(plain(model)):
+        given = node.arguments
+        yield Recorded(node.operation, given.args, given.kwargs, list(node.outputs))
+        if is_graph(node.operation):
+            yield from calls_in(node.operation)
+
+
+def _nodes(model: keras.Model) -> Iterator[Any]:
+    for _, nodes in sorted(model._nodes_by_depth.items(), reverse=True):
+        yield from (node for node in nodes if not node.is_input)
 
 
 def flat_layers(model: keras.Model) -> list[keras.Layer]:
@@ -75,6 +101,23 @@ def flat_layers(model: keras.Model) -> list[keras.Layer]:
         flat_layers(layer) if isinstance(layer, keras.Model) else [layer] for layer in model.layers
     ]
     return [layer for layers in nested for layer in layers]
+
+
+def inner_layers(model: keras.Model) -> list[keras.Layer]:
+    """Returns all layers of a model and of the models in it, each once."""
+    found: dict[int, keras.Layer] = {}
+    for layer in model.layers:
+        inner = inner_layers(layer) if is_graph(layer) else [layer]
+        found.update({id(each): each for each in inner})
+    return list(found.values())
+
+
+def trained_variables(layer: keras.Layer) -> list[keras.Variable]:
+    """Returns the variables of a layer that are trained.
+
+    A layer that is frozen may hold some: of a layer within it that was unfrozen since.
+    """
+    return [variable for variable in layer.variables if variable.trainable]
 
 
 def is_linear(activation: object) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.models import optimizers, reading
+from emoc_tf.models.trained_part import TrainedPart
 from emoc_tf.models.training_step import compile_iterations
 
 # Training runs in compiled slices of this many iterations, so that signals are heard between.
@@ -20,7 +21,8 @@ class Learner:
     refuse new variables once built, whereas here growing the head is a copy. The loss is CE + ω,
     so that weight decay enters the gradient. Images that lie in memory are copied to the device at
     once. Others are read as they are needed, at most 32 MiB at a time (or a mini-batch, if that is
-    larger), and give the same bits.
+    larger), and give the same bits. What a frozen prefix of the model gives of an image is computed
+    once, see `TrainedPart`; batches of another size than a mini-batch may give other last bits.
 
     Args:
         model: The model to train, ending in logits. ω(θ) is the sum of `model.losses`.
@@ -33,6 +35,7 @@ class Learner:
         old_fraction: λ, the probability that an image of an update's mini-batch is an old one.
         optimizer: `"sgd"`, `"adam"` or `"adamw"`, see `optimizers`.
         weight_decay: d of AdamW, for all trainable variables; the others have ω alone.
+        part: Of the model and the images, if somebody else uses it as well.
     """
 
     def __init__(
@@ -46,12 +49,15 @@ class Learner:
         old_fraction: float,
         optimizer: str = "sgd",
         weight_decay: float = 0.0,
+        part: TrainedPart | None = None,
     ) -> None:
-        self._source = reading.source(images)
+        self._part = TrainedPart(model, images) if part is None else part
+        self._inputs = None
         self._learning_rate = learning_rate
         self._batch_size = batch_size
         self._old_fraction = old_fraction
         self._rule = optimizers.make(optimizer, momentum, weight_decay)
+        self.model, self._trained = model, []
         self._slots: list[dict[str, tf.Variable]] = []
         self.replace_model(model)
 
@@ -61,11 +67,14 @@ class Learner:
         The variables of `model` must be those of the old model in the same order. Where one has
         grown, its slots are kept and those of the new units start at 0; where one has shrunk, its
         slots start at 0 again, since it is not known which units are left. Equal shapes mean equal
-        units.
+        units. The same model again means that other layers of it are frozen now.
         """
-        self.model = model
         shapes = [self._rule.slot_shapes(tuple(v.shape)) for v in model.trainable_variables]
         old = self._slots or [{} for _ in shapes]
+        if model is self.model:
+            have = {id(v): slots for v, slots in zip(self._trained, self._slots, strict=True)}
+            old = [have.get(id(v), {}) for v in model.trainable_variables]
+        self.model, self._trained = model, list(model.trainable_variables)
         self._slots = [
             {
                 name: _resized(slots.get(name), shape, variable.dtype)
@@ -73,15 +82,31 @@ class Learner:
             }
             for slots, named, variable in zip(old, shapes, model.trainable_variables, strict=True)
         ]
-        images = self._source.images
+        self._part.replace_model(model)
+        self._read()
+        images, part = self._source.images, self._part.model
+        slots = {id(v): slots for v, slots in zip(self._trained, self._slots, strict=True)}
         self._iterate = compile_iterations(
-            model,
-            self._slots,
+            part,
+            [slots[id(variable)] for variable in part.trainable_variables],
             self._rule,
             self._learning_rate,
             self._batch_size,
             tf.TensorSpec([None, *images.shape[1:]], images.dtype),
         )
+
+    def _read(self) -> None:
+        """Takes the inputs of what is trained, unless they are those of the last time."""
+        inputs = self._part.inputs
+        if inputs is not self._inputs:
+            self._inputs, self._source = inputs, reading.source(inputs)
+
+    def _look(self) -> None:
+        """Follows what was changed by hand: frozen weights, or which layers are frozen."""
+        self._part.look()
+        if list(map(id, self.model.trainable_variables)) != list(map(id, self._trained)):
+            self.replace_model(self.model)
+        self._read()
 
     def train(
         self,
@@ -114,6 +139,7 @@ class Learner:
             old_share, old = 0.0, novel
         if not len(old):
             raise ValueError("old: expected images to train on, got none, and no novel ones")
+        self._look()
         members = [tf.constant(indices, tf.int32) for indices in (old, novel)]
         with self._source.reading(labels, np.union1d(old, novel)) as parts:
             for start in range(0, iterations, SLICE_ITERATIONS):

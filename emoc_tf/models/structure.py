@@ -1,6 +1,7 @@
 """What is made of a model: copies, its body, and one whose head has more or fewer outputs."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -27,20 +28,40 @@ def copy(model: keras.Model) -> keras.Model:
         ValueError: A layer cannot be made again from its configuration.
     """
     try:
-        duplicate = keras.models.clone_model(model, clone_function=_clone_layer)
+        duplicate = keras.models.clone_model(model, clone_function=_cloner())
     except (TypeError, ValueError):
         if not model.compiled:
             raise
         # What it was compiled with cannot be made again, such as a loss that is a function.
-        duplicate = keras.models.clone_model(plain(model), clone_function=_clone_layer)
+        duplicate = keras.models.clone_model(plain(model), clone_function=_cloner())
+    if len(duplicate.weights) != len(model.weights):  # nested models share layers with others
+        duplicate = keras.models.clone_model(plain(model), clone_function=_cloner(one_by_one=True))
     take_weights(duplicate, model)
     return duplicate
 
 
-def _clone_layer(layer: keras.Operation) -> keras.Operation:
-    if is_graph(layer) and not all(map(_is_configurable, flat_layers(layer))):
-        return keras.models.clone_model(plain(layer), clone_function=_clone_layer)
-    return from_config(layer, config_of(layer))
+def _cloner(one_by_one: bool = False) -> Callable[[keras.Operation], keras.Operation]:
+    """Returns a function that makes each layer anew once, however often it is met.
+
+    Args:
+        one_by_one: Whether the layers of nested models are, rather than the models as they are.
+    """
+    made: dict[int, keras.Operation] = {}
+
+    def clone(layer: keras.Operation) -> keras.Operation:
+        if id(layer) not in made:
+            made[id(layer)] = anew(layer)
+        return made[id(layer)]
+
+    def anew(layer: keras.Operation) -> keras.Operation:
+        if not is_graph(layer):
+            return from_config(layer, config_of(layer))
+        if not one_by_one and all(map(_is_configurable, flat_layers(layer))):
+            with contextlib.suppress(ValueError):  # a class that Keras does not know by its name
+                return from_config(layer, config_of(layer))
+        return keras.models.clone_model(plain(layer), clone_function=clone)
+
+    return clone
 
 
 def _is_configurable(layer: keras.Layer) -> bool:
@@ -50,12 +71,19 @@ def _is_configurable(layer: keras.Layer) -> bool:
 
 
 def config_of(layer: keras.Operation) -> dict:
-    """Returns a layer's configuration, also where Keras' own cannot be had or read."""
+    """Returns a layer's configuration, also where Keras' own cannot be had or read.
+
+    Raises:
+        ValueError: It has none.
+    """
     if vars(layer).get("activation", "") is None:  # set to None by hand, which is linear
         twin = object.__new__(type(layer))
         vars(twin).update(vars(layer) | {"activation": keras.activations.linear})
         layer = twin
-    config = layer.get_config()
+    try:
+        config = layer.get_config()
+    except NotImplementedError as error:
+        raise _not_made_again(layer) from error
     if isinstance(layer, keras.layers.RandomShear):  # writes ±x as (−x, x), and refuses to read it
         factors = {key: config[key] for key in ("x_factor", "y_factor")}
         config |= {key: high for key, (low, high) in factors.items() if low < 0}
@@ -71,20 +99,42 @@ def from_config(layer: keras.Operation, config: dict) -> keras.Operation:
     try:
         return type(layer).from_config(config)
     except (TypeError, ValueError, NotImplementedError) as error:
-        raise ValueError(
-            f"model: expected layers that can be made again from get_config, got {layer.name!r} of "
-            f"type {type(layer).__name__}, which cannot; put a keras.layers.Layer with get_config "
-            f"or operations of keras.ops in its place"
-        ) from error
+        raise _not_made_again(layer) from error
+
+
+def _not_made_again(layer: keras.Operation) -> ValueError:
+    return ValueError(
+        f"model: expected layers that can be made again from get_config, got {layer.name!r} of "
+        f"type {type(layer).__name__}, which cannot; put a keras.layers.Layer with get_config "
+        f"or operations of keras.ops in its place"
+    )
 
 
 def take_weights(target: keras.Model, source: keras.Model) -> None:
-    """Copies all weights between models of the same architecture."""
+    """Copies all weights between models of the same architecture, and which of them train.
+
+    Raises:
+        ValueError: The target was made from a configuration, which does not tell all that is shared
+            in the source.
+    """
+    if [each.shape for each in target.weights] != [each.shape for each in source.weights]:
+        raise ValueError(
+            "model: expected one that can be copied, got a layer that also lies within another "
+            "one, such as a layer beside TimeDistributed(layer), whose copies would share no "
+            "weights; call the same layer at both places"
+        )
     target.set_weights(source.get_weights())
+    _freeze_alike(target, source)
     for layer, other in zip(_normalizations(target), _normalizations(source), strict=True):
         # It computes with what it once made of its weights.
         layer.mean = keras.ops.cast(other.mean, layer.compute_dtype)
         layer.variance = keras.ops.cast(other.variance, layer.compute_dtype)
+
+
+def _freeze_alike(target: keras.Layer, source: keras.Layer) -> None:
+    """Takes over what a configuration does not tell, such as what is frozen within a layer."""
+    for variable, other in zip(target.weights, source.weights, strict=True):
+        variable.trainable = other.trainable
 
 
 def _normalizations(model: keras.Model) -> list[keras.layers.Normalization]:
@@ -163,6 +213,7 @@ def _with_head(
     new_head = keras.layers.Dense.from_config(config)
     changed = _replace_head(model, new_head)
     new_head.set_weights(weights)
+    _freeze_alike(new_head, head)
     return changed
 
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf.models.graphs import functional
+from emoc_tf.models.graphs import functional, last_operation
 
 # Beyond, what was not used for longest is traced again. Those of small networks take 4 MB each.
 KEPT = 48
@@ -30,12 +30,18 @@ _kept: collections.OrderedDict[Hashable, Any] = collections.OrderedDict()
 _lock = threading.RLock()
 
 
-def architecture(model: keras.Model) -> str | None:
+def architecture(model: keras.Model, head: bool = True) -> str | None:
     """Returns a hash of all that the graph of a model follows from besides its weights.
 
-    None where that cannot be told from its layers: one or a function is not Keras' own, or holds
-    Python code or an array, or a variable is not trained, such as the state of a random layer, or
-    is one of `tf.distribute`, which functions change that were made for another one.
+    Args:
+        model: A model that `check_model` accepts.
+        head: Whether the number of outputs counts.
+
+    Returns:
+        The hash; None where that cannot be told from its layers: one or a function is not Keras'
+        own, or holds Python code or an array, or a variable is not trained, such as the state of a
+        random layer, or is one of `tf.distribute`, which functions change that were made for
+        another one.
     """
     if model.non_trainable_variables or not model.trainable_variables:
         return None
@@ -46,16 +52,34 @@ def architecture(model: keras.Model) -> str | None:
     if any(isinstance(each, keras.Variable | _CONSTANTS) for each in _arguments(model)):
         return None
     try:
-        told = [functional(model).get_config(), *_untold(model)]
+        graph = functional(model)
+        last = None if head else last_operation(graph)
+        told = [_told(graph, last), *_untold(model, last)]
         text = json.dumps(_essence(told, {}), sort_keys=True)
     except (TypeError, ValueError, NotImplementedError):
         return None
-    types = repr([(variable.shape, variable.dtype) for variable in model.trainable_variables])
+    own = [] if last is None else [id(variable) for variable in last.variables]
+    types = repr(
+        [(v.shape[:-1] if id(v) in own else v.shape, v.dtype) for v in model.trainable_variables]
+    )
     return hashlib.sha256((text + types).encode()).hexdigest()
 
 
-def _untold(model: keras.Model) -> Iterator[Any]:
+def _told(graph: keras.Model, last: keras.Layer | None) -> dict:
+    """Returns the configuration of a model, without how many units its last layer has."""
+    config = graph.get_config()
+    for layer in config["layers"]:
+        if last is not None and layer["name"] == last.name:
+            layer["config"] = {**layer["config"], "units": None}
+    return config
+
+
+def _untold(model: keras.Model, last: keras.Layer | None) -> Iterator[Any]:
     """Yields what a configuration does not tell: what was changed by hand, and what is shared.
+
+    Args:
+        model: The model.
+        last: The layer whose number of units does not count; or None.
 
     Raises:
         ValueError: A penalty is not Keras' own.
@@ -67,6 +91,7 @@ def _untold(model: keras.Model) -> Iterator[Any]:
             name: value
             for name, value in vars(layer).items()
             if name != "name" and name[0] != "_" and isinstance(value, int | float | str | None)
+            if layer is not last or name != "units"
         }
     for variable in model.trainable_variables:  # ω is made of these, whatever the layers say
         penalty = variable.regularizer

@@ -10,14 +10,19 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.models import structure, traces
-from emoc_tf.models.graphs import functional
+from emoc_tf.models.graphs import functional, inner_layers
 from emoc_tf.scoring.gradients.kept import Gradients, Pairs, Sums
-from emoc_tf.scoring.gradients.layers import inner_layers
 from emoc_tf.scoring.gradients.per_example import GradientFactors
 from emoc_tf.scoring.gradients.stages import Factors
+from emoc_tf.scoring.residuals import residual, unseen_residual
 
 # Weights that are kept beside functions that models share; a large model has functions of its own.
 SHARED_PARAMETERS = 2_000_000
+
+# A model of more layers runs in parts, its passes and what is made of them one after the other. To
+# compile all of them into one function is faster by the call where a call is short, but takes
+# longer than the calls do where there are many layers.
+WHOLE_LAYERS = 60
 
 
 class OutputChanges:
@@ -44,7 +49,8 @@ class OutputChanges:
         dtype: tf.DType,
         shared: bool = False,
     ) -> None:
-        self.factors = GradientFactors(model)
+        self.factors = GradientFactors(model, shared)
+        self._in_parts = len(inner_layers(model)) > WHOLE_LAYERS
         self._model = model
         self._output = output
         self.num_classes = model.output_shape[-1]
@@ -54,8 +60,9 @@ class OutputChanges:
         self._images = tf.TensorSpec(image.shape, image.dtype)
         self._variables = _values(model) if shared else None
         self._traced: dict[Hashable, Callable] = {}  # those of all models that share them
-        self._trace_gradients(1, False)
-        _ = self.changes  # what cannot be traced is to fail here
+        if not self._in_parts:  # what cannot be traced is to fail here
+            self._trace_gradients(1, False)
+            _ = self.changes
 
     def of(self, model: keras.Model) -> Self:
         """Returns the same functions of another model with the same architecture."""
@@ -67,11 +74,30 @@ class OutputChanges:
 
     def _function(self, name: Hashable, function: Callable, *specs: Any) -> Callable:
         """Returns a function compiled, of the model's variables where they are shared."""
+        if self._in_parts:
+            return function
         variables = self._variables
         if name not in self._traced:
             self._traced[name] = self._trace(function, specs)
         traced = self._traced[name]
         return traced if variables is None else functools.partial(traced, variables)
+
+    def _product(self, name: Hashable, function: Callable, *specs: Callable[[], Any]) -> Callable:
+        """Returns a function of gradients compiled; in parts, once it is known what they are."""
+        if not self._in_parts:
+            return self._function(name, function, *(spec() for spec in specs))
+
+        def product(*given: Any) -> tf.Tensor:
+            if name not in self._traced:
+                specs = tuple(self._specs_of(each) for each in given)
+                self._traced[name] = self._trace(function, specs)
+            return self._traced[name](*given)
+
+        return product
+
+    def _specs_of(self, given: Any) -> Any:
+        """Returns specifications for other images, pairs and sets than those that are given."""
+        return _open_specs(given)
 
     def _trace(self, function: Callable, specs: tuple) -> Callable:
         # Traced as it is: to translate its Python first would double the time.
@@ -95,7 +121,7 @@ class OutputChanges:
     @functools.cached_property
     def changes(self) -> Callable[..., tf.Tensor]:
         """Function of J of B images and `Pairs` of n: ‖J(x) g‖₁, (B, n)."""
-        return self._function("changes", self._changes, self._jacobian_spec, self._pairs)
+        return self._product("changes", self._changes, self._jacobian_spec, self._pairs)
 
     @functools.cached_property
     def last(self) -> Callable[..., tuple[tf.Tensor, list[Factors]]]:
@@ -105,43 +131,39 @@ class OutputChanges:
     @functools.cached_property
     def last_changes(self) -> Callable[..., tf.Tensor]:
         """Function of that and `Pairs` of n: ‖J(x) g‖₁ summed over these layers alone, (B, n)."""
-        return self._function("last changes", self._last_changes, self._last_spec, self._pairs)
+        return self._product("last changes", self._last_changes, self._last_spec, self._pairs)
 
     @functools.cached_property
     def sum_changes(self) -> Callable[..., tf.Tensor]:
         """Function of J of B images and `Sums` of m sets: ‖J(x) Σ g‖₁, (B, m)."""
-        return self._function("sum changes", self._changes, self._jacobian_spec, self._sums)
+        return self._product("sum changes", self._changes, self._jacobian_spec, self._sums)
 
     @functools.cached_property
     def last_sum_changes(self) -> Callable[..., tf.Tensor]:
         """As `last_changes`, of `Sums`."""
-        return self._function("last sum changes", self._last_changes, self._last_spec, self._sums)
+        return self._product("last sum changes", self._last_changes, self._last_spec, self._sums)
 
-    @property
     def _jacobian_spec(self) -> Gradients:
         self._function("jacobian", self._jacobian, self._images)
         return _open(self._traced["jacobian"].structured_outputs)
 
-    @property
     def _last_spec(self) -> list[Factors]:
         self._function("last", self._last, self._images)
         return _open(self._traced["last"].structured_outputs)[1]
 
-    @property
     def _pairs(self) -> Pairs:
         return _open(self._traced["gradients", 1, False].structured_outputs)
 
-    @property
     def _sums(self) -> Sums:
         kinds = [contraction for contraction, _, _ in self.factors.factored]
         factored = [
             own
             if kind == "apply"
             else tuple(tf.TensorSpec([None, *part.shape], part.dtype) for part in own)
-            for kind, own in zip(kinds, self._pairs.factored, strict=True)
+            for kind, own in zip(kinds, self._pairs().factored, strict=True)
         ]
         counts = tf.TensorSpec([None], self.factors.dtype)
-        return Sums(self._pairs.explicit, factored, counts)
+        return Sums(self._pairs().explicit, factored, counts)
 
     def _trace_gradients(self, width: int, unseen: bool) -> Callable[..., Pairs]:
         """Returns the function of images and `width` labels each."""
@@ -234,25 +256,6 @@ class OutputChanges:
         return {id(v): gradient for v, gradient in zip(variables, gradients, strict=True)}
 
 
-def residual(posterior: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Returns p − e_y, (B, C), keeping all digits where p_y is close to 1.
-
-    There p_y − 1 is a difference of nearly equal numbers; −Σ_{j≠y} p_j is not.
-    """
-    is_label = tf.one_hot(labels, posterior.shape[1], dtype=tf.bool, on_value=True, off_value=False)
-    others = tf.where(is_label, tf.zeros_like(posterior), posterior)
-    return tf.where(is_label, -tf.reduce_sum(others, axis=1, keepdims=True), others)
-
-
-def unseen_residual(logits: tf.Tensor) -> tf.Tensor:
-    """Returns q, (B, C), the old part of q − e_{C+1} for a class that has no output yet.
-
-    Its output is taken to be 0, as that of a new unit is, and q is the softmax of all outputs.
-    """
-    new = tf.zeros_like(logits[:, :1])
-    return tf.nn.softmax(tf.concat([logits, new], axis=1))[:, :-1]
-
-
 # What `of` makes anew: the functions of one model.
 _LAZY = tuple(
     name
@@ -273,7 +276,8 @@ def changes_of(
         dtype: See `OutputChanges`.
     """
     architecture = traces.architecture(model)
-    if architecture is None or model.count_params() > SHARED_PARAMETERS:
+    large = model.count_params() > SHARED_PARAMETERS or len(inner_layers(model)) > WHOLE_LAYERS
+    if architecture is None or large:
         return OutputChanges(model, output, regularizer, dtype)
     # Plans and warnings name layers.
     names = tuple(layer.name for layer in inner_layers(model) if layer.weights)
@@ -301,3 +305,14 @@ def _open(structure):
     return tf.nest.map_structure(
         lambda part: tf.TensorSpec([None, *part.shape[1:]], part.dtype), structure
     )
+
+
+def _open_specs(given: Any) -> Any:
+    """Returns specifications for other images, pairs and sets than those that are given."""
+    if not isinstance(given, Sums):
+        return _open(given)
+    factored = [
+        tuple(tf.TensorSpec([None, None, *part.shape[2:]], part.dtype) for part in parts)
+        for parts in given.factored
+    ]
+    return Sums(_open(given.explicit), factored, _open(given.counts))

@@ -36,6 +36,11 @@ class Images:
     def __len__(self) -> int:
         return self.shape[0]
 
+    @property
+    def name(self) -> str:
+        """The argument's name, for messages."""
+        return self._name
+
     def take(self, rows: np.ndarray) -> "Images":
         """Returns some of the images, (k,) indices of these; nothing is read."""
         return Images(self._source, self._name, self._model, self._rows[rows])

@@ -7,7 +7,6 @@ from scipy.special import softmax
 
 from emoc_tf.models.checks import check_model, check_outputs
 from emoc_tf.models.graphs import functional
-from emoc_tf.scoring.changes import residual
 from emoc_tf.scoring.checks import (
     MEMORY_BUDGET,
     check_labels,
@@ -18,6 +17,7 @@ from emoc_tf.scoring.checks import (
 )
 from emoc_tf.scoring.gradients.whole import WholeGradients
 from emoc_tf.scoring.images import Images, check_images
+from emoc_tf.scoring.residuals import residual
 from emoc_tf.scoring.snapshot import Snapshot
 
 # Constants: batches decide the order of summation.

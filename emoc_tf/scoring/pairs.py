@@ -76,7 +76,7 @@ class PairScores:
                     totals[index] += tf.reduce_sum(tf.cast(values, tf.float64), axis=0)
             for block, total in zip(blocks, totals, strict=True):
                 means[block.pairs] = total.numpy() / len(self.reference)
-        return _finite(means)
+        return finite(means)
 
     def sample(self, references: np.ndarray, pairs: np.ndarray, control: bool = True) -> Sample:
         """Returns the output changes of some pairs on some reference images.
@@ -114,7 +114,7 @@ class PairScores:
                         by_last = tf.concat(by_last, 0).numpy()[: len(self.reference), here]
                         controls[:, wanted] = by_last[references]
                         control_mean[wanted] = by_last.mean(axis=0, dtype=np.float64)
-        return Sample(_finite(changes), controls, control_mean)
+        return Sample(finite(changes), controls, control_mean)
 
     def _last_of_reference(self) -> list[list[Factors]]:
         """Returns what the last dense layers have of J on all reference images, or nothing.
@@ -258,7 +258,8 @@ def _bytes(tensors: list[Factors]) -> int:
     return sum(part.dtype.size * math.prod(part.shape) for part in tf.nest.flatten(tensors))
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
+def finite(values: np.ndarray) -> np.ndarray:
+    """Returns output changes as they are; raises `ValueError` where gradients overflow."""
     if not np.isfinite(values).all():
         raise ValueError(
             f"scores: expected finite output changes, got {values[~np.isfinite(values)][0]}; "

@@ -1,13 +1,19 @@
-"""TensorFloat-32, which TensorFlow switches for the whole process."""
+"""Precisions that depend on the machine, or that TensorFlow switches for the whole process."""
 
 import contextlib
 import threading
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import tensorflow as tf
 
 # Two scorers in threads would otherwise compute with each other's setting, and leave it behind.
 _lock = threading.RLock()
+
+# Where Linux tells what a processor has, and how it calls products of bfloat16.
+_CPU_INFO = Path("/proc/cpuinfo")
+_BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 
 
 @contextlib.contextmanager
@@ -24,3 +30,39 @@ def tensor_float_32(enabled: bool) -> Iterator[None]:
             yield
         finally:
             tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def has_bfloat16() -> bool | None:
+    """Returns whether the processor multiplies in bfloat16; None where that is not known.
+
+    It is known of x86 processors under Linux.
+    """
+    try:
+        lines = _CPU_INFO.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return None
+    for line in lines:
+        name, _, flags = line.partition(":")
+        if name.strip() == "flags":
+            return not _BFLOAT16.isdisjoint(flags.split())
+    return None
+
+
+def product_dtype(precision: str, dtype: tf.DType, stacklevel: int) -> tf.DType:
+    """Returns what explicit gradients are multiplied in; warns if bfloat16 is slower than float32.
+
+    Args:
+        precision: One of `checks.PRECISIONS`.
+        dtype: That the model computes in.
+        stacklevel: Of the caller, as `warnings.warn` counts.
+    """
+    if precision != "bfloat16":
+        return dtype
+    if has_bfloat16() is False and not tf.config.list_physical_devices("GPU"):
+        warnings.warn(
+            "precision: 'bfloat16' is about half as fast as 'float32' on this processor, which "
+            "has no such products (neither avx512_bf16 nor amx_bf16 among its flags); take "
+            "precision='float32'",
+            stacklevel=stacklevel + 1,
+        )
+    return tf.bfloat16

@@ -13,8 +13,8 @@ import tensorflow as tf
 from emoc_tf.data import views
 from emoc_tf.models.checks import check_model, check_outputs
 from emoc_tf.models.forward import FORWARD_BATCH, check_repeatable
-from emoc_tf.models.graphs import inputs_of, plain
-from emoc_tf.models.structure import config_of, from_config, take_weights
+from emoc_tf.models.rebuilding import in_precision
+from emoc_tf.models.structure import take_weights
 from emoc_tf.scoring.checks import (
     check_label_mode,
     check_labels,
@@ -30,42 +30,9 @@ from emoc_tf.scoring.labels import most_likely_set_labels, sum_over_sets
 def rebuild(model: keras.Model, dtype: str = "float64") -> keras.Model:
     """Returns a copy of the model that computes in `dtype`, with the weights copied."""
     check_model(model)
-    copy = _clone(model, dtype)
+    copy = in_precision(model, dtype)
     take_weights(copy, model)
     return copy
-
-
-def _clone(model: keras.Model, dtype: str) -> keras.Model:
-    def clone_layer(layer: keras.Layer) -> keras.Layer:
-        if isinstance(layer, keras.Model):
-            return _clone(layer, dtype)
-        if not isinstance(layer, keras.Layer):
-            return layer  # an operation of keras.ops, without weights and dtype
-        return from_config(layer, _computing_in(dtype, config_of(layer)))
-
-    def new_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
-        # In nested models too: Keras casts what a model is fed to the dtype of its input layers.
-        return keras.Input(
-            tensor.shape[1:], dtype=dtype if "float" in tensor.dtype else tensor.dtype
-        )
-
-    return keras.models.clone_model(
-        plain(model) if model.compiled else model,
-        input_tensors=keras.tree.map_structure(new_input, inputs_of(model)),
-        clone_function=clone_layer,
-    )
-
-
-def _computing_in(dtype: str, config: dict) -> dict:
-    """Returns a layer's configuration, and of layers that it wraps, with another dtype."""
-
-    def changed(value: object) -> object:
-        if isinstance(value, list):
-            return [changed(each) for each in value]
-        return _computing_in(dtype, value) if isinstance(value, dict) else value
-
-    inner = {key: value if key == "dtype" else changed(value) for key, value in config.items()}
-    return {**inner, "dtype": dtype} if "dtype" in config else inner
 
 
 def outputs(model: keras.Model, images: np.ndarray, output: str = "logits") -> np.ndarray:
@@ -115,7 +82,7 @@ def _loss_gradient_function(model: keras.Model, regularizer: bool) -> Callable[.
             logits = model(image[None], training=False)[0]
             loss = tf.nn.sparse_softmax_cross_entropy_with_logits(label, logits)
             if regularizer and model.losses:
-                loss += tf.add_n(model.losses)
+                loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in model.losses])
         return _flat(tape.gradient(loss, _variables(model), unconnected_gradients="zero"))
 
     return loss_gradient

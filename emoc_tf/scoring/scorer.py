@@ -1,38 +1,36 @@
 """Exact EMOC scores in batches, from per-layer gradient factors."""
 
+import functools
+
 import keras
 import numpy as np
+import rich
 import tensorflow as tf
 from scipy import sparse
 from scipy.special import softmax
 
 from emoc_tf.models.checks import check_model, check_outputs
-from emoc_tf.models.forward import check_repeatable, compile_forward, in_batches
-from emoc_tf.scoring.changes import changes_of
+from emoc_tf.models.compiled import warn_of_other_loss
+from emoc_tf.models.forward import check_repeatable
+from emoc_tf.scoring.changes import OutputChanges, changes_of
 from emoc_tf.scoring.checks import (
     MEMORY_BUDGET,
     check_confidence,
-    check_label_mode,
     check_labels,
-    check_logits,
-    check_memory_budget,
-    check_method,
     check_offsets,
-    check_output,
-    check_precision,
-    check_regularizer,
     check_seed,
-    check_set_weights,
+    check_set_settings,
     check_sets,
-    check_unseen,
-    refusals,
+    check_settings,
 )
-from emoc_tf.scoring.gradients.per_example import LayerPlan
+from emoc_tf.scoring.expectation import Expectation
+from emoc_tf.scoring.gradients.plans import LayerPlan, table_of
 from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.labels import pairs_of_sets
+from emoc_tf.scoring.linear import LinearScores
 from emoc_tf.scoring.pairs import PairScores
-from emoc_tf.scoring.plans import print_plan
-from emoc_tf.scoring.precision import tensor_float_32
+from emoc_tf.scoring.precision import product_dtype, tensor_float_32
+from emoc_tf.scoring.scored_part import ScoredPart
 from emoc_tf.scoring.selection import Selection, best_of, select
 from emoc_tf.scoring.sets import SetScores
 from emoc_tf.scoring.sketches.selection import select_by_sketch
@@ -45,8 +43,8 @@ class EMOCScorer:
 
     The score of x' under label y' is s(x',y') = (1/N) Σ_x ‖J(x) g(x',y')‖₁ (Eq. 4), with J the
     Jacobian of the output f and g the gradient of cross-entropy plus ω. The loss is the plain
-    cross-entropy of the softmax, whatever the model was compiled with: no label smoothing, no
-    weights of classes. See `scoring.reference` for the same functions written out literally.
+    cross-entropy of the softmax, whatever the model was compiled with (a warning tells another):
+    no label smoothing, no class weights. `scoring.reference` has the same written out literally.
 
     Images may be arrays, or lie elsewhere: a memory map, an `ImageView`, or anything with `shape`,
     `dtype` and indexing by an array of ascending integers is read some images at a time, and gives
@@ -62,15 +60,16 @@ class EMOCScorer:
         regularizer: Whether ∇ω, the gradient of the sum of `model.losses`, is part of g.
         precision: Of the product of explicit gradients, in which nearly all time goes:
             `"float32"` (float64 for a model in float64); `"bfloat16"`, about twice as fast where
-            the processor has it, scores within 5e-3, most within 5e-4; `"tf32"`, TensorFloat-32 in
-            all products of gradients, on GPUs that have it. TensorFlow knows one switch for the
-            whole process, which is set while scores are computed: on such a GPU, let no other
-            thread compute meanwhile.
+            the processor has it, half as fast (a warning says so) where not, scores within 5e-3,
+            most within 5e-4; `"tf32"`, TensorFloat-32 in all products of gradients, on GPUs that
+            have it. TensorFlow knows one switch for the whole process, which is set while scores
+            are computed: on such a GPU, let no other thread compute meanwhile.
         memory_budget: Bytes that gradients may take, whatever N, n and C are; other budgets sum
             in another order and give other last digits.
-        method: `"exact"`, or `"sketch"`: gradients are cut down to their principal directions,
-            fitted on 128 images of each call, anew if weights or images are others. Faster where
-            a network is trained whole; scores are approximate, how far tells `sketch`.
+        method: `"exact"`, or `"sketch"`, for networks that are trained whole: gradients are cut
+            down to their principal directions, fitted on 128 images of each call, anew if weights
+            or images are others. Scores are approximate, `sketch` tells how far. A linear layer
+            behind frozen ones is scored exactly, as it always is.
         sketch_size: Numbers that a pair's sketch may have; None for as many as leave out 5% of
             the gradients' energy, if the budget has room for them.
         seed: At least 0; of the images that directions are fitted on.
@@ -90,24 +89,28 @@ class EMOCScorer:
         sketch_size: int | None = None,
         seed: int = 0,
     ) -> None:
-        sketch_size, seed = check_method(method, sketch_size), check_seed(seed)
-        check_output(output)
-        regularizer = check_regularizer(regularizer)
-        check_precision(precision)
-        self._memory_budget = check_memory_budget(memory_budget)
+        check_settings(output, regularizer, precision, memory_budget, method, sketch_size, seed)
         dtype = tf.as_dtype(check_model(model).compute_dtype)
         check_outputs(model)
         check_repeatable(model)
         self.model = model
-        self._num_classes = model.output_shape[-1]
-        self._precision = precision
-        dtype = tf.bfloat16 if precision == "bfloat16" else dtype
-        self._changes = changes_of(model, output, regularizer, dtype)
-        self._changes.factors.warn(stacklevel=2)
-        self._predict = compile_forward(model)
+        self._memory_budget = int(memory_budget)
+        self._precision, self._output, self._regularizer = precision, output, bool(regularizer)
+        warn_of_other_loss(model, stacklevel=2)
+        self._dtype = product_dtype(precision, dtype, stacklevel=2)
+        self._part = ScoredPart(model)
+        if not self._part.is_linear:  # which needs no gradients of batches
+            self._changes.factors.warn(stacklevel=2)
         self._snapshot = Snapshot(model)
-        parts = model, self._changes, self._memory_budget, sketch_size, seed
-        self._sketch = Sketch(*parts) if method == "sketch" else None
+        self._expected: Expectation | None = None
+        self._sketch: Sketch | None = None  # what is linear is scored exactly at once
+        if method == "sketch" and not self._part.is_linear:
+            settings = self._memory_budget, sketch_size, int(seed)
+            self._sketch = Sketch(self._part.model, self._changes, *settings)
+
+    @functools.cached_property
+    def _changes(self) -> OutputChanges:
+        return changes_of(self._part.model, self._output, self._regularizer, self._dtype)
 
     @property
     def sketch(self) -> SketchReport | None:
@@ -115,21 +118,28 @@ class EMOCScorer:
         return None if self._sketch is None else self._sketch.report
 
     def plan(self) -> list[LayerPlan]:
-        """Returns how each trainable layer's gradients are multiplied, and at what cost.
-
-        For each layer the cheapest contraction is taken, see `contractions`.
-        """
+        """Returns how each trainable layer's gradients are multiplied: the cheapest way."""
         return list(self._changes.factors.plan)
 
     def print_plan(self) -> None:
         """Prints `plan` as a table, and what the last call's sketch was like."""
-        print_plan(self.plan(), self.sketch)
+        rich.print(table_of(self.plan()))
+        if self.sketch is not None:
+            rich.print(self.sketch.summary)
+
+    def expected_seconds(self, num_reference: int, num_pairs: int) -> float:
+        """Returns what N reference images and so many (image, label) pairs will take, about.
+
+        It is told from a measurement of a few random images, made once; `select_set` takes less.
+        """
+        shape = self._part.model.inputs[0].shape[1:]
+        if self._expected is None:
+            changes = self._changes if self._sketch is None else self._sketch.usual
+            self._expected = Expectation(changes, shape, self._memory_budget)
+        return self._expected.seconds(num_reference, num_pairs)
 
     def scores(
-        self,
-        reference: np.ndarray,
-        candidates: np.ndarray,
-        labels: np.ndarray | None = None,
+        self, reference: np.ndarray, candidates: np.ndarray, labels: np.ndarray | None = None
     ) -> np.ndarray:
         """Returns the score of each candidate under one label (Eq. 4).
 
@@ -146,14 +156,11 @@ class EMOCScorer:
                 not finite.
         """
         self._snapshot.check()
-        reference = self._check_images(reference, "reference")
-        candidates = self._check_images(candidates, "candidates")
-        logits = self._logits(candidates, "candidates")
-        if labels is None:
-            labels = logits.argmax(axis=1)
-        labels = check_labels(labels, *logits.shape)
-        pairs = self._pairs(reference, candidates, np.arange(len(candidates)), labels)
-        return self._means(pairs)
+        reference = self._inputs(reference, "reference")
+        candidates = self._inputs(candidates, "candidates")
+        logits = self._part.logits(candidates)
+        labels = check_labels(logits.argmax(axis=1) if labels is None else labels, *logits.shape)
+        return self._means(self._pairs(reference, candidates, np.arange(len(labels)), labels))
 
     def expected_scores(self, reference: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Returns the scores expected over all labels, Σ_y p(y|x') s(x',y) (Eq. 2).
@@ -166,9 +173,9 @@ class EMOCScorer:
             (n,) float64 scores. It takes C times the work of `scores`.
         """
         self._snapshot.check()
-        reference = self._check_images(reference, "reference")
-        candidates = self._check_images(candidates, "candidates")
-        posterior = softmax(self._logits(candidates, "candidates").astype(np.float64), axis=1)
+        reference = self._inputs(reference, "reference")
+        candidates = self._inputs(candidates, "candidates")
+        posterior = softmax(self._part.logits(candidates).astype(np.float64), axis=1)
         count, num_classes = posterior.shape
         image_of, label_of = np.divmod(np.arange(count * num_classes), num_classes)
         scores = self._means(self._pairs(reference, candidates, image_of, label_of))
@@ -248,23 +255,21 @@ class EMOCScorer:
         Raises:
             ValueError: As for `set_scores`, or an argument is out of range.
         """
-        confidence = check_confidence(confidence)
-        seed = check_seed(seed)
+        confidence, seed = check_confidence(confidence), check_seed(seed)
         pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights, unseen)
         if pairs is None:
             raise ValueError("sets: expected one that is not padding alone, got none")
         offsets = check_offsets(offsets, weights.shape[0])
-        if confidence is None:
+        if confidence is None or isinstance(pairs, LinearScores):  # whose pairs cost little
             scores = weights @ self._means(pairs)
             scores = scores if offsets is None else scores + offsets
             return best_of(scores, len(pairs.reference) * weights.shape[1])
         most = self._memory_budget // 32  # two numbers of 8 bytes each: half of the budget
+        how = weights, confidence, seed, most, offsets
         with tensor_float_32(self._precision == "tf32"):
             if self._sketch is not None:
-                sketched = self._sketch.apply(pairs)
-                return select_by_sketch(pairs, sketched, weights, confidence, seed, most, offsets)
-            count = len(pairs.reference)
-            return select(pairs.sample, weights, count, confidence, seed, most, offsets)
+                return select_by_sketch(pairs, self._sketch.apply(pairs), *how)
+            return select(pairs.sample, weights, len(pairs.reference), *how[1:])
 
     def _pairs_of_sets(
         self,
@@ -274,46 +279,40 @@ class EMOCScorer:
         labels: str | np.ndarray,
         set_weights: np.ndarray | None,
         unseen: np.ndarray | None,
-    ) -> tuple[PairScores | None, sparse.csr_array]:
+    ) -> tuple[PairScores | LinearScores | None, sparse.csr_array]:
         """Returns the (image, label) pairs in sets and (M, pairs), what each adds to each set.
 
         For `labels="joint"` groups of pairs take the place of pairs. None stands for no pairs.
         """
         self._snapshot.check()
-        reference = self._check_images(reference, "reference")
-        images = self._check_images(images, "images")
+        reference = self._inputs(reference, "reference")
+        images = check_images(images, "images", self.model)
         sets = check_sets(sets, len(images))
-        check_label_mode(labels, len(sets))
-        set_weights = check_set_weights(set_weights, len(sets))
-        unseen = check_unseen(unseen, len(sets))
+        set_weights, unseen = check_set_settings(labels, set_weights, unseen, len(sets))
         real = sets >= 0
         if not real.any():
             return None, sparse.csr_array((len(sets), 0))
         used, compact = np.unique(sets[real], return_inverse=True)
-        images, inside = images.take(used), np.full(sets.shape, -1)
+        images, inside = self._part.inputs(images.take(used)), np.full(sets.shape, -1)
         inside[real] = compact
-        logits = self._logits(images, "images")
-        found = pairs_of_sets(logits, inside, labels, set_weights, unseen)
+        found = pairs_of_sets(self._part.logits(images), inside, labels, set_weights, unseen)
+        if found.groups is None:
+            return self._pairs(reference, images, *found[:2]), found.weights
         parts = self._changes, self._memory_budget, reference, images, *found[:2]
-        pairs = PairScores(*parts) if found.groups is None else SetScores(*parts, found.groups)
-        return pairs, found.weights
+        return SetScores(*parts, found.groups), found.weights
 
-    def _check_images(self, images: np.ndarray, name: str) -> Images:
-        return check_images(images, name, self.model)
-
-    def _logits(self, images: Images, name: str) -> np.ndarray:
-        """Returns (n, C) logits after checking that they are finite."""
-        with tensor_float_32(False), refusals(name):
-            logits = in_batches(self._predict, images, self.model.inputs[0].dtype)
-        check_logits(logits, name)
-        return logits
+    def _inputs(self, images: np.ndarray, name: str) -> Images:
+        return self._part.inputs(check_images(images, name, self.model))
 
     def _pairs(
         self, reference: Images, images: Images, image_of: np.ndarray, label_of: np.ndarray
-    ) -> PairScores:
-        return PairScores(self._changes, self._memory_budget, reference, images, image_of, label_of)
+    ) -> PairScores | LinearScores:
+        parts = reference, images, image_of, label_of
+        if self._part.is_linear:
+            return LinearScores(self._part.model, self._output, self._regularizer, *parts)
+        return PairScores(self._changes, self._memory_budget, *parts)
 
-    def _means(self, pairs: PairScores) -> np.ndarray:
-        self._logits(pairs.reference, "reference")  # checked before the long work
+    def _means(self, pairs: PairScores | LinearScores) -> np.ndarray:
+        self._part.logits(pairs.reference)  # checked before the long work
         with tensor_float_32(self._precision == "tf32"):
             return (pairs if self._sketch is None else self._sketch.apply(pairs)).means()

@@ -3,7 +3,7 @@
 import keras
 
 from emoc_tf.models import forks
-from emoc_tf.scoring.gradients.layers import inner_layers
+from emoc_tf.models.graphs import inner_layers
 
 
 class Snapshot:

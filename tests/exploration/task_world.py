@@ -35,7 +35,7 @@ class TaskWorld(RuleBasedStateMachine):
         num_names=st.integers(0, 3),
         sets=st.integers(1, 5),
         size=st.integers(1, 3),
-        sampler=st.sampled_from(["single_class", "uniform", "cluster"]),
+        sampler=st.sampled_from(["single_class", "uniform", "cluster", "minibatch-cluster"]),
         audit=st.sampled_from([0, 0, 1, 2]),
         oracle=st.booleans(),
         all_units=st.booleans(),

@@ -92,7 +92,7 @@ class Bookkeeping(RuleBasedStateMachine):
         waiting=st.integers(1, 5),
         sets=st.integers(1, 6),
         size=st.integers(1, 3),
-        sampler=st.sampled_from(["single_class", "uniform", "cluster"]),
+        sampler=st.sampled_from(["single_class", "uniform", "cluster", "minibatch-cluster"]),
         max_steps=st.none() | st.integers(1, 6),
         root=st.integers(0, 2**40),
     )

@@ -5,7 +5,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from emoc_tf import ExplorationConfig, streams
-from emoc_tf.exploration import Exploration, candidates
+from emoc_tf.exploration import Exploration, candidates, clusters
 from emoc_tf.exploration.candidates import SamplerInputs, sample
 from emoc_tf.registries import SAMPLERS
 
@@ -54,13 +54,7 @@ def test_sets_are_distinct_waiting_images_of_one_group(name):
 
 
 def test_there_are_no_others():
-    assert sorted(SAMPLERS) == sorted([*NAMES, "top"])  # tests/exploration/test_top.py has those
-
-
-def test_clusters_follow_the_features():
-    sets, _ = candidates.cluster(inputs(set_size=5))  # 40 images in 40 // 10 clusters
-    assert (np.ptp((sets - 10) // 10, axis=1) == 0).all()
-    assert len(set((sets[:, 0] - 10) // 10)) == 4
+    assert sorted(SAMPLERS) == sorted([*NAMES, "minibatch-cluster", "top"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -227,7 +221,7 @@ def test_many_images_are_clustered_from_mini_batches(monkeypatch):
         known_classes=2, novel_classes=1, sampler="cluster", num_candidate_sets=6, set_size=3,
         initial_per_class=4, pool_per_class=20, pretrain_iterations=2, update_iterations=2,
     )  # fmt: skip
-    monkeypatch.setattr(candidates, "MANY", 10)
+    monkeypatch.setattr(clusters, "MANY", 10)
     first, second = Exploration(config), Exploration(config)
     for exploration in (first, second):
         exploration.reset(3)

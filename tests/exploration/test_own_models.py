@@ -47,6 +47,13 @@ def test_a_head_that_cannot_grow_is_refused_before_any_loading(tiny):
     with pytest.raises(ValueError, match="expected a head of type Dense"):
         Exploration(tiny.replace(dataset="missing"), model=model)
     same = tiny.replace(novel_classes=0)
+
+    class NamesOthers:
+        def label(self, indices, images):
+            return ["another"] * len(indices)
+
+    with pytest.raises(ValueError, match="expected a head of type Dense"):
+        Exploration(same.replace(dataset="missing"), model=model, oracle=NamesOthers())
     exploration = Exploration(same, data(), model=model)
     exploration.reset(0)
     exploration.advance(0)

@@ -2,14 +2,14 @@
 
 import threading
 import time
+import warnings
 import weakref
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from emoc_tf.scoring import EMOCScorer, pairs, reference
-from emoc_tf.scoring.precision import tensor_float_32
+from emoc_tf.scoring import EMOCScorer, pairs, precision, reference
 from tests.scoring import models
 
 
@@ -127,11 +127,48 @@ def test_bfloat16(name):
     assert 0 < np.abs(scores / exact - 1).max() < 5e-3
 
 
+EPYC_7003 = (
+    "processor\t: 0\nflags\t\t: fpu sse avx avx2 fma\n\nprocessor\t: 1\nflags\t\t: fpu avx2\n"
+)
+EPYC_9004 = EPYC_7003.replace("avx2", "avx512f avx512_bf16 avx512_vnni")
+XEON = EPYC_7003.replace("avx2", "amx_bf16 amx_tile")
+ARM = "processor\t: 0\nFeatures\t: fp asimd\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "has"),
+    [(EPYC_7003, False), (EPYC_9004, True), (XEON, True), (ARM, None), ("", None), (None, None)],
+)
+def test_bfloat16_is_said_to_be_slow_where_it_is(told, has, problem, tmp_path, monkeypatch):
+    info = tmp_path / "cpuinfo"
+    if told is not None:
+        info.write_text(told)
+    monkeypatch.setattr(precision, "_CPU_INFO", info)
+    assert precision.has_bfloat16() is has
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        for kind in ("float32", "bfloat16", "tf32"):
+            EMOCScorer(problem[0], precision=kind)
+    said = [str(warning.message) for warning in found]
+    assert len(said) == (has is False)
+    if said:
+        assert said[0].startswith("precision: 'bfloat16' is about half as fast as 'float32' on")
+        assert found[0].filename == __file__
+
+
+def test_a_gpu_has_bfloat16_whatever_the_processor(problem, tmp_path, monkeypatch, recwarn):
+    (tmp_path / "cpuinfo").write_text(EPYC_7003)
+    monkeypatch.setattr(precision, "_CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["GPU"])
+    EMOCScorer(problem[0], precision="bfloat16")
+    assert not recwarn.list
+
+
 def test_tensor_float_32_is_off_unless_asked_for(problem, monkeypatch):
     model, x, candidates = problem
     enabled = tf.config.experimental.tensor_float_32_execution_enabled
-    for precision, before in (("float32", True), ("float32", False), ("tf32", False)):
-        scorer = EMOCScorer(model, precision=precision)
+    for kind, before in (("float32", True), ("float32", False), ("tf32", False)):
+        scorer = EMOCScorer(model, precision=kind)
         seen = []
         changes = scorer._changes.changes
 
@@ -146,7 +183,7 @@ def test_tensor_float_32_is_off_unless_asked_for(problem, monkeypatch):
             assert enabled() == before
         finally:
             tf.config.experimental.enable_tensor_float_32_execution(True)
-        assert set(seen) == {precision == "tf32"}
+        assert set(seen) == {kind == "tf32"}
 
 
 def test_bad_settings(problem):
@@ -164,7 +201,7 @@ def test_threads_do_not_compute_with_each_others_tensor_float_32(monkeypatch):
     inside, wanted, seen = threading.Event(), [False, True], []
 
     def work(number):
-        with tensor_float_32(wanted[number]):
+        with precision.tensor_float_32(wanted[number]):
             inside.set()
             time.sleep(0.05)  # the other one is here by now
             seen.append((number, enabled()))

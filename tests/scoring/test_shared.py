@@ -38,9 +38,9 @@ def traced(monkeypatch):
 
 
 def slow():
-    """A layer without factors, whose gradients are taken one example at a time."""
+    """A layer without factors, which is differentiated alone."""
     image = keras.Input((4, 3))
-    x = layers.GroupNormalization(1)(layers.Dense(4)(image))
+    x = layers.TimeDistributed(layers.LayerNormalization())(layers.Dense(4)(image))
     return keras.Model(image, layers.Dense(3, kernel_regularizer=models.l2())(layers.Flatten()(x)))
 
 
@@ -82,12 +82,11 @@ def test_each_scorer_keeps_to_the_weights_of_its_model():
 def test_plans_and_warnings_name_the_layers_of_their_own_model():
     def named(name):
         image = keras.Input((4, 3))
-        x = layers.GroupNormalization(1, name=f"{name}_norm")(image)
-        x = layers.Flatten()(x)
+        x = layers.GRU(2, name=f"{name}_cell")(image)
         return keras.Model(image, layers.Dense(2, name=f"{name}_head")(x))
 
     for name in ("one", "other", "one"):
-        with pytest.warns(UserWarning, match=f"one example at a time: {name}_norm"):
+        with pytest.warns(UserWarning, match=f"one example at a time: {name}_cell"):
             scorer = EMOCScorer(named(name))
         assert f"{name}_head" in {layer.layer for layer in scorer.plan()}
 

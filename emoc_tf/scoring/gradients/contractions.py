@@ -72,23 +72,23 @@ def direction_rows(stage: Stage, direction: Mapping[int, tf.Tensor]) -> list[tf.
 def merged_factors(
     stage: Stage,
     uses: Sequence[int],
-    taps: Sequence[tuple[tf.Tensor, tf.Tensor]],
-    rows: Sequence[Mapping[int, tf.Tensor] | Sequence[tf.Tensor]],
+    taps: Mapping[int, tuple[tf.Tensor, tf.Tensor]],
+    rows: Sequence[Mapping[int, tf.Tensor]],
 ) -> Factors:
     """Returns a stage's factors; several uses of it are more positions.
 
     Args:
         stage: The stage.
         uses: Indices of its taps.
-        taps: Inputs and outputs z, as a probe shows them.
-        rows: R rows of gradients with respect to the z of each tap.
+        taps: Inputs and outputs z of each use.
+        rows: R rows of δ of each use, (B, S, G·O).
     """
     found = []
     for use in uses:
         inputs, outputs = taps[use]
         if not isinstance(stage, EmbeddingStage):
             inputs = tf.cast(inputs, stage.compute_dtype)  # as the layer does
-        deltas = tf.stack([stage.deltas(row[use]) for row in rows], axis=1)
+        deltas = tf.stack([row[use] for row in rows], axis=1)
         found.append(Factors(stage.factor(inputs, outputs), deltas))
     if len(found) == 1:
         return found[0]

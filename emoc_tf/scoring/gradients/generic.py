@@ -1,25 +1,9 @@
 """The way for layers that have no factors: exact gradients, one example at a time."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import tensorflow as tf
-
-from emoc_tf.scoring.gradients.layers import inner_layers
-
-
-def unknown_layers(model: keras.Model, known: Container[int]) -> list[keras.Layer]:
-    """Returns the trainable layers of a model whose ids are not in `known`."""
-    return [
-        layer
-        for layer in inner_layers(model)
-        if layer.trainable_variables and id(layer) not in known
-    ]
-
-
-def variables_of(layers: Iterable[keras.Layer]) -> list[keras.Variable]:
-    """Returns the trainable variables of layers, each once."""
-    return list({id(v): v for layer in layers for v in layer.trainable_variables}.values())
 
 
 def rows(
@@ -37,7 +21,7 @@ def rows(
 
     def one_example(example: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         image, example_seeds = example
-        with tf.GradientTape(persistent=True) as tape:
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(values)
             logits = model(image[None], training=False)
         gradients = [

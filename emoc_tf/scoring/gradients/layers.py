@@ -5,19 +5,21 @@ and its activation, so that each stage's input and output can be seen and differ
 """
 
 from collections import Counter
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
 
-from emoc_tf.models.graphs import is_graph, is_linear, walk
+from emoc_tf.models.graphs import calls_in, is_graph, is_linear, trained_variables, walk
+from emoc_tf.scoring.gradients.local import LocalStage
+from emoc_tf.scoring.gradients.products import EinsumStage, TransposedStage, letters_of
+from emoc_tf.scoring.gradients.scales import NAMED, SCALES
 from emoc_tf.scoring.gradients.stages import (
     ConvStage,
     DenseStage,
     DepthwiseStage,
     EmbeddingStage,
-    ScaleStage,
+    OffsetStage,
     Stage,
 )
 
@@ -59,30 +61,27 @@ def _separable(layer: keras.Layer, rank: int) -> list[Stage]:
     ]
 
 
-def _batch_normalization(layer: keras.Layer, rank: int) -> list[Stage]:
-    if getattr(layer, "renorm", False):
+def _einsum(layer: keras.Layer, rank: int) -> list[Stage]:
+    letters = letters_of(layer.equation, rank)
+    if letters is None:
         return []
-    axis = layer.axis % rank
-    around = [1] * (axis) + [-1] + [1] * (rank - 1 - axis)
+    if layer.bias is None:
+        return [EinsumStage(layer, layer.kernel, None, letters)]
+    behind = letters.outputs[len(letters.outputs) - len(layer.bias.shape) :]
+    if not letters.groups and list(behind) == letters.units:
+        return [EinsumStage(layer, layer.kernel, layer.bias, letters)]
+    rank = len(letters.outputs)
+    return [
+        EinsumStage(layer, layer.kernel, None, letters),
+        OffsetStage(layer, layer.bias, rank),
+    ]
 
-    def normalise(inputs: tf.Tensor) -> tf.Tensor:
-        mean = tf.reshape(layer.moving_mean, around)
-        variance = tf.reshape(layer.moving_variance, around)
-        return (inputs - mean) * tf.math.rsqrt(variance + layer.epsilon)
 
-    return [ScaleStage(layer, layer.gamma, layer.beta, [axis], normalise)]
-
-
-def _layer_normalization(layer: keras.Layer, rank: int) -> list[Stage]:
-    axes = [axis % rank for axis in layer.axis]
-    if layer.rms_scaling or axes != sorted(axes):
+def _transposed(layer: keras.Layer, rank: int) -> list[Stage]:
+    if not _is_plain_window(layer):
         return []
-
-    def normalise(inputs: tf.Tensor) -> tf.Tensor:
-        mean, variance = tf.nn.moments(inputs, axes, keepdims=True)
-        return (inputs - mean) * tf.math.rsqrt(variance + layer.epsilon)
-
-    return [ScaleStage(layer, layer.gamma, layer.beta, axes, normalise)]
+    offset = [] if layer.bias is None else [OffsetStage(layer, layer.bias, rank)]
+    return [TransposedStage(layer, layer.kernel), *offset]
 
 
 def _embedding(layer: keras.Layer, rank: int) -> list[Stage]:
@@ -100,9 +99,12 @@ STAGES: dict[type[keras.Layer], Callable[[keras.Layer, int], list[Stage]]] = {
     layers.DepthwiseConv2D: _depthwise,
     layers.SeparableConv1D: _separable,
     layers.SeparableConv2D: _separable,
-    layers.BatchNormalization: _batch_normalization,
-    layers.LayerNormalization: _layer_normalization,
+    layers.Conv1DTranspose: _transposed,
+    layers.Conv2DTranspose: _transposed,
+    layers.Conv3DTranspose: _transposed,
+    layers.EinsumDense: _einsum,
     layers.Embedding: _embedding,
+    **SCALES,
 }
 
 
@@ -130,76 +132,96 @@ class Probe(NamedTuple):
     uses: list[Use]
 
 
-def inner_layers(model: keras.Model) -> list[keras.Layer]:
-    """Returns all layers of a model and of the models in it, each once."""
-    found: dict[int, keras.Layer] = {}
-    for layer in model.layers:
-        inner = inner_layers(layer) if is_graph(layer) else [layer]
-        found.update({id(each): each for each in inner})
-    return list(found.values())
+def ranks_in(model: keras.Model) -> dict[int, int]:
+    """Returns the rank of each layer's input, by the layer's id; 0 where calls hide the layer.
+
+    These are calls of other forms than with one tensor, or of several ranks. What a call records
+    for `training` says nothing: a model is scored in inference mode.
+    """
+    ranks: dict[int, int] = {}
+    for layer, args, kwargs, _ in calls_in(model):
+        plain = all(kwargs[key] in (None, False) for key in kwargs if key != "training")
+        simple = len(args) == 1 and hasattr(args[0], "shape") and plain
+        rank = len(args[0].shape) if simple else 0
+        ranks[id(layer)] = rank if ranks.get(id(layer), rank) == rank else 0
+    return ranks
 
 
-def known_stages(model: keras.Model) -> dict[int, list[Stage]]:
+def known_stages(
+    layers_: Sequence[keras.Layer], ranks: Sequence[int], trainable: set[int]
+) -> dict[int, list[Stage]]:
     """Returns the stages of every trainable layer that has known ones, by the layer's id.
 
     A layer is known if its type is, if its stages have exactly its trainable weights, and if no
     other layer shares them.
 
-    What a call records for `training` says nothing: a model is scored in inference mode.
+    Args:
+        layers_: All layers of a model.
+        ranks: One a layer, see `ranks_in`.
+        trainable: Ids of the model's trainable variables.
     """
-    trainable = {id(variable) for variable in model.trainable_variables}
-    owners = Counter(
-        id(variable) for layer in inner_layers(model) for variable in layer.trainable_variables
-    )
-    ranks: dict[int, int] = {}
-
-    def look(layer, *args, **kwargs):
-        if is_graph(layer):
-            walk(layer, look)
-        plain = all(kwargs[key] in (None, False) for key in kwargs if key != "training")
-        simple = len(args) == 1 and hasattr(args[0], "shape") and plain
-        rank = len(args[0].shape) if simple else 0
-        # Calls of other forms, or of several ranks, hide the layer for good.
-        ranks[id(layer)] = rank if ranks.get(id(layer), rank) == rank else 0
-        return layer(*args, **kwargs)
-
-    walk(model, look)
+    owners = Counter(id(variable) for layer in layers_ for variable in trained_variables(layer))
     known = {}
-    for layer in inner_layers(model):
-        own = [id(variable) for variable in layer.trainable_variables]
-        rank = ranks.get(id(layer), 0)
-        if not own or not rank or type(layer) not in STAGES or not trainable.issuperset(own):
+    for layer, rank in zip(layers_, ranks, strict=True):
+        own = [id(variable) for variable in trained_variables(layer)]
+        make = STAGES.get(type(layer)) or NAMED.get(_path(layer))
+        if not own or not rank or make is None or not trainable.issuperset(own):
             continue
         if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
             continue  # the kernel is a product of other weights then
-        stages = STAGES[type(layer)](layer, rank)
+        stages = make(layer, rank)
         seen = [id(variable) for stage in stages for variable in stage.parameters]
         if sorted(seen) == sorted(own) and all(owners[variable] == 1 for variable in own):
             known[id(layer)] = stages
     return known
 
 
-def probe(model: keras.Model, known: dict[int, list[Stage]]) -> Probe:
-    """Returns the model with the stages of its known layers in view."""
-    taps: list[tuple[keras.KerasTensor, keras.KerasTensor]] = []
+def _path(layer: keras.Layer) -> str:
+    return f"{type(layer).__module__}.{type(layer).__qualname__}"
+
+
+def probe(
+    model: keras.Model,
+    known: dict[int, list[Stage]],
+    local: Collection[int] = (),
+    head: keras.Layer | None = None,
+) -> Probe:
+    """Returns the model with the stages of its known layers in view.
+
+    Args:
+        model: A functional model.
+        known: Stages by layer id.
+        local: Ids of layers whose calls are in view as they are, see `LocalStage`.
+        head: The last layer, called once, where the model is to end at its input; or None.
+    """
+    taps: list[tuple[Any, keras.KerasTensor]] = []
     uses: list[Use] = []
     inner: dict[int, Probe] = {}
 
+    def see(stage: Stage, inputs: Any) -> keras.KerasTensor:
+        z = stage(inputs)
+        taps.append((inputs, z))
+        uses.append(Use(stage, stage.positions(z.shape)))
+        return z
+
     def call(layer, *args, **kwargs):
+        if layer is head:
+            return args[0]
         if is_graph(layer):
             if id(layer) not in inner:
-                inner[id(layer)] = probe(layer, known)
+                inner[id(layer)] = probe(layer, known, local)
             outputs, seen = inner[id(layer)].model(*args, **kwargs)
             taps.extend(tuple(pair) for pair in seen)
             uses.extend(inner[id(layer)].uses)
             return outputs
+        if id(layer) in local:
+            stage = LocalStage(layer, args, kwargs)
+            return see(stage, stage.given)
         if id(layer) not in known:
             return layer(*args, **kwargs)
         z = args[0]
         for stage in known[id(layer)]:
-            inputs, z = z, stage(z)
-            taps.append((inputs, z))
-            uses.append(Use(stage, stage.positions(z.shape)))
+            z = see(stage, z)
         activation = getattr(layer, "activation", None)
         if is_linear(activation):
             return z

@@ -13,31 +13,12 @@ import keras
 import tensorflow as tf
 
 from emoc_tf.models.checks import check_model
-from emoc_tf.models.graphs import functional
-from emoc_tf.scoring.gradients import contractions, generic
+from emoc_tf.models.graphs import functional, trained_variables
+from emoc_tf.scoring.gradients import contractions
 from emoc_tf.scoring.gradients.kept import Gradients, Pairs, Sums
-from emoc_tf.scoring.gradients.layers import Use, known_stages, probe
+from emoc_tf.scoring.gradients.model_passes import ModelPasses, Run
+from emoc_tf.scoring.gradients.plans import LayerPlan
 from emoc_tf.scoring.gradients.stages import Factors, Stage, size
-from emoc_tf.scoring.gradients.verification import verified
-
-
-class LayerPlan(NamedTuple):
-    """How the inner products of one layer's gradients are formed.
-
-    Attributes:
-        layer: Its name.
-        contraction: `"explicit"`, `"gram"` or `"apply"`, see `contractions`; `"generic"`: explicit,
-            from gradients taken one example at a time.
-        positions: S, output positions that share the weights; None if the graph does not tell.
-        parameters: Trainable parameters.
-        multiply_adds: Per pair (x, x'), for all C outputs.
-    """
-
-    layer: str
-    contraction: str
-    positions: int | None
-    parameters: int
-    multiply_adds: int
 
 
 class _Layer(NamedTuple):
@@ -56,6 +37,7 @@ class GradientFactors:
     Args:
         model: A functional or Sequential model that ends in a linear Dense layer. It is not
             changed, and later changes of its weights are seen.
+        shared: Whether what is traced of its body serves models of the same architecture.
 
     Attributes:
         dtype: That the model computes in.
@@ -68,36 +50,30 @@ class GradientFactors:
         ValueError: The model is of another kind.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, shared: bool = False) -> None:
         head = check_model(model)
         self._model = functional(model)
         self._num_classes = model.output_shape[-1]
         self.dtype = tf.as_dtype(head.compute_dtype)
-        known = verified(self._model, known_stages(self._model))
-        self._probe, uses = probe(self._model, known)
-        slow = generic.unknown_layers(self._model, known)
-        self._slow = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in slow)
-        self._generic = generic.variables_of(slow)
+        self._passes = ModelPasses(self._model, shared)
+        known, uses = self._passes.known, self._passes.uses
         self._layers = [
-            self._choose(
-                stage, {i: use.positions for i, use in enumerate(uses) if use.stage is stage}
-            )
+            self._choose(stage, {i: use.positions for i, use in uses.items() if use.stage is stage})
             for stages in known.values()
             for stage in stages
         ]
         self._factored = [each for each in self._layers if each.plan.contraction != "explicit"]
-        self.last = self._last_dense(uses)
+        self.last = self._last_dense()
         self.plan = [each.plan for each in self._layers]
-        if self._generic:
-            self.plan += [self._generic_plan(layer) for layer in slow]
-        self.explicit_size = sum(
-            each.parameters for each in self.plan if each.contraction in ("explicit", "generic")
-        )
+        self.plan += [self._generic_plan(layer) for layer in self._passes.others]
+        explicit = [each.parameters for each in self.plan if each.contraction == "explicit"]
+        self.explicit_size = sum(explicit) + self._passes.other_size
 
     def warn(self, stacklevel: int) -> None:
         """Warns of the layers that are scored one example at a time, if there are any."""
-        if self._slow:
-            what = f"scored exactly but slowly, one example at a time: {self._slow}"
+        slow = [f"{layer.name} ({type(layer).__name__})" for layer in self._passes.slow]
+        if slow:
+            what = f"scored exactly but slowly, one example at a time: {', '.join(slow)}"
             warnings.warn(what, stacklevel=stacklevel + 1)
 
     def _choose(self, stage: Stage, positions: dict[int, int | None]) -> _Layer:
@@ -108,18 +84,21 @@ class GradientFactors:
         plan = LayerPlan(stage.layer.name, best, total, size(stage), costs[best])
         return _Layer(stage, list(positions), plan)
 
-    def _last_dense(self, uses: Sequence[Use]) -> list["_Layer"]:
+    def _last_dense(self) -> list["_Layer"]:
         """Returns the dense layers that nothing but dense layers follow."""
         layers, last = {id(each.stage): each for each in self._layers}, []
-        for use in reversed(uses):
-            layer = layers[id(use.stage)]
+        uses, others = self._passes.uses, self._passes.local
+        for number in sorted({*uses, *others}, reverse=True):
+            if number in others:
+                break
+            layer = layers[id(uses[number].stage)]
             if layer.plan.contraction != "gram" or layer.plan.positions != 1:
                 break
             last.append(layer)
         return last
 
     def _generic_plan(self, layer: keras.Layer) -> LayerPlan:
-        parameters = sum(math.prod(variable.shape) for variable in layer.trainable_variables)
+        parameters = sum(math.prod(each.shape) for each in trained_variables(layer))
         return LayerPlan(layer.name, "generic", None, parameters, parameters * self._num_classes)
 
     def pair_bytes(self, dtype: tf.DType) -> int:
@@ -158,20 +137,21 @@ class GradientFactors:
             dtype: Of the explicit part.
             direction: What is added to the explicit part, a tensor per variable, by its id.
         """
-        _, seeds, found = self._factors(images, make_seeds, self._layers)
+        run = self._run(images, make_seeds, self._layers, True)
         explicit, factors = [], []
-        for each, own in zip(self._layers, found, strict=True):
+        for each in self._layers:
+            own = contractions.merged_factors(each.stage, each.uses, run.taps, run.rows)
             if each.plan.contraction == "explicit":
                 explicit += contractions.explicit_rows(each.stage, own)
             else:
                 factors.append(own)
-        if self._generic:
-            explicit.append(generic.rows(self._model, self._generic, images, seeds))
+        explicit += self._passes.other_rows(images, run)
         if direction:
             added = self._explicit_directions(direction)
             explicit = [part + row for part, row in zip(explicit, added, strict=True)]
         if not explicit:
-            explicit.append(tf.zeros([tf.shape(seeds)[0], seeds.shape[1], 0], dtype))
+            shape = tf.shape(run.seeds)[0], run.seeds.shape[1], 0
+            explicit.append(tf.zeros(shape, dtype))
         return Gradients(tf.concat([tf.cast(part, dtype) for part in explicit], -1), factors)
 
     def last_dense(
@@ -181,30 +161,21 @@ class GradientFactors:
 
         A forward pass and the head's backward passes are all it takes.
         """
-        logits, _, found = self._factors(images, make_seeds, self.last)
-        return logits, found
+        run = self._run(images, make_seeds, self.last, False)
+        return run.logits, [
+            contractions.merged_factors(each.stage, each.uses, run.taps, run.rows)
+            for each in self.last
+        ]
 
-    def _factors(
+    def _run(
         self,
         images: tf.Tensor,
         make_seeds: Callable[[tf.Tensor], tf.Tensor],
         wanted: Sequence["_Layer"],
-    ) -> tuple[tf.Tensor, tf.Tensor, list[Factors]]:
-        """Returns logits, seeds and the factors of some layers."""
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch([variable.value for variable in self._model.trainable_variables])
-            logits, taps = self._probe(images, training=False)
-        seeds = make_seeds(logits)
+        others: bool,
+    ) -> Run:
         uses = [use for each in wanted for use in each.uses]
-        outputs = [taps[use][1] for use in uses]
-        rows = []
-        for seed in tf.unstack(seeds, axis=1):
-            deltas = tape.gradient(
-                logits, outputs, output_gradients=seed, unconnected_gradients="zero"
-            )
-            rows.append(dict(zip(uses, deltas, strict=True)))
-        found = [contractions.merged_factors(each.stage, each.uses, taps, rows) for each in wanted]
-        return logits, seeds, found
+        return self._passes.run(images, make_seeds, uses, others)
 
     def prepare(self, gradients: Gradients) -> Pairs:
         """Returns what `change` needs of pairs (x', y').
@@ -284,9 +255,7 @@ class GradientFactors:
         for each in self._layers:
             if each.plan.contraction == "explicit":
                 parts += contractions.direction_rows(each.stage, direction)
-        if self._generic:
-            parts.append(generic.flat(direction[id(variable)] for variable in self._generic))
-        return parts
+        return parts + self._passes.other_directions(direction)
 
 
 def _shape(each: _Layer) -> tuple[str, Stage, int]:

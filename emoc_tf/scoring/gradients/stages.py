@@ -8,14 +8,31 @@ a convolution. A stage knows what its a and δ are; what is made of them is the 
 Axis letters: B batch, S positions, G groups, F inputs of a group, O outputs of a group, R rows.
 """
 
+import contextlib
+import contextvars
 import itertools
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from emoc_tf.scoring.gradients.windows import unfold
+
 _NUMBERS = itertools.count()  # names must differ within a model
+
+_TAPE: contextvars.ContextVar[tf.GradientTape | None] = contextvars.ContextVar("tape", default=None)
+
+
+@contextlib.contextmanager
+def watched_by(tape: tf.GradientTape) -> Iterator[None]:
+    """Lets a tape watch the z of each stage that is called, from where it appears."""
+    token = _TAPE.set(tape)
+    try:
+        yield
+    finally:
+        _TAPE.reset(token)
 
 
 class Factors(NamedTuple):
@@ -62,6 +79,17 @@ class Stage(keras.layers.Layer):
     def parameters(self) -> list[keras.Variable]:
         """The kernel and the bias, those that exist."""
         return [variable for variable in (self.kernel, self.bias) if variable is not None]
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns z."""
+        outputs = self.linear(inputs)
+        if (tape := _TAPE.get()) is not None:
+            tape.watch(outputs)
+        return outputs
+
+    def linear(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns z = W·a + b."""
+        raise NotImplementedError
 
     def positions(self, shape: tuple[int | None, ...]) -> int | None:
         """Returns S for a z of a shape (batch, ...), None if it is not known."""
@@ -120,7 +148,7 @@ class DenseStage(Stage):
         super().__init__(layer, kernel, bias)
         self.fan_in, self.units = kernel.shape
 
-    def call(self, inputs):
+    def linear(self, inputs):
         outputs = keras.ops.matmul(inputs, self.kernel)
         return outputs if self.bias is None else outputs + self.bias
 
@@ -139,7 +167,7 @@ class ConvStage(Stage):
         self.units = kernel.shape[-1] // self.groups
         self.strides, self.padding, self.dilation = strides, padding, dilation
 
-    def call(self, inputs):
+    def linear(self, inputs):
         padding = self.padding
         if padding == "causal":
             reach = self.dilation[0] * (self.window[0] - 1)
@@ -155,7 +183,8 @@ class ConvStage(Stage):
         return outputs if self.bias is None else outputs + self.bias
 
     def factor(self, inputs, outputs):
-        taps = unfold(inputs, outputs, self.window, self.strides, self.padding, self.dilation)
+        want = tf.shape(outputs)[1:-1]
+        taps = unfold(inputs, want, self.window, self.strides, self.padding, self.dilation)
         if self.groups == 1:
             return tf.reshape(taps, [tf.shape(taps)[0], -1, self.fan_in])
         size = inputs.shape[-1] // self.groups
@@ -174,7 +203,7 @@ class DepthwiseStage(Stage):
         self.fan_in = math.prod(window)
         self.strides, self.padding, self.dilation = strides, padding, dilation
 
-    def call(self, inputs):
+    def linear(self, inputs):
         outputs = keras.ops.depthwise_conv(
             inputs,
             self.kernel,
@@ -186,7 +215,8 @@ class DepthwiseStage(Stage):
         return outputs if self.bias is None else outputs + self.bias
 
     def factor(self, inputs, outputs):
-        taps = unfold(inputs, outputs, self.window, self.strides, self.padding, self.dilation)
+        want = tf.shape(outputs)[1:-1]
+        taps = unfold(inputs, want, self.window, self.strides, self.padding, self.dilation)
         if self.groups == 1:
             return taps[..., 0]
         return tf.transpose(taps, [0, 1, 3, 2])
@@ -211,7 +241,7 @@ class ScaleStage(Stage):
         self.axes, self.normalise = axes, normalise
         self.groups = math.prod((kernel if bias is None else bias).shape)
 
-    def call(self, inputs):
+    def linear(self, inputs):
         return self.layer(inputs, training=False)
 
     def positions(self, shape):
@@ -231,6 +261,18 @@ class ScaleStage(Stage):
         return tf.reduce_sum(factor * deltas, axis=2)
 
 
+class OffsetStage(ScaleStage):
+    """z = x + b, where b runs over some of the last axes: an offset that is a stage of its own."""
+
+    def __init__(self, layer, bias, rank):
+        behind = zip(range(rank - len(bias.shape), rank), bias.shape, strict=True)
+        axes = [axis for axis, size in behind if size != 1]
+        super().__init__(layer, None, bias, axes, lambda inputs: inputs)
+
+    def linear(self, inputs):
+        return inputs + self.bias
+
+
 class EmbeddingStage(Stage):
     """Rows of a table: a is a one-hot vector, kept as its index."""
 
@@ -238,11 +280,12 @@ class EmbeddingStage(Stage):
         super().__init__(layer, kernel, bias)
         self.fan_in, self.units = kernel.shape
 
-    def call(self, inputs):
+    def linear(self, inputs):
         return self.layer(inputs)
 
     def factor(self, inputs, outputs):
-        return tf.reshape(tf.cast(inputs, tf.int32), [tf.shape(inputs)[0], -1])
+        words = tf.reshape(tf.cast(inputs, tf.int32), [tf.shape(inputs)[0], -1])
+        return tf.where(words < 0, words + self.fan_in, words)  # counted from the table's end
 
     def gradient_rows(self, factor, deltas):
         batch, rows = tf.shape(deltas)[0], deltas.shape[1]
@@ -269,42 +312,3 @@ class EmbeddingStage(Stage):
 def size(stage: Stage) -> int:
     """Returns the number of a stage's parameters."""
     return sum(math.prod(variable.shape) for variable in stage.parameters)
-
-
-def unfold(
-    inputs: tf.Tensor,
-    outputs: tf.Tensor,
-    window: tuple[int, ...],
-    strides: tuple[int, ...],
-    padding: str,
-    dilation: tuple[int, ...],
-) -> tf.Tensor:
-    """Returns what a convolution sees at each output position, (B, S, taps, channels).
-
-    Args:
-        inputs: (B, ..., channels) with any number of axes between.
-        outputs: The convolution's output, for its shape.
-        window: Size of the kernel, taps = its product.
-        strides: Step per axis.
-        padding: `"same"`, `"valid"` or `"causal"`.
-        dilation: Distance of the taps per axis.
-    """
-    axes = range(len(window))
-    have, want = tf.shape(inputs)[1:-1], tf.shape(outputs)[1:-1]
-    reach = [(window[axis] - 1) * dilation[axis] for axis in axes]
-    spare = (want - 1) * list(strides) + reach + 1 - have
-    missing = tf.maximum(spare, 0)
-    before = {"same": missing // 2, "valid": 0 * missing, "causal": tf.constant(reach)}[padding]
-    inside = tf.stack([before, tf.maximum(missing - before, 0)], axis=1)
-    padded = tf.pad(inputs, tf.pad(inside, [[1, 1], [0, 0]]))
-    taps = []
-    for tap in itertools.product(*map(range, window)):
-        slices = [
-            slice(tap[axis] * dilation[axis], tap[axis] * dilation[axis] + last, strides[axis])
-            for axis, last in zip(
-                axes, tf.unstack((want - 1) * list(strides) + 1, num=len(window)), strict=True
-            )
-        ]
-        taps.append(padded[(slice(None), *slices)])
-    stacked = tf.stack(taps, axis=-2)
-    return tf.reshape(stacked, [tf.shape(inputs)[0], -1, len(taps), inputs.shape[-1]])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from emoc_tf.scoring.gradients import contractions, generic
+from emoc_tf.scoring.gradients import contractions
 from emoc_tf.scoring.gradients.per_example import GradientFactors
 
 
@@ -14,7 +14,8 @@ class WholeGradients(GradientFactors):
     @property
     def num_parameters(self) -> int:
         """P, of all trainable layers."""
-        return sum(each.parameters for each in self.plan)
+        own = [each.parameters for each in self.plan if each.contraction != "generic"]
+        return sum(own) + self._passes.other_size
 
     def rows(
         self, images: tf.Tensor, make_seeds: Callable[[tf.Tensor], tf.Tensor]
@@ -25,13 +26,12 @@ class WholeGradients(GradientFactors):
             images: As for `gradients`.
             make_seeds: As for `gradients`.
         """
-        logits, seeds, found = self._factors(images, make_seeds, self._layers)
+        run = self._run(images, make_seeds, self._layers, True)
         parts = []
-        for each, own in zip(self._layers, found, strict=True):
+        for each in self._layers:
+            own = contractions.merged_factors(each.stage, each.uses, run.taps, run.rows)
             parts += contractions.explicit_rows(each.stage, own)
-        if self._generic:
-            parts.append(generic.rows(self._model, self._generic, images, seeds))
-        return logits, tf.concat(parts, -1)
+        return run.logits, tf.concat(parts + self._passes.other_rows(images, run), -1)
 
     def squared_norms(
         self, images: tf.Tensor, make_seeds: Callable[[tf.Tensor], tf.Tensor]
@@ -42,14 +42,13 @@ class WholeGradients(GradientFactors):
             images: As for `gradients`.
             make_seeds: As for `gradients`.
         """
-        logits, seeds, found = self._factors(images, make_seeds, self._layers)
+        run = self._run(images, make_seeds, self._layers, True)
         parts = []
-        for each, own in zip(self._layers, found, strict=True):
-            plan = each.plan
+        for each in self._layers:
+            plan, own = each.plan, (each.stage, each.uses, run.taps, run.rows)
+            factors = contractions.merged_factors(*own)
             parts.append(
-                contractions.squared_norms(plan.contraction, each.stage, plan.positions, own)
+                contractions.squared_norms(plan.contraction, each.stage, plan.positions, factors)
             )
-        if self._generic:
-            rows = generic.rows(self._model, self._generic, images, seeds)
-            parts.append(tf.reduce_sum(rows * rows, -1))
-        return logits, tf.add_n(parts)
+        parts += [tf.reduce_sum(row * row, -1) for row in self._passes.other_rows(images, run)]
+        return run.logits, tf.add_n(parts)

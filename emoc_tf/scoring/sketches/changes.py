@@ -58,6 +58,9 @@ class SketchedChanges(OutputChanges):
         return self.factors.whole_rows(images, lambda logits: seeds)
 
     def _function(self, name: Hashable, function: Callable, *specs: Any) -> Callable:
+        if self._in_parts:  # nothing is traced that directions could be arguments of
+            return function
+
         def along(directions: Directions, *given: Any) -> Any:
             own, self.factors = self.factors, copy.copy(self.factors)
             self.factors.directions = directions
@@ -77,10 +80,16 @@ class SketchedChanges(OutputChanges):
         seeds, direction = self._output_seeds, self._penalty_gradient()
         return self.factors.jacobian(images, seeds, self.dtype, direction)
 
-    @property
     def _pairs(self) -> Pairs:
         self._trace_gradients(1, False)
-        return super()._pairs
+        return super()._pairs()
+
+    def _specs_of(self, given: Any) -> Any:
+        specs = super()._specs_of(given)
+        if not hasattr(specs, "explicit"):
+            return specs
+        shape = [*specs.explicit.shape[:-1], None]  # for other numbers of directions too
+        return specs._replace(explicit=tf.TensorSpec(shape, specs.explicit.dtype))
 
     def _forget(self) -> None:
         """Drops the functions that were made for other directions."""

@@ -75,10 +75,6 @@ class Projection:
         self._kind, self._directions, self._direction = cut.kind, directions, direction
         self._positions = cut.layer.plan.positions
 
-    def deltas(self, gradient: tf.Tensor) -> tf.Tensor:
-        """Returns δ, whole."""
-        return self.stage.deltas(gradient)
-
     def factor(self, inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """Returns a, or a·Q, and beside it a·D for a direction D."""
         if self._kind == "rows":
@@ -109,7 +105,7 @@ class Projection:
             return kept, []
         applied = factors.inputs[..., count:]
         if stage.bias is not None:
-            applied += self._direction[id(stage.bias)]
+            applied += tf.reshape(self._direction[id(stage.bias)], [-1])
         return kept, [tf.einsum("brso,bso->br", deltas, applied)]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import tensorflow as tf
 
-from emoc_tf.scoring.gradients import contractions, generic
+from emoc_tf.scoring.gradients import contractions
 from emoc_tf.scoring.gradients.kept import Gradients, Pairs
 from emoc_tf.scoring.gradients.per_example import GradientFactors
 from emoc_tf.scoring.gradients.stages import Factors, size
@@ -61,8 +61,7 @@ class SketchedGradients(GradientFactors):
     @property
     def uncut_size(self) -> int:
         """Numbers that are kept of a pair as they are, besides factors."""
-        slow = sum(each.parameters for each in self.plan if each.contraction == "generic")
-        return slow + sum(each.plan.parameters for each in self._whole)
+        return self._passes.other_size + sum(each.plan.parameters for each in self._whole)
 
     def gradient_bytes(self, rows: int, dtype: tf.DType, shape: tuple[int, ...]) -> int:
         """See `GradientFactors`."""
@@ -145,17 +144,17 @@ class SketchedGradients(GradientFactors):
         Returns:
             (B, O, F) of kernels where sides are cut, (B, parameters) elsewhere.
         """
-        layers = [cut.layer for cut in self.cut]
-        logits, _, found = self._factors(images, make_seeds, layers)
+        run = self._run(images, make_seeds, [cut.layer for cut in self.cut], False)
         rows = []
-        for cut, own in zip(self.cut, found, strict=True):
+        for cut in self.cut:
             stage = cut.layer.stage
+            own = contractions.merged_factors(stage, cut.layer.uses, run.taps, run.rows)
             if cut.kind == "rows":
                 rows.append(tf.concat(contractions.explicit_rows(stage, own), -1)[:, 0])
             else:
                 kernel = stage.gradient_rows(*own)
                 rows.append(tf.reshape(kernel, [-1, stage.units, stage.fan_in]))
-        return logits, rows
+        return run.logits, rows
 
     def _rows(
         self,
@@ -164,29 +163,31 @@ class SketchedGradients(GradientFactors):
         direction: Mapping[int, tf.Tensor],
     ) -> tuple[list[tf.Tensor], list[Factors], list[tf.Tensor]]:
         """Returns the explicit parts, the factors, and each part's product with a direction."""
-        cut = [
-            each.layer._replace(stage=Projection(each, own, direction))
-            for each, own in zip(self.cut, self.directions, strict=True)
-        ]
-        _, seeds, found = self._factors(images, make_seeds, [*cut, *self._whole, *self._factored])
+        run = self._run(images, make_seeds, self._layers, True)
         rows, along = [], []
-        for each, own in zip(cut, found, strict=False):
-            kept, product = each.stage.cut(own)
+        for each, own in zip(self.cut, self.directions, strict=True):
+            projection = Projection(each, own, direction)
+            found = contractions.merged_factors(projection, each.layer.uses, run.taps, run.rows)
+            kept, product = projection.cut(found)
             rows += kept
             along += product
-        found = found[len(cut) :]
-        for each, own in zip(self._whole, found, strict=False):
-            parts = contractions.explicit_rows(each.stage, own)
+        for each in self._whole:
+            found = contractions.merged_factors(each.stage, each.uses, run.taps, run.rows)
+            parts = contractions.explicit_rows(each.stage, found)
             rows += parts
             if direction:
                 given = contractions.direction_rows(each.stage, direction)
                 along += [dot(part, d) for part, d in zip(parts, given, strict=True)]
-        if self._generic:
-            rows.append(generic.rows(self._model, self._generic, images, seeds))
-            if direction:
-                whole = generic.flat(direction[id(variable)] for variable in self._generic)
-                along.append(dot(rows[-1], whole))
-        return rows, found[len(self._whole) :], along
+        others = self._passes.other_rows(images, run)
+        rows += others
+        if direction:
+            given = self._passes.other_directions(direction)
+            along += [dot(part, d) for part, d in zip(others, given, strict=True)]
+        factors = [
+            contractions.merged_factors(each.stage, each.uses, run.taps, run.rows)
+            for each in self._factored
+        ]
+        return rows, factors, along
 
     def _gradients(
         self, rows: list[tf.Tensor], factors: list[Factors], images: tf.Tensor, dtype: tf.DType

@@ -14,6 +14,7 @@ from emoc_tf.scoring.sketches.fitting import LayerSketch, fit
 
 ERROR = 0.05  # part of the gradients' energy that may be left out
 FITTED = 128  # images that directions are fitted on, half of them reference images
+USUAL = 32  # directions of a space, before any are fitted
 REFERENCES, PAIRS = 8, 16  # that the error is measured on
 
 
@@ -35,6 +36,15 @@ class SketchReport(NamedTuple):
     energy_left: float
     error: float
     layers: list[LayerSketch]
+
+    @property
+    def summary(self) -> str:
+        """All but the layers, in a sentence."""
+        return (
+            f"sketch: {self.size:,} numbers a pair in place of {self.parameters:,}, "
+            f"{self.energy_left:.2%} of the energy left out, measured error of output changes "
+            f"{self.error:.2%}"
+        )
 
 
 class Sketch:
@@ -58,10 +68,20 @@ class Sketch:
         self._model, self._exact, self._budget, self._seed = model, changes, budget, seed
         self._base = SketchedChanges(changes)
         self._wanted = 0.0 if size else ERROR
-        self._most = size or budget // (8 * BLOCK * changes.dtype.size)
+        self._most = int(size) if size else budget // (8 * BLOCK * changes.dtype.size)
         self._fitted_to: bytes | None = None
         self._changes = self._base
         self.report: SketchReport | None = None
+
+    @property
+    def usual(self) -> SketchedChanges:
+        """The functions for so many directions as are usual: what they take is measured on them."""
+        return self._base.along(
+            [
+                tuple(np.eye(size, min(size, USUAL)) for size in cut.spaces)
+                for cut in self._base.factors.cut
+            ]
+        )
 
     def apply(self, pairs: PairScores) -> PairScores:
         """Returns the same pairs, by sketched gradients."""

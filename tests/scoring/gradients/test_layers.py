@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from emoc_tf.scoring import EMOCScorer, reference
 from emoc_tf.scoring.gradients import contractions
 from emoc_tf.scoring.gradients.layers import STAGES
-from tests.scoring import models
+from tests.scoring import forward_mode, models
 
 layers = keras.layers
 
@@ -91,14 +91,22 @@ def test_frozen_layers_have_no_part():
     assert len(plan) == 2
 
 
-def test_weights_shared_between_layers_go_the_generic_way():
+def test_weights_shared_with_a_layer_around_a_layer():
     image = keras.Input((3, 4))
     shared = layers.Dense(4, activation="tanh")
     x = layers.Flatten()(layers.TimeDistributed(shared)(shared(image)))
-    model = keras.Model(image, layers.Dense(3)(x))
-    with pytest.warns(UserWarning, match=r"dense.*time_distributed"):
-        plan = EMOCScorer(model).plan()
-    assert [row.contraction for row in plan] == ["gram", "generic", "generic"]
+    model = models.randomised(keras.Model(image, layers.Dense(3)(x)))
+    inputs, labels = models.inputs(model, 8), np.arange(5) % 3
+    scorer = EMOCScorer(model)
+    plan = scorer.plan()
+    assert (plan[0].layer, plan[0].positions) == (shared.name, 6)
+    assert len(plan) == 2
+    fast = scorer.scores(inputs[:3], inputs[3:], labels)
+    right = forward_mode.scores(model, inputs[:3], inputs[3:], labels)
+    np.testing.assert_allclose(fast, right, rtol=1e-4)
+    # A configuration does not tell that the two share their weights.
+    with pytest.raises(ValueError, match=r"model: expected one that can be copied, got a layer"):
+        reference.scores(model, inputs[:3], inputs[3:], labels)
 
 
 def causal():
@@ -173,13 +181,13 @@ def test_weights_that_an_operation_uses_too_are_noticed():
     assert score[0] == pytest.approx(np.abs(change).sum(), rel=1e-4)
 
 
-def test_adapters_go_the_generic_way():
+def test_adapters_have_no_factors():
     dense = layers.Dense(4, name="adapted")
     image = keras.Input((4,))
     x = dense(image)
     dense.enable_lora(2)
-    with pytest.warns(UserWarning, match="one example at a time: adapted"):
-        EMOCScorer(keras.Model(image, layers.Dense(3)(x)))
+    model = models.randomised(keras.Model(image, layers.Dense(3)(x)))
+    assert check(model)["adapted"] == "generic"
 
 
 class Penalised(layers.Layer):

@@ -1,0 +1,299 @@
+"""What people say at the page, written down, and what the page is told."""
+
+import datetime
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from emoc_tf.annotation import names
+from emoc_tf.annotation.album import Album
+from emoc_tf.annotation.journal import Journal
+from emoc_tf.annotation.offers import Offer, Offers
+from emoc_tf.annotation.said import MARKS, Label, Said, class_of, is_settled
+
+
+class RefusedError(ValueError):
+    """What was sent cannot be written down; nothing was saved.
+
+    Args:
+        text: Why.
+        status: Of the reply.
+        **told: More for the page.
+    """
+
+    def __init__(self, text: str, status: int = 409, **told: Any) -> None:
+        super().__init__(text)
+        self.status, self.told = status, told
+
+
+class Desk:
+    """Takes what people say, one after the other; each is on the disk before it counts.
+
+    Args:
+        journal: Where it is written.
+        notify: Called when there is something new for the worker.
+
+    Attributes:
+        said: The replay of the journal.
+        offers: The sets that wait for an answer.
+        album: The images; None until the worker has read the folder.
+        known: Names of classes that the model knows, maybe without an image.
+        lock: Held while anything changes.
+    """
+
+    def __init__(self, journal: Journal, notify: Callable[[], None] = lambda: None) -> None:
+        self._journal, self._notify = journal, notify
+        self.said, self.offers = Said(journal.entries), Offers()
+        self.album: Album | None = None
+        self.known: list[str] = []
+        self.lock = threading.RLock()
+
+    def open_album(self, told: Mapping[str, Any], cache: Path) -> None:
+        """Takes what the worker has read: the images, and the labels that they have there.
+
+        Labels that the folder gives and that nobody knows of yet are written into the journal.
+
+        Args:
+            told: `root`, `paths`, `keys`, `labels` by index, `applied`: how many entries these
+                labels follow from, and `classes`, the names that the model knows.
+            cache: Folder for small images.
+        """
+        with self.lock:
+            if self.album is None or self.album.keys != told["keys"]:
+                self.album = Album(Path(told["root"]), told["paths"], told["keys"], cache)
+            self.known = list(told["classes"])
+            then = Said(self.said.entries[: told["applied"]])
+            later = {
+                key for entry in self.said.entries[told["applied"] :] for key in _images_of(entry)
+            }
+            new: dict[str, Label] = {}
+            for index, label in told["labels"]:
+                key = self.album.keys[index]
+                if then.labels.get(key) != label and key not in later:
+                    new[key] = self.said.label_now(label, told["applied"])
+            if new:
+                labels = list(new.values())
+                self._enter({"kind": "folder", "images": list(new), "labels": labels})
+
+    def _enter(self, entry: dict[str, Any], seat: str = "", person: str = "") -> int:
+        """Writes an entry down, and only then counts it.
+
+        Raises:
+            NotSavedError: It could not be written; all is as it was.
+        """
+        who = {"person": person} if person else {}
+        who |= {"seat": seat} if seat else {}
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        number = self._journal.append(entry | who | {"time": now})
+        self.said.enter(self._journal.entries[number])
+        self._notify()
+        return number
+
+    def answer(self, seat: str, person: str, told: Mapping[str, Any]) -> int:
+        """Writes down the answer to a set; returns the entry's number.
+
+        Args:
+            seat: Of the browser.
+            person: Who answers.
+            told: `query`, `labels` in the order of the set's images, `key`, and what else `_labels`
+                takes; `seconds` that it took.
+
+        Raises:
+            RefusedError: The set was answered already, is not open, or a name is nearly that of a
+                class. Nothing was saved.
+            NotSavedError: It could not be written. Nothing was saved.
+        """
+        with self.lock:
+            if (before := self._same(told)) is not None:
+                return before
+            query = str(told.get("query"))
+            if query in self.said.answered:
+                by = self.said.entries[self.said.answered[query]].get("person", "")
+                raise RefusedError(
+                    "this set was answered already, in another window or by somebody else",
+                    already=True, person=by,
+                )  # fmt: skip
+            offer = self.offers.get(query)
+            if offer is None and not self.offers.told:  # just started: it may well be open
+                raise RefusedError("the images are being read; it is tried again", 503, retry=True)
+            if offer is None:
+                raise RefusedError("this set is not open any more", 410, closed=True)
+            labels = self._labels(told, len(offer.images))
+            entry = {"kind": "answer", "query": query, "images": offer.images, "labels": labels}
+            seconds = told.get("seconds")
+            if isinstance(seconds, int | float) and 0 <= seconds < 86_400:
+                entry["seconds"] = round(float(seconds), 2)  # how long the page showed it
+            if offer.audit:
+                entry["audit"] = True
+            number = self._enter(entry | self._key(told), seat, person)
+            self.offers.close(query)
+            return number
+
+    def correct(self, seat: str, person: str, told: Mapping[str, Any]) -> int:
+        """Writes down another label for some images; as `answer`.
+
+        Args:
+            seat: Of the browser.
+            person: Who says it.
+            told: `images` by index, `label`, `key`; `split`: whether it is a new class.
+        """
+        with self.lock:
+            if (before := self._same(told)) is not None:
+                return before
+            keys = self._keys(told.get("images"))
+            if any(self.offers.of_image(key) for key in keys):
+                raise RefusedError("an image of these is in a set that waits for its answer")
+            (label,) = self._labels({**told, "labels": [told.get("label")]}, 1)
+            kind = "correct"
+            if told.get("split"):
+                kind = "split"
+                if class_of(label) is None or class_of(label) in self.said.members:
+                    raise RefusedError(f"name: expected that of a new class, got {label}", 400)
+            labels = [label] * len(keys)
+            entry = {"kind": kind, "images": keys, "labels": labels}
+            return self._enter(entry | self._key(told), seat, person)
+
+    def change_class(self, seat: str, person: str, told: Mapping[str, Any]) -> int:
+        """Writes down another name for a class, or that it is another class; as `answer`.
+
+        Args:
+            seat: Of the browser.
+            person: Who says it.
+            told: `name`, and either `to`, its new name, or `into`, another class; `key`.
+        """
+        with self.lock:
+            if (before := self._same(told)) is not None:
+                return before
+            name = self._class(told, "name")
+            if "into" in told:
+                into = self._class(told, "into")
+                if into == name:
+                    raise RefusedError("into: expected another class", 400)
+                entry = {"kind": "merge", "name": name, "into": into}
+            else:
+                to = _tidy(told.get("to"))
+                if to in self._known() and to != name:
+                    raise RefusedError(f"{to!r} is a class: merge the two instead", 409)
+                if to == name:
+                    raise RefusedError("to: expected another name", 400)
+                entry = {"kind": "rename", "name": name, "to": to}
+            return self._enter(entry | self._key(told), seat, person)
+
+    def undo(self, seat: str, person: str, told: Mapping[str, Any]) -> int:
+        """Takes somebody's newest entry back, or the one of a number; as `answer`.
+
+        The images of an answer are shown again at once.
+        """
+        with self.lock:
+            if (before := self._same(told)) is not None:
+                return before
+            number = told.get("of")
+            if number is None:
+                number = self.said.last_of(seat)
+            if not isinstance(number, int) or isinstance(number, bool):
+                raise RefusedError("there is nothing left to take back")
+            try:
+                entry = self.said.undoing(number)
+            except ValueError as error:
+                raise RefusedError(str(error)) from None
+            if self.said.entries[number]["kind"] == "answer":
+                again = [
+                    key
+                    for key, label in zip(entry["images"], entry["labels"], strict=True)
+                    if not is_settled(label) and not self.offers.of_image(key)
+                ]
+                if again:
+                    entry |= {"query": secrets.token_hex(8), "again": again}
+            number = self._enter(entry | self._key(told), seat, person)
+            if "again" in entry:
+                audit = bool(self.said.entries[entry["of"]].get("audit"))
+                self.offers.reopen(entry["query"], entry["again"], seat, audit)
+            return number
+
+    def set_goal(self, told: Mapping[str, Any]) -> int:
+        """Writes down how many images somebody wants to answer; 0 for no goal."""
+        goal = told.get("goal")
+        if not isinstance(goal, int) or isinstance(goal, bool) or goal < 0:
+            raise RefusedError(f"goal: expected a number of images, got {goal!r}", 400)
+        with self.lock:
+            return self._enter({"kind": "goal", "goal": goal or None})
+
+    def _same(self, told: Mapping[str, Any]) -> int | None:
+        """Returns the entry that was made with the same key: what is sent twice counts once."""
+        key = told.get("key")
+        if not isinstance(key, str) or not 8 <= len(key) <= 64:
+            raise RefusedError("key: expected 8 to 64 characters of the page's own", 400)
+        return self.said.keys.get(key)
+
+    def _key(self, told: Mapping[str, Any]) -> dict[str, str]:
+        return {"key": told["key"]}
+
+    def _known(self) -> list[str]:
+        return [*self.said.members, *(n for n in self.known if n not in self.said.members)]
+
+    def _class(self, told: Mapping[str, Any], field: str) -> str:
+        name = _tidy(told.get(field), field)
+        if name not in self.said.members:
+            raise RefusedError(f"{field}: expected a class with an image, got {name!r}", 404)
+        return name
+
+    def _keys(self, images: Any) -> list[str]:
+        count = len(self.album or ())
+        valid = isinstance(images, list) and images and len(set(map(repr, images))) == len(images)
+        if not valid or not all(_is_index(index, count) for index in images):
+            raise RefusedError(f"images: expected different indices in [0, {count})", 400)
+        return [self.album.keys[index] for index in images]
+
+    def _labels(self, told: Mapping[str, Any], count: int) -> list[Label]:
+        """Returns labels with the names that classes have now; asks about a name that is near."""
+        labels = told.get("labels")
+        if not isinstance(labels, list) or len(labels) != count:
+            raise RefusedError(f"labels: expected one for each of {count} images", 400)
+        seen, confirmed = told.get("seen"), told.get("confirmed") or ()
+        seen = seen if isinstance(seen, int) else self.said.count
+        known, found = self._known(), []
+        for label in labels:
+            typed = class_of(label)
+            if typed is None:
+                if label not in MARKS:
+                    raise RefusedError(f"labels: expected a name or one of {MARKS}", 400)
+                found.append(label)
+                continue
+            name = _tidy(typed)
+            if name not in known:
+                name = self.said.now(name, seen)
+            if name not in known:
+                other = names.near(name, known)
+                if other is not None and name not in confirmed:
+                    raise RefusedError(
+                        f"{name!r} is nearly {other!r}", near={"name": name, "known": other}
+                    )
+                known.append(name)
+            found.append({"class": name})
+        return found
+
+
+def _tidy(text: Any, field: str = "name") -> str:
+    try:
+        return names.tidy(text)
+    except ValueError as error:
+        raise RefusedError(str(error).replace("name:", f"{field}:", 1), 400) from None
+
+
+def _is_index(index: Any, count: int) -> bool:
+    return isinstance(index, int) and not isinstance(index, bool) and 0 <= index < count
+
+
+def _images_of(entry: Mapping[str, Any]) -> Sequence[str]:
+    return entry.get("images", ())
+
+
+def shown(offer: Offer | None, album: Album | None, guesses: bool = False) -> dict | None:
+    """Returns a set as the page is told of it; None if there is none or an image is not there."""
+    if offer is None or album is None:
+        return None
+    images = [[album.place.get(key, -1), key[:12]] for key in offer.images]
+    told = {"query": offer.query, "images": images, "audit": offer.audit}
+    return told | {"guesses": offer.guesses} if guesses and offer.guesses else told

@@ -1,0 +1,254 @@
+"""The desk and the worker together: what there is to tell, and what is passed on."""
+
+import secrets
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from emoc_tf.annotation.album import Album
+from emoc_tf.annotation.desk import Desk, RefusedError, shown
+from emoc_tf.annotation.journal import FILE, Journal
+from emoc_tf.annotation.offers import Offer
+from emoc_tf.annotation.said import is_settled
+from emoc_tf.annotation.settings import EXPORTS, Settings
+
+# Seconds between two looks at who is there.
+_LOOK = 2.0
+_MOST_SHOWN = 200
+
+
+class Service:
+    """What the server serves.
+
+    Args:
+        settings: What is annotated.
+        make_worker: Makes the worker of settings, a function that hears messages, and one that
+            returns the first command; see `WorkerProcess`.
+        say: Called with lines for the terminal.
+
+    Attributes:
+        desk: Where answers are written down.
+        ended: Set when the worker has ended for good; `problem` tells why.
+        problem: Why the worker ended last; empty if it runs as it should.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        make_worker: Callable[..., Any],
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._settings, self._say = settings, say
+        self.desk = Desk(Journal(settings.folder / FILE), self._pass_on)
+        self.ended, self.problem = threading.Event(), ""
+        self._phase: dict[str, Any] = {"phase": "starting"}
+        self._since = self._said_at = time.monotonic()
+        self._ready, self._applied = False, 0
+        self._outcomes: list[dict[str, Any]] = []
+        self._exports: list[dict[str, Any]] = []
+        self._warnings: list[str] = []
+        self._last_sent: dict[str, Any] = {}
+        self.worker = make_worker(settings, self.hear, self._command)
+
+    def start(self) -> None:
+        """Starts the worker, and looks now and then whether more sets are needed."""
+        self.worker.start()
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while not self.ended.wait(_LOOK):
+            self._pass_on()
+
+    def _command(self) -> dict[str, Any]:
+        desk = self.desk
+        with desk.lock:
+            return {
+                "lines": desk.said.count,
+                "reserve": desk.offers.reserve(),
+                "shown": desk.offers.on_screens(),
+            }
+
+    def _pass_on(self) -> None:
+        """Tells the worker what has changed."""
+        with self.desk.lock:
+            command = self._command()
+            if command != self._last_sent:
+                self._last_sent = command
+                self.worker.send(command)
+
+    def hear(self, told: dict[str, Any]) -> None:
+        """Takes a message of the worker."""
+        kind = told.pop("type")
+        with self.desk.lock:
+            if kind == "status":
+                self._set_phase(told)
+            elif kind == "ready":
+                self._take_ready(told)
+            elif kind == "sets":
+                self._take_sets(told)
+            elif kind == "applied":
+                self._applied = told["applied"]
+                self.desk.known = told["classes"]
+                outcome = told["outcome"]
+                if not self._outcomes or self._outcomes[-1]["step"] != outcome["step"]:
+                    self._outcomes.append(outcome)
+                self._outcomes[-1] = outcome
+            elif kind == "export":
+                self._exports = [e for e in self._exports if e["job"] != told["job"]] + [told]
+                self._say(f"{told['format']}: {told.get('path') or told.get('text')}")
+            elif kind == "warning":
+                self._warnings.append(told["text"])
+                self._say(f"warning: {told['text']}")
+            elif kind == "ended":
+                self._take_end(told)
+
+    def _set_phase(self, told: dict[str, Any]) -> None:
+        now, is_new = time.monotonic(), told["phase"] != self._phase.get("phase")
+        if is_new:
+            self._since = now
+        # Later the page tells, and lines in the terminal would be too many.
+        if not self._ready and (is_new or now - self._said_at > _LOOK):
+            self._said_at = now
+            count = f", {told['done']} of {told['total']}" if "total" in told else ""
+            self._say(f"{told['phase']}{count}")
+        self._phase = told
+
+    def _take_ready(self, told: dict[str, Any]) -> None:
+        self._ready, self._applied, self.problem = True, told["applied"], ""
+        self._outcomes = told["outcomes"]
+        self.desk.open_album(told, self._settings.folder / "thumbnails")
+        self._say(f"{len(told['paths'])} images; the page is ready")
+        self._last_sent = {}
+        self._pass_on()
+
+    def _take_sets(self, told: dict[str, Any]) -> None:
+        desk, album = self.desk, self.desk.album
+        answered = set(desk.said.answered)
+        stale = desk.offers.publish(told["sets"], told["generation"], told["exhausted"], answered)
+        if stale:
+            self.worker.send({"withdraw": stale})
+        if album is not None:
+            album.prepare(desk.offers.images_ahead())
+
+    def _take_end(self, told: dict[str, Any]) -> None:
+        self._ready, self.problem = False, told["text"]
+        self._phase = {"phase": "ended" if told["fatal"] else "starting again"}
+        for job in self._exports:
+            if job["state"] == "waits":
+                job |= {"state": "failed", "text": "the worker ended; try again"}
+        self._say(f"the worker ended: {told['text']}")
+        if told["fatal"]:
+            self.ended.set()
+
+    def export(self, format: Any) -> str:
+        """Orders an export; returns the job's name.
+
+        Raises:
+            RefusedError: There is no such format, or no worker that is ready.
+        """
+        if format not in EXPORTS:
+            raise RefusedError(f"format: expected one of {EXPORTS}, got {format!r}", 400)
+        with self.desk.lock:
+            if not self._ready:
+                raise RefusedError("the model is not ready yet; try again in a moment", 503)
+            job = {"job": secrets.token_hex(4), "format": format}
+            self._exports.append({**job, "state": "waits"})
+            self._last_sent = self._command()
+            self.worker.send({**self._last_sent, "export": job})
+            return job["job"]
+
+    def state(self, seat: str, told: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what the page shows.
+
+        Args:
+            seat: Of the browser.
+            told: `showing`: the set that the page shows; `guesses`: whether it shows what the model
+                takes images for.
+        """
+        desk = self.desk
+        with desk.lock:
+            said, album = desk.said, desk.album
+            offer = following = None
+            if album is not None:
+                showing = told.get("showing")
+                offer = desk.offers.current(seat, showing if isinstance(showing, str) else None)
+                following = desk.offers.following(seat)
+                self._pass_on()
+            total = len(album or ())
+            settled = said.tally["class"] + said.tally["reject"]
+            return {
+                "rev": said.count,
+                "worker": self._worker(),
+                "set": shown(offer, album, bool(told.get("guesses"))),
+                "next": shown(following, album) if _is_other(offer, following) else None,
+                "exhausted": desk.offers.exhausted,
+                "classes": sorted([name, len(m)] for name, m in said.members.items()),
+                "known": [name for name in desk.known if name not in said.members],
+                "counts": {
+                    "images": total, "settled": settled, "answered": len(said.by_people),
+                    "rejected": said.tally["reject"], "unsure": said.tally["unsure"],
+                    "skipped": said.tally["skip"] + said.tally["left"],
+                },
+                "seconds": round(statistics.median(said.seconds), 1) if said.seconds else None,
+                "goal": said.goal,
+                "outcomes": self._outcomes,
+                "exports": self._exports[-8:],
+                "can_undo": said.last_of(seat) is not None,
+            }  # fmt: skip
+
+    def _worker(self) -> dict[str, Any]:
+        return {
+            **self._phase,
+            "seconds": round(time.monotonic() - self._since),
+            "problem": self.problem,
+            "warnings": self._warnings[-3:],
+            "behind": self.desk.said.count - self._applied,
+        }
+
+    def members(self, name: str, start: int) -> dict[str, Any]:
+        """Returns images of a class, or with a mark such as `reject`, from a number on."""
+        with self.desk.lock:
+            said, album = self.desk.said, self.desk.album
+            if name.startswith("mark:"):
+                mark = name[len("mark:") :]
+                keys = [key for key, label in said.labels.items() if label == mark]
+            else:
+                keys = list(said.members.get(name, ()))
+            there = [key for key in keys if album is not None and key in album.place]
+            part = there[start : start + _MOST_SHOWN]
+            images = [[album.place[key], key[:12]] for key in part]
+            return {"name": name, "count": len(there), "start": start, "images": images}
+
+    def history(self, before: int | None) -> dict[str, Any]:
+        """Returns what was said, the newest first."""
+        with self.desk.lock:
+            said, rows = self.desk.said, []
+            number = said.count if before is None else min(before, said.count)
+            while number > 0 and len(rows) < _MOST_SHOWN // 4:
+                number -= 1
+                rows.append(_summary(said.entries[number], number, said, self.desk.album))
+            return {"rows": rows, "before": number}
+
+
+def _is_other(offer: Offer | None, following: Offer | None) -> bool:
+    return following is not None and following is not offer
+
+
+def _summary(entry: Mapping[str, Any], number: int, said: Any, album: Album | None) -> dict:
+    """Returns a line of the history."""
+    names: dict[str, int] = {}
+    for label in entry.get("labels", ()):
+        name = label["class"] if isinstance(label, Mapping) else label
+        names[name] = names.get(name, 0) + 1
+    place = album.place if album is not None else {}
+    images = [[place[key], key[:12]] for key in entry.get("images", ())[:3] if key in place]
+    told = {k: entry[k] for k in ("kind", "person", "time", "name", "to", "into", "of", "goal")
+            if k in entry}  # fmt: skip
+    settled = sum(is_settled(label) for label in entry.get("labels", ()))
+    return told | {
+        "number": number, "count": len(entry.get("images", ())), "labels": names,
+        "settled": settled, "images": images, "undone": number in said.undone,
+        "can_undo": said.can_undo(number),
+    }  # fmt: skip

@@ -1,0 +1,112 @@
+"""Outputs of a frozen prefix: in memory, in a file of its own, or in one that is found again.
+
+Images of a folder with a store have a place on the disk, and are known by their content. What a
+prefix gives of them is kept beside them as `frozen-KEY.npy`, where KEY is a hash of the prefix's
+weights and of the images. A file that is found counts if the first images give its bits today.
+"""
+
+import contextlib
+import hashlib
+import math
+import os
+import secrets
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from emoc_tf.data import views
+from emoc_tf.models.forward import FORWARD_BATCH
+from emoc_tf.storage.system_locks import lock
+
+# Outputs without a store that take more bytes lie in a file that goes with the process.
+IN_MEMORY = 2**30
+# Files in a store, the newest; others are of weights that were changed.
+FILES = 3
+
+Run = Callable[[tf.Tensor], tf.Tensor]
+
+
+def kept(run: Run, images: Any, weights: bytes) -> np.ndarray:
+    """Returns the outputs of all images, (n, ...), from their store if they are there.
+
+    They are computed in batches of a constant size, in the order of the images: equal images give
+    equal bits, wherever they lie.
+
+    Args:
+        run: The prefix, a compiled function of images.
+        images: (n, ...), n > 0, as the model takes them, see `data.views`.
+        weights: A hash of the prefix's weights.
+    """
+    stored = getattr(images, "stored", None)
+    if stored is None:
+        return computed(run, images)
+    key = hashlib.sha256(weights + "\n".join(stored.sha256).encode()).hexdigest()[:32]
+    file = stored.folder / f"frozen-{key}.npy"
+    found = _found(file, run, images)
+    if found is not None:
+        return found
+    try:
+        return _written(file, run, images)
+    except OSError:  # such as a disk that is full, or may not be written to
+        return computed(run, images)
+
+
+def computed(run: Run, images: Any) -> np.ndarray:
+    """Returns the outputs of all images, in memory or, if they are large, in a nameless file."""
+    return _fill(run, images, _room)
+
+
+def _fill(run: Run, images: Any, room: Callable[[tuple[int, ...], np.dtype], Any]) -> np.ndarray:
+    found, start = None, 0
+    for batch in views.batches(images, FORWARD_BATCH):
+        outputs = run(batch).numpy()
+        if found is None:
+            found = room((len(images), *outputs.shape[1:]), outputs.dtype)
+        found[start : start + len(outputs)] = outputs
+        start += len(outputs)
+    return found
+
+
+def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    if math.prod(shape) * dtype.itemsize <= IN_MEMORY:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:  # it goes with the last reference
+        return np.memmap(file, dtype, "w+", shape=shape)
+
+
+def _found(file: Path, run: Run, images: Any) -> np.ndarray | None:
+    """Returns what is in a file if it is what the prefix gives today."""
+    try:
+        found = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    first = run(next(views.batches(images, FORWARD_BATCH))).numpy()
+    fits = found.shape == (len(images), *first.shape[1:]) and found.dtype == first.dtype
+    return found if fits and np.array_equal(found[: len(first)], first) else None
+
+
+def _written(file: Path, run: Run, images: Any) -> np.ndarray:
+    """Writes outputs into a file aside, which gets its name when it is whole."""
+    aside = file.with_name(f".{file.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with open(aside, "xb") as held:
+            with contextlib.suppress(OSError):  # not every file system has locks
+                lock(held.fileno())  # nobody takes it for what a killed process left
+            mapped = _fill(run, images, lambda *kind: _mapped(aside, *kind))
+            mapped.flush()
+            os.replace(aside, file)
+    finally:
+        aside.unlink(missing_ok=True)
+    files = sorted(file.parent.glob("frozen-*.npy"), key=lambda each: each.stat().st_mtime)
+    for old in files[:-FILES]:
+        with contextlib.suppress(OSError):  # it may be in use
+            old.unlink()
+    return np.load(file, mmap_mode="r")
+
+
+def _mapped(file: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    return np.lib.format.open_memmap(file, "w+", dtype, shape)

@@ -1,0 +1,118 @@
+"""The part of a model that is trained, and what a frozen prefix gives it of each image."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from emoc_tf.data import views
+from emoc_tf.models.kept_outputs import kept
+from emoc_tf.models.prefix import Split, split
+
+
+class TrainedPart:
+    """A model without its frozen prefix, and its inputs for the images of a pool.
+
+    What the prefix gives of an image is computed once and kept as long as neither weights of the
+    prefix change nor which of them are frozen: `look` sees that. It is computed in batches that
+    follow from the images alone, so that equal weights give equal bits. Where a model has no
+    prefix, it and its images are used as they are.
+
+    Args:
+        model: One that `check_model` accepts.
+        images: (n_pool, H, W, channels), as the model takes them, see `data.views`.
+
+    Attributes:
+        whole: The model.
+    """
+
+    def __init__(self, model: keras.Model, images: Any) -> None:
+        self._images = images
+        self._split: Split | None = None
+        self._take(model)
+
+    def replace_model(self, model: keras.Model) -> None:
+        """Takes another model, such as one on the same body whose head has grown."""
+        if model is not self.whole:
+            self._take(model)
+
+    def _take(self, model: keras.Model) -> None:
+        before, self._split = self._split, split(model)
+        self.whole, self._trainable = model, _ids(model)
+        if before is None or self._split is None or before.parts != self._split.parts:
+            self._kept: list[tuple[Any, np.ndarray]] = []
+            self._weights, self._run = b"", None
+
+    def look(self) -> None:
+        """Sees what was changed by hand: frozen weights, or which layers are frozen."""
+        if _ids(self.whole) != self._trainable:
+            self._take(self.whole)
+        if self._split is not None:
+            weights = _digest(self._split.prefix)
+            if weights != self._weights:
+                self._kept, self._weights, self._run = [], weights, None
+
+    @property
+    def model(self) -> keras.Model:
+        """What is trained, from the first trainable layer on; the whole model without a prefix."""
+        return self.whole if self._split is None else self._split.rest
+
+    @property
+    def inputs(self) -> Any:
+        """(n_pool, ...), what `model` gets of the pool's images."""
+        return self.inputs_of(self._images)
+
+    def inputs_of(self, images: Any) -> Any:
+        """Returns what `model` gets of some images, (n, ...); it is kept with the images.
+
+        Args:
+            images: (n, H, W, channels), the pool's or others that are asked for again and again.
+        """
+        if self._split is None:
+            return images
+        if not self._weights:
+            self._weights = _digest(self._split.prefix)
+        for given, outputs in self._kept:
+            if same_images(given, images):
+                return outputs
+        if self._run is None:
+            self._run = compile_prefix(self._split.prefix)
+        outputs = views.read_only(kept(self._run, images, self._weights))
+        self._kept.append((images, outputs))
+        return outputs
+
+    def is_of(self, model: keras.Model, images: Any) -> bool:
+        """Returns whether it is the part of this model, with these images of the pool."""
+        return model is self.whole and same_images(images, self._images)
+
+
+def compile_prefix(prefix: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a compiled function of images (n, ...), n > 0, in inference mode."""
+    image = prefix.inputs[0]
+    traced = tf.function(lambda images: prefix(images, training=False), autograph=False)
+    traced = traced.get_concrete_function(tf.TensorSpec(image.shape, image.dtype))
+    return lambda images: traced(tf.constant(images, image.dtype))
+
+
+def same_images(one: Any, other: Any) -> bool:
+    """Returns whether two arrays or array-likes are the same images in the same place."""
+    if one is other:
+        return True
+    if not (isinstance(one, np.ndarray) and isinstance(other, np.ndarray)):
+        return False
+    return one.__array_interface__ == other.__array_interface__
+
+
+def _ids(model: keras.Model) -> list[int]:
+    return [id(variable) for variable in model.trainable_variables]
+
+
+def _digest(prefix: keras.Model) -> bytes:
+    """Returns a hash of the weights of a prefix."""
+    digest = hashlib.sha256()
+    for variable in prefix.variables:
+        digest.update(np.ascontiguousarray(variable.numpy()))
+    return digest.digest()

@@ -1,0 +1,132 @@
+"""The way for layers that have no stages: their own gradients, a batch of examples at once.
+
+The backward pass to what a layer returns is that of all layers. From there on the layer alone is
+differentiated, for each example and row: vectorised where that gives what one at a time gives.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from emoc_tf.models.graphs import trained_variables
+from emoc_tf.scoring.gradients.stages import Stage
+
+TOLERANCE = 1e-4
+
+
+class LocalStage(Stage):
+    """A call of a layer as it is, with its inputs and its output in view.
+
+    Args:
+        layer: Any layer that returns one tensor.
+        args: Of its call; tensors in it stand for those that will be given.
+        kwargs: Of its call.
+    """
+
+    groups = 0
+
+    def __init__(self, layer: keras.Layer, args: tuple, kwargs: dict) -> None:
+        super().__init__(layer, None, None)
+        self.given = [each for each in keras.tree.flatten((args, kwargs)) if is_tensor(each)]
+        self._form = keras.tree.map_structure(
+            lambda part: None if is_tensor(part) else part, (args, kwargs)
+        )
+        self._at = keras.tree.flatten(keras.tree.map_structure(is_tensor, (args, kwargs)))
+
+    def linear(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Returns the layer's output."""
+        tensors = iter(inputs)
+        flat = keras.tree.flatten(self._form)
+        filled = [next(tensors) if at else part for part, at in zip(flat, self._at, strict=True)]
+        args, kwargs = keras.tree.pack_sequence_as(self._form, filled)
+        return self.layer(*args, **{**kwargs, "training": False})
+
+    def positions(self, shape: tuple[int | None, ...]) -> None:
+        """Returns that they are not known."""
+
+    def deltas(self, gradient: tf.Tensor) -> tf.Tensor:
+        """Returns the gradient as it is."""
+        return gradient
+
+
+def is_tensor(part: object) -> bool:
+    """Whether a part of a call's arguments is a tensor of the graph."""
+    return isinstance(part, keras.KerasTensor)
+
+
+def rows(
+    stage: LocalStage,
+    values: Mapping[int, tf.Tensor],
+    inputs: Sequence[tf.Tensor],
+    deltas: tf.Tensor,
+    vectorised: bool,
+) -> list[tf.Tensor]:
+    """Returns the gradients of a layer's variables, (B, R, size) each.
+
+    Args:
+        stage: The call.
+        values: Of all variables of the model's body, by id.
+        inputs: (B, ...) each.
+        deltas: (B, R, ...) gradients with respect to the output.
+        vectorised: Whether over examples and rows at once, or one at a time.
+    """
+    variables = trained_variables(stage.layer)
+    own = [values[id(variable)] for variable in variables]
+    signature = [deltas.dtype] * len(own)
+
+    def every(function: Callable, elements: object) -> list[tf.Tensor]:
+        if vectorised:
+            return tf.vectorized_map(function, elements)
+        return tf.map_fn(function, elements, fn_output_signature=signature)
+
+    def of_example(given: tuple) -> list[tf.Tensor]:
+        *example, gradients = given
+        tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
+        with tape:
+            tape.watch(own)
+            scope = keras.StatelessScope([(v, values[id(v)]) for v in variables])
+            with scope:
+                output = stage.linear([each[None] for each in example])
+
+        def of_row(gradient: tf.Tensor) -> list[tf.Tensor]:
+            found = tape.gradient(
+                output, own, output_gradients=gradient[None], unconnected_gradients="zero"
+            )
+            return [tf.reshape(each, [-1]) for each in found]
+
+        return every(of_row, gradients)
+
+    return every(of_example, (*inputs, deltas))
+
+
+def has_loop(stage: LocalStage, inputs: Sequence[tf.Tensor]) -> bool:
+    """Whether a call runs a loop: it could be vectorised, but to trace that takes minutes."""
+    one = tf.function(lambda: stage.linear(inputs), autograph=False).get_concrete_function()
+    return any("While" in operation.type for operation in one.graph.get_operations())
+
+
+def agree(
+    every: Callable[[bool, list[tf.Tensor], tf.Tensor], list[tf.Tensor]],
+    inputs: Sequence[tf.Tensor],
+    output: tf.Tensor,
+) -> bool:
+    """Whether two examples at once give what one at a time gives.
+
+    Args:
+        every: Function that gives `rows`, of whether they are vectorised, inputs and deltas.
+        inputs: Of one example.
+        output: Of it.
+    """
+    two = [tf.concat([each, 0.7 * each if each.dtype.is_floating else each], 0) for each in inputs]
+    deltas = np.random.default_rng(0).normal(size=(2, 2, *output.shape[1:]))
+    deltas = tf.constant(deltas, output.dtype)
+    try:
+        found = every(True, two, deltas)
+    except Exception:
+        return False  # an operation that cannot be
+    return all(
+        np.allclose(have, want, rtol=0, atol=TOLERANCE * float(tf.reduce_max(tf.abs(want))))
+        for have, want in zip(found, every(False, two, deltas), strict=True)
+    )

@@ -1,0 +1,51 @@
+"""The part of a model that scores depend on: what is trained, and what it gets of images."""
+
+import keras
+import numpy as np
+
+from emoc_tf.models.forward import compile_forward, in_batches
+from emoc_tf.models.kept_outputs import computed
+from emoc_tf.models.prefix import split
+from emoc_tf.models.trained_part import compile_prefix
+from emoc_tf.scoring.checks import check_logits, refusals
+from emoc_tf.scoring.images import Images, check_images
+from emoc_tf.scoring.linear import is_linear_layer
+from emoc_tf.scoring.precision import tensor_float_32
+
+
+class ScoredPart:
+    """A model from its first trainable layer on: frozen layers before it have no gradient.
+
+    Args:
+        model: One that `check_model` accepts.
+
+    Attributes:
+        model: The part; the whole model where it has no frozen prefix.
+        is_linear: Whether it is a linear layer alone.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        found = split(model)
+        self.model = model if found is None else found.rest
+        self.is_linear = is_linear_layer(self.model)
+        self._prefix = None if found is None else compile_prefix(found.prefix)
+        self._predict = compile_forward(self.model)
+
+    def inputs(self, images: Images) -> Images:
+        """Returns what the part gets of images, each computed once.
+
+        Raises:
+            ValueError: An output of the prefix is not finite.
+        """
+        if self._prefix is None:
+            return images
+        with tensor_float_32(False), refusals(images.name):
+            outputs = computed(self._prefix, images)
+        return check_images(outputs, images.name, self.model)
+
+    def logits(self, inputs: Images) -> np.ndarray:
+        """Returns (n, C) logits of what `inputs` returned, after checking that they are finite."""
+        with tensor_float_32(False), refusals(inputs.name):
+            logits = in_batches(self._predict, inputs, self.model.inputs[0].dtype)
+        check_logits(logits, inputs.name)
+        return logits

@@ -1,0 +1,80 @@
+"""Scores of models with frozen layers at their beginning."""
+
+import keras
+import numpy as np
+import pytest
+
+from emoc_tf.scoring import EMOCScorer, reference
+from tests.models.test_prefix import SHAPE, frozen, pooled
+
+layers = keras.layers
+IMAGES = np.random.default_rng(0).normal(size=(14, *SHAPE)).astype(np.float32)
+REFERENCE, CANDIDATES = IMAGES[:6], IMAGES[6:]
+SETS = np.array([[0, 1, 2], [3, 4, -1], [5, 6, 7]])
+
+
+def trained_convolution():
+    base = frozen()
+    x = image = keras.Input(SHAPE)
+    x = layers.Conv2D(3, 3)(base(x, training=False))
+    return keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+
+
+MODELS = {
+    "linear": lambda: pooled(frozen(), training=False),
+    "hidden layer": lambda: pooled(frozen(), layers.Dense(5, "relu", kernel_regularizer="l2")),
+    "dropout": lambda: pooled(frozen(noise=0.5), layers.Dropout(0.5)),
+    "convolution": trained_convolution,
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_scores_are_those_of_the_whole_model(kind):
+    model, output = MODELS[kind](), "softmax" if kind == "dropout" else "logits"
+    ours = EMOCScorer(model, output)
+    assert ours._part.model is not model
+    expected = reference.scores(model, REFERENCE, CANDIDATES, output=output)
+    np.testing.assert_allclose(ours.scores(REFERENCE, CANDIDATES), expected, rtol=1e-4)
+    expected = reference.set_scores(model, REFERENCE, CANDIDATES, SETS, output=output)
+    np.testing.assert_allclose(ours.set_scores(REFERENCE, CANDIDATES, SETS), expected, rtol=1e-4)
+    assert ours.select_set(REFERENCE, CANDIDATES, SETS).index == expected.argmax()
+
+
+def test_frozen_weights_count_as_they_are_at_each_call():
+    base = frozen()
+    model = pooled(base)
+    ours = EMOCScorer(model)
+    before = ours.scores(REFERENCE, CANDIDATES)
+    base.get_layer("first").kernel.assign(base.get_layer("first").kernel * 2)
+    after = ours.scores(REFERENCE, CANDIDATES)
+    assert not np.allclose(before, after, rtol=0.01)
+    np.testing.assert_allclose(after, reference.scores(model, REFERENCE, CANDIDATES), rtol=1e-4)
+
+
+def test_a_base_that_is_unfrozen_later_is_told():
+    base = frozen()
+    model = pooled(base)
+    ours = EMOCScorer(model)
+    base.trainable = True
+    with pytest.raises(ValueError, match="trainable weights changed"):
+        ours.scores(REFERENCE, CANDIDATES)
+
+
+def test_each_image_meets_frozen_layers_once():
+    ours, seen = EMOCScorer(pooled(frozen(), layers.Dense(5))), []
+    run = ours._part._prefix
+
+    def count(images):
+        seen.append(len(images))
+        return run(images)
+
+    ours._part._prefix = count
+    ours.select_set(REFERENCE, CANDIDATES, SETS[:2])
+    assert sum(seen) == len(REFERENCE) + 5  # images in no set are not looked at
+
+
+def test_outputs_that_are_not_finite_are_told():
+    model = pooled(frozen())
+    huge = np.full((2, *SHAPE), 3e38, np.float32)
+    with pytest.raises(ValueError, match="candidates: expected finite"):
+        EMOCScorer(model).scores(REFERENCE, huge)
