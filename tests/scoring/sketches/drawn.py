@@ -56,9 +56,11 @@ def projector(model, given):
             whole[np.ix_(index, index)] = bases[0] @ bases[0].T
             continue
         own = places[stage.kernel.path]
+        numbers = np.arange(own.start, own.stop).reshape(stage.kernel.shape)
+        index = np.asarray(stage.kernel_rows(numbers)).ravel()  # (O, F) row by row
         inputs = bases[0] @ bases[0].T
         deltas = bases[1] @ bases[1].T if len(bases) == 2 else np.eye(stage.units)
-        whole[own, own] = np.kron(inputs, deltas)  # kernels are (F, O) row by row
+        whole[np.ix_(index, index)] = np.kron(deltas, inputs)
     return whole
 
 
