@@ -15,6 +15,7 @@ from emoc_tf.scoring.checks import (
     MEMORY_BUDGET,
     check_confidence,
     check_memory_budget,
+    check_method,
     check_output,
     check_precision,
     check_regularizer,
@@ -49,6 +50,9 @@ class EMOCAgent(ScoringAgent):
         memory_budget: Bytes that gradients may take, above 0.
         refusals: Whether scores are multiplied by the probability that an image of the set is
             answered, once images have been rejected; see `refusals.answer_probabilities`.
+        method: `"exact"`, or `"sketch"`: gradients cut down to their principal directions, for
+            networks that are trained whole, see `EMOCScorer`. Where a choice would take too long
+            even so, `confidence=None` chooses by sketched scores alone.
 
     Raises:
         ValueError: An argument is out of range.
@@ -66,8 +70,11 @@ class EMOCAgent(ScoringAgent):
         precision: str = "float32",
         memory_budget: int = MEMORY_BUDGET,
         refusals: bool = False,
+        method: str = "exact",
     ) -> None:
         super().__init__(seed)
+        check_method(method)
+        self._method = method
         self._confidence = check_confidence(confidence)
         check_output(output)
         check_precision(precision)
@@ -193,9 +200,9 @@ class EMOCAgent(ScoringAgent):
     def _scorer_of(self, state: ExplorationState) -> EMOCScorer:
         model = state.trained_model  # what a frozen prefix computes is in its inputs
         if self._scorer is None or self._scorer.model is not model:
-            self._scorer = EMOCScorer(
-                model, self._output, self._regularizer, self._precision, self._memory_budget
-            )
+            how = {} if self._method == "exact" else {"method": self._method}
+            settings = self._output, self._regularizer, self._precision, self._memory_budget
+            self._scorer = EMOCScorer(model, *settings, **how)
         return self._scorer
 
 
@@ -223,6 +230,7 @@ class ExpectedEMOCAgent(EMOCAgent):
         precision: str = "float32",
         memory_budget: int = MEMORY_BUDGET,
         refusals: bool = False,
+        method: str = "exact",
     ) -> None:
         super().__init__(
             seed,
@@ -234,4 +242,5 @@ class ExpectedEMOCAgent(EMOCAgent):
             precision=precision,
             memory_budget=memory_budget,
             refusals=refusals,
+            method=method,
         )

@@ -34,6 +34,7 @@ class EMOCNewAgent(EMOCAgent):
         precision: As of `EMOCAgent`.
         memory_budget: As of `EMOCAgent`.
         refusals: As of `EMOCAgent`.
+        method: As of `EMOCAgent`.
 
     Raises:
         ValueError: An argument is out of range.
@@ -51,6 +52,7 @@ class EMOCNewAgent(EMOCAgent):
         precision: str = "float32",
         memory_budget: int = MEMORY_BUDGET,
         refusals: bool = False,
+        method: str = "exact",
     ) -> None:
         super().__init__(
             seed,
@@ -61,6 +63,7 @@ class EMOCNewAgent(EMOCAgent):
             precision=precision,
             memory_budget=memory_budget,
             refusals=refusals,
+            method=method,
         )
         if not is_integer(new_unit) or new_unit not in (0, 1):
             raise ValueError(f"new_unit: expected 0 or 1, got {new_unit!r}")

@@ -89,10 +89,15 @@ class OutputChanges:
 
         def product(*given: Any) -> tf.Tensor:
             if name not in self._traced:
-                self._traced[name] = self._trace(function, tuple(map(_open_specs, given)))
+                specs = tuple(self._specs_of(each) for each in given)
+                self._traced[name] = self._trace(function, specs)
             return self._traced[name](*given)
 
         return product
+
+    def _specs_of(self, given: Any) -> Any:
+        """Returns specifications for other images, pairs and sets than those that are given."""
+        return _open_specs(given)
 
     def _trace(self, function: Callable, specs: tuple) -> Callable:
         # Traced as it is: to translate its Python first would double the time.

@@ -10,6 +10,7 @@ OUTPUTS = ("logits", "softmax")
 LABEL_MODES = ("set", "image", "expected", "joint")
 # What the product of explicit gradients is computed in; TensorFloat-32 exists on GPUs only.
 PRECISIONS = ("float32", "tf32", "bfloat16")
+METHODS = ("exact", "sketch")
 MEMORY_BUDGET = 2 << 30
 
 
@@ -30,6 +31,49 @@ def check_precision(precision: str) -> None:
     """Raises `ValueError` unless `precision` is one of `PRECISIONS`."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {list(PRECISIONS)}, got {precision!r}")
+
+
+def check_method(method: str, sketch_size: int | None = None) -> None:
+    """Raises `ValueError` unless `method` is one of `METHODS`, and a size one of its sketches."""
+    if method not in METHODS:
+        raise ValueError(f"method: expected one of {list(METHODS)}, got {method!r}")
+    if sketch_size is None:
+        return
+    if not is_integer(sketch_size) or sketch_size < 1:
+        raise ValueError(
+            f"sketch_size: expected None or how many numbers a pair may have, an integer above 0, "
+            f"got {sketch_size!r}"
+        )
+    if method != "sketch":
+        raise ValueError(
+            f"sketch_size: expected None with method={method!r}, got {sketch_size}; it is the size "
+            f"of method='sketch'"
+        )
+
+
+def check_seed(seed: int) -> int:
+    """Returns a seed; raises `ValueError` unless it is an integer of at least 0."""
+    if not is_integer(seed) or seed < 0:
+        raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
+    return int(seed)
+
+
+def check_settings(
+    output: str,
+    regularizer: bool,
+    precision: str,
+    memory_budget: int,
+    method: str,
+    sketch_size: int | None,
+    seed: int,
+) -> None:
+    """Raises `ValueError` unless all settings of an `EMOCScorer` are in range."""
+    check_output(output)
+    check_regularizer(regularizer)
+    check_precision(precision)
+    check_memory_budget(memory_budget)
+    check_method(method, sketch_size)
+    check_seed(seed)
 
 
 def check_memory_budget(memory_budget: int) -> int:
@@ -160,6 +204,17 @@ def check_unseen(unseen: np.ndarray | None, num_sets: int) -> np.ndarray | None:
             f"unseen: expected ({num_sets},) numbers in [0, 1], one a set, got {unseen!r}"
         )
     return given.astype(np.float64)
+
+
+def check_set_settings(
+    labels: str | np.ndarray,
+    set_weights: np.ndarray | None,
+    unseen: np.ndarray | None,
+    num_sets: int,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the weights and the probabilities of sets; see the checks of each."""
+    check_label_mode(labels, num_sets)
+    return check_set_weights(set_weights, num_sets), check_unseen(unseen, num_sets)
 
 
 def check_offsets(offsets: np.ndarray | None, num_sets: int) -> np.ndarray | None:

@@ -1,8 +1,9 @@
 """Scores of (image, label) pairs in chunks: memory bounded, shapes from a small set."""
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
@@ -49,11 +50,17 @@ class PairScores:
     ) -> None:
         self._changes = changes
         self._budget = memory_budget
-        self.reference, self._images = reference, images
+        self.reference, self.images = reference, images
         self._image_of, self._label_of = image_of, label_of
         self._count = len(image_of)
         self._kept: Block | None = None
         self._last: list[list[Factors]] | None = None
+
+    def by(self, changes: OutputChanges) -> Self:
+        """Returns the same pairs and reference images for other functions of the same model."""
+        other = copy.copy(self)
+        other._changes, other._kept, other._last = changes, None, None
+        return other
 
     def means(self) -> np.ndarray:
         """Returns (1/N) Σ_x ‖J(x) g‖₁ of all pairs, (pairs,) float64: Eq. 4."""
@@ -71,7 +78,7 @@ class PairScores:
                 means[block.pairs] = total.numpy() / len(self.reference)
         return finite(means)
 
-    def sample(self, references: np.ndarray, pairs: np.ndarray) -> Sample:
+    def sample(self, references: np.ndarray, pairs: np.ndarray, control: bool = True) -> Sample:
         """Returns the output changes of some pairs on some reference images.
 
         Gradients of few pairs are kept for the next call: in an elimination each call asks for
@@ -81,10 +88,11 @@ class PairScores:
         Args:
             references: (m,) indices.
             pairs: (p,) indices, ascending.
+            control: Whether the control variate is found too; zeros otherwise.
         """
-        last, kept = self._last_of_reference(), self._keep(pairs)
+        last, kept = self._last_of_reference() if control else [], self._keep(pairs)
         changes = np.empty((len(references), len(pairs)))
-        control, control_mean = np.zeros_like(changes), np.zeros(len(pairs))
+        controls, control_mean = np.zeros_like(changes), np.zeros(len(pairs))
         quarter = self._budget // 4
         size = self._batch_size(quarter)
         if kept is None:  # J of as many images as there is room for meets each batch of gradients
@@ -104,9 +112,9 @@ class PairScores:
                         wanted, here = _common(pairs, part.pairs)
                         by_last = [self._last_product(j, part.gradients) for j in last]
                         by_last = tf.concat(by_last, 0).numpy()[: len(self.reference), here]
-                        control[:, wanted] = by_last[references]
+                        controls[:, wanted] = by_last[references]
                         control_mean[wanted] = by_last.mean(axis=0, dtype=np.float64)
-        return Sample(finite(changes), control, control_mean)
+        return Sample(finite(changes), controls, control_mean)
 
     def _last_of_reference(self) -> list[list[Factors]]:
         """Returns what the last dense layers have of J on all reference images, or nothing.
@@ -160,7 +168,7 @@ class PairScores:
 
     def _gradients(self, pairs: np.ndarray) -> Iterator["Block"]:
         """Yields the gradients of some pairs in batches, those of an image together."""
-        size = self._budget // 4 // self._changes.gradient_bytes(self._images.shape[1:])
+        size = self._budget // 4 // self._changes.gradient_bytes(self.images.shape[1:])
         size = max(1, min(GRADIENT_BATCH, size))
         for batch, labels in self._pair_batches(pairs, size):
             yield Block(batch.ravel(), self._changes.gradients(self._images_of(batch), labels))
@@ -176,7 +184,7 @@ class PairScores:
                 yield batch, self._label_of[batch]
 
     def _images_of(self, batch: np.ndarray) -> tf.Tensor:
-        return self._changes.tensor(self._images[self._image_of[batch[:, 0]]])
+        return self._changes.tensor(self.images[self._image_of[batch[:, 0]]])
 
     @property
     def _pair_bytes(self) -> int:

@@ -16,17 +16,12 @@ from emoc_tf.scoring.changes import OutputChanges, changes_of
 from emoc_tf.scoring.checks import (
     MEMORY_BUDGET,
     check_confidence,
-    check_label_mode,
     check_labels,
-    check_memory_budget,
     check_offsets,
-    check_output,
-    check_precision,
-    check_regularizer,
-    check_set_weights,
+    check_seed,
+    check_set_settings,
     check_sets,
-    check_unseen,
-    is_integer,
+    check_settings,
 )
 from emoc_tf.scoring.expectation import Expectation
 from emoc_tf.scoring.gradients.plans import LayerPlan, table_of
@@ -38,6 +33,8 @@ from emoc_tf.scoring.precision import product_dtype, tensor_float_32
 from emoc_tf.scoring.scored_part import ScoredPart
 from emoc_tf.scoring.selection import Selection, best_of, select
 from emoc_tf.scoring.sets import SetScores
+from emoc_tf.scoring.sketches.selection import select_by_sketch
+from emoc_tf.scoring.sketches.sketch import Sketch, SketchReport
 from emoc_tf.scoring.snapshot import Snapshot
 
 
@@ -69,6 +66,13 @@ class EMOCScorer:
             are computed: on such a GPU, let no other thread compute meanwhile.
         memory_budget: Bytes that gradients may take, whatever N, n and C are; other budgets sum
             in another order and give other last digits.
+        method: `"exact"`, or `"sketch"`, for networks that are trained whole: gradients are cut
+            down to their principal directions, fitted on 128 images of each call, anew if weights
+            or images are others. Scores are approximate, `sketch` tells how far. A linear layer
+            behind frozen ones is scored exactly, as it always is.
+        sketch_size: Numbers that a pair's sketch may have; None for as many as leave out 5% of
+            the gradients' energy, if the budget has room for them.
+        seed: At least 0; of the images that directions are fitted on.
 
     Raises:
         ValueError: The model is of another kind, or another argument is out of range.
@@ -81,17 +85,17 @@ class EMOCScorer:
         regularizer: bool = True,
         precision: str = "float32",
         memory_budget: int = MEMORY_BUDGET,
+        method: str = "exact",
+        sketch_size: int | None = None,
+        seed: int = 0,
     ) -> None:
-        check_output(output)
-        regularizer = check_regularizer(regularizer)
-        check_precision(precision)
-        self._memory_budget = check_memory_budget(memory_budget)
+        check_settings(output, regularizer, precision, memory_budget, method, sketch_size, seed)
         dtype = tf.as_dtype(check_model(model).compute_dtype)
         check_outputs(model)
         check_repeatable(model)
         self.model = model
-        self._num_classes = model.output_shape[-1]
-        self._precision, self._output, self._regularizer = precision, output, regularizer
+        self._memory_budget = int(memory_budget)
+        self._precision, self._output, self._regularizer = precision, output, bool(regularizer)
         warn_of_other_loss(model, stacklevel=2)
         self._dtype = product_dtype(precision, dtype, stacklevel=2)
         self._part = ScoredPart(model)
@@ -99,18 +103,29 @@ class EMOCScorer:
             self._changes.factors.warn(stacklevel=2)
         self._snapshot = Snapshot(model)
         self._expected: Expectation | None = None
+        self._sketch: Sketch | None = None  # what is linear is scored exactly at once
+        if method == "sketch" and not self._part.is_linear:
+            settings = self._memory_budget, sketch_size, int(seed)
+            self._sketch = Sketch(self._part.model, self._changes, *settings)
 
     @functools.cached_property
     def _changes(self) -> OutputChanges:
         return changes_of(self._part.model, self._output, self._regularizer, self._dtype)
+
+    @property
+    def sketch(self) -> SketchReport | None:
+        """The sketch of the last call and its measured error; None before and without sketches."""
+        return None if self._sketch is None else self._sketch.report
 
     def plan(self) -> list[LayerPlan]:
         """Returns how each trainable layer's gradients are multiplied: the cheapest way."""
         return list(self._changes.factors.plan)
 
     def print_plan(self) -> None:
-        """Prints `plan` as a table."""
+        """Prints `plan` as a table, and what the last call's sketch was like."""
         rich.print(table_of(self.plan()))
+        if self.sketch is not None:
+            rich.print(self.sketch.summary)
 
     def expected_seconds(self, num_reference: int, num_pairs: int) -> float:
         """Returns what N reference images and so many (image, label) pairs will take, about.
@@ -119,14 +134,12 @@ class EMOCScorer:
         """
         shape = self._part.model.inputs[0].shape[1:]
         if self._expected is None:
-            self._expected = Expectation(self._changes, shape, self._memory_budget)
+            changes = self._changes if self._sketch is None else self._sketch.usual
+            self._expected = Expectation(changes, shape, self._memory_budget)
         return self._expected.seconds(num_reference, num_pairs)
 
     def scores(
-        self,
-        reference: np.ndarray,
-        candidates: np.ndarray,
-        labels: np.ndarray | None = None,
+        self, reference: np.ndarray, candidates: np.ndarray, labels: np.ndarray | None = None
     ) -> np.ndarray:
         """Returns the score of each candidate under one label (Eq. 4).
 
@@ -146,11 +159,8 @@ class EMOCScorer:
         reference = self._inputs(reference, "reference")
         candidates = self._inputs(candidates, "candidates")
         logits = self._part.logits(candidates)
-        if labels is None:
-            labels = logits.argmax(axis=1)
-        labels = check_labels(labels, *logits.shape)
-        pairs = self._pairs(reference, candidates, np.arange(len(candidates)), labels)
-        return self._means(pairs)
+        labels = check_labels(logits.argmax(axis=1) if labels is None else labels, *logits.shape)
+        return self._means(self._pairs(reference, candidates, np.arange(len(labels)), labels))
 
     def expected_scores(self, reference: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Returns the scores expected over all labels, Σ_y p(y|x') s(x',y) (Eq. 2).
@@ -167,13 +177,8 @@ class EMOCScorer:
         candidates = self._inputs(candidates, "candidates")
         posterior = softmax(self._part.logits(candidates).astype(np.float64), axis=1)
         count, num_classes = posterior.shape
-        pairs = self._pairs(
-            reference,
-            candidates,
-            np.repeat(np.arange(count), num_classes),
-            np.tile(np.arange(num_classes), count),
-        )
-        scores = self._means(pairs)
+        image_of, label_of = np.divmod(np.arange(count * num_classes), num_classes)
+        scores = self._means(self._pairs(reference, candidates, image_of, label_of))
         return (posterior * scores.reshape(count, num_classes)).sum(axis=1)
 
     def set_scores(
@@ -238,7 +243,9 @@ class EMOCScorer:
             confidence: Probability, over the seeds, that the chosen set is the one with the
                 highest `set_scores`, in (0, 1), as far as t-tests on 32 or more reference images
                 can tell: where a few among N carry the difference between sets, they may be
-                missed. None evaluates all pairs.
+                missed. None evaluates all pairs. With `method="sketch"` most sets are dropped by
+                sketches, on the premise that these err by as much in the best sets as in 16 drawn
+                at random, and None chooses by sketched scores alone.
             seed: At least 0; orders the reference images. Equal seeds choose equally.
             set_weights: As in `set_scores`.
             unseen: As in `set_scores`.
@@ -248,9 +255,7 @@ class EMOCScorer:
         Raises:
             ValueError: As for `set_scores`, or an argument is out of range.
         """
-        confidence = check_confidence(confidence)
-        if not is_integer(seed) or seed < 0:
-            raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
+        confidence, seed = check_confidence(confidence), check_seed(seed)
         pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights, unseen)
         if pairs is None:
             raise ValueError("sets: expected one that is not padding alone, got none")
@@ -259,16 +264,12 @@ class EMOCScorer:
             scores = weights @ self._means(pairs)
             scores = scores if offsets is None else scores + offsets
             return best_of(scores, len(pairs.reference) * weights.shape[1])
+        most = self._memory_budget // 32  # two numbers of 8 bytes each: half of the budget
+        how = weights, confidence, seed, most, offsets
         with tensor_float_32(self._precision == "tf32"):
-            return select(
-                pairs.sample,
-                weights,
-                len(pairs.reference),
-                confidence,
-                int(seed),
-                self._memory_budget // 32,  # two numbers of 8 bytes each: half of the budget
-                offsets,
-            )
+            if self._sketch is not None:
+                return select_by_sketch(pairs, self._sketch.apply(pairs), *how)
+            return select(pairs.sample, weights, len(pairs.reference), *how[1:])
 
     def _pairs_of_sets(
         self,
@@ -287,9 +288,7 @@ class EMOCScorer:
         reference = self._inputs(reference, "reference")
         images = check_images(images, "images", self.model)
         sets = check_sets(sets, len(images))
-        check_label_mode(labels, len(sets))
-        set_weights = check_set_weights(set_weights, len(sets))
-        unseen = check_unseen(unseen, len(sets))
+        set_weights, unseen = check_set_settings(labels, set_weights, unseen, len(sets))
         real = sets >= 0
         if not real.any():
             return None, sparse.csr_array((len(sets), 0))
@@ -316,4 +315,4 @@ class EMOCScorer:
     def _means(self, pairs: PairScores | LinearScores) -> np.ndarray:
         self._part.logits(pairs.reference)  # checked before the long work
         with tensor_float_32(self._precision == "tf32"):
-            return pairs.means()
+            return (pairs if self._sketch is None else self._sketch.apply(pairs)).means()

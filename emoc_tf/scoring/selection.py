@@ -103,7 +103,7 @@ def select(
         offsets: (M,) numbers that are added to the sets' values; None for 0.
     """
     order = np.random.default_rng(seed).permutation(num_references)
-    alive = _distinct(weights, offsets)
+    alive = distinct(weights, offsets)
     max_rounds = 1 + max(0, math.ceil(math.log2(num_references / FIRST_REFERENCES)))
     nothing = np.empty((0, len(alive)))
     shown = Sample(nothing, nothing, np.empty(len(alive)))  # of the sets alive
@@ -200,7 +200,7 @@ def _regression(shown: Sample) -> tuple[np.ndarray, np.ndarray]:
     return mean, deviation
 
 
-def _distinct(weights: sparse.csr_array, offsets: np.ndarray | None) -> np.ndarray:
+def distinct(weights: sparse.csr_array, offsets: np.ndarray | None) -> np.ndarray:
     """Returns the first of each group of sets that are equal: no data could part them."""
     weights.sort_indices()
     added = np.zeros(weights.shape[0]) if offsets is None else offsets

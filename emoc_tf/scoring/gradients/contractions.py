@@ -183,7 +183,7 @@ def project(stage: Stage, factors: Factors, direction: Mapping[int, tf.Tensor]) 
     """
     applied = stage.apply(factors.inputs, direction[id(stage.kernel)])  # [B, S, O]
     if stage.bias is not None:
-        applied += direction[id(stage.bias)]
+        applied += tf.reshape(direction[id(stage.bias)], [-1])  # it may have several axes
     return tf.einsum("brso,bso->br", factors.deltas, applied)
 
 

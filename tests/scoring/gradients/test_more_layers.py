@@ -93,6 +93,14 @@ def sums():
     return ended(image, x)
 
 
+def sums_of_vectors():
+    """Offsets of several axes where gradients are kept as factors."""
+    image = x = keras.Input((6,))
+    x = layers.EinsumDense("ac,cde->ade", (2, 3), bias_axes="de", activation="tanh")(x)
+    x = layers.EinsumDense("ade,defg->afg", (2, 4), bias_axes="fg")(x)
+    return ended(image, x)
+
+
 class Positions(layers.Layer):
     """A bare variable that is added."""
 
@@ -144,7 +152,17 @@ def distributed():
 
 @pytest.mark.parametrize(
     "build",
-    [scales, more_scales, transposed, more_transposed, sums, attention, blocks, distributed],
+    [
+        scales,
+        more_scales,
+        transposed,
+        more_transposed,
+        sums,
+        sums_of_vectors,
+        attention,
+        blocks,
+        distributed,
+    ],
 )
 def test_what_keras_ships_has_stages(build):
     assert "generic" not in check(build())
