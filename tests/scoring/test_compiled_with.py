@@ -35,7 +35,6 @@ def warned(compiled, **keywords):
         losses.CategoricalCrossentropy(name="mine"),
         [losses.SparseCategoricalCrossentropy(from_logits=True)],
     ],
-    ids=repr,
 )
 def test_nothing_is_said_of_the_cross_entropy(loss):
     assert warned(loss) == []
