@@ -3,7 +3,7 @@
 import datetime
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,9 @@ class Desk:
             cache: Folder for small images.
         """
         with self.lock:
-            if self.album is None or self.album.keys != told["keys"]:
-                self.album = Album(Path(told["root"]), told["paths"], told["keys"], cache)
+            images = list(told["paths"]), list(told["keys"])
+            if self.album is None or (self.album.paths, self.album.keys) != images:
+                self.album = Album(Path(told["root"]), *images, cache)
             self.known = list(told["classes"])
             then = Said(self.said.entries[: told["applied"]])
             later = {
@@ -137,7 +138,7 @@ class Desk:
         Args:
             seat: Of the browser.
             person: Who says it.
-            told: `images` by index, `label`, `key`; `split`: whether it is a new class.
+            told: `images` by index, `label`, `key`.
         """
         with self.lock:
             if (before := self._same(told)) is not None:
@@ -146,11 +147,8 @@ class Desk:
             if any(self.offers.of_image(key) for key in keys):
                 raise RefusedError("an image of these is in a set that waits for its answer")
             (label,) = self._labels({**told, "labels": [told.get("label")]}, 1)
-            kind = "correct"
-            if told.get("split"):
-                kind = "split"
-                if class_of(label) is None or class_of(label) in self.said.members:
-                    raise RefusedError(f"name: expected that of a new class, got {label}", 400)
+            name = class_of(label)
+            kind = "correct" if name is None or name in self._known() else "split"
             labels = [label] * len(keys)
             entry = {"kind": kind, "images": keys, "labels": labels}
             return self._enter(entry | self._key(told), seat, person)
@@ -174,7 +172,8 @@ class Desk:
                 entry = {"kind": "merge", "name": name, "into": into}
             else:
                 to = _tidy(told.get("to"))
-                if to in self._known() and to != name:
+                other = _recognised(to, self._known())
+                if other not in (None, name):
                     raise RefusedError(f"{to!r} is a class: merge the two instead", 409)
                 if to == name:
                     raise RefusedError("to: expected another name", 400)
@@ -234,8 +233,10 @@ class Desk:
         return [*self.said.members, *(n for n in self.known if n not in self.said.members)]
 
     def _class(self, told: Mapping[str, Any], field: str) -> str:
-        name = _tidy(told.get(field), field)
-        if name not in self.said.members:
+        given = told.get(field)
+        name = _recognised(given, self.said.members)
+        if name is None:
+            name = _tidy(given, field)
             raise RefusedError(f"{field}: expected a class with an image, got {name!r}", 404)
         return name
 
@@ -261,9 +262,9 @@ class Desk:
                     raise RefusedError(f"labels: expected a name or one of {MARKS}", 400)
                 found.append(label)
                 continue
-            name = _tidy(typed)
-            if name not in known:
-                name = self.said.now(name, seen)
+            name = _recognised(typed, known)
+            if name is None:
+                name = self.said.now(_tidy(typed), seen)
             if name not in known:
                 other = names.near(name, known)
                 if other is not None and name not in confirmed:
@@ -273,6 +274,14 @@ class Desk:
                 known.append(name)
             found.append({"class": name})
         return found
+
+
+def _recognised(text: Any, known: Iterable[str]) -> str | None:
+    """Returns the class that a text names, whose own name may be as untidy as a folder's."""
+    if not isinstance(text, str) or text in known:
+        return text if isinstance(text, str) else None
+    spelt = names.spelt(text)
+    return next((name for name in known if names.spelt(name) == spelt), None)
 
 
 def _tidy(text: Any, field: str = "name") -> str:

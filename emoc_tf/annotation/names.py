@@ -7,6 +7,8 @@ from collections.abc import Iterable
 LONGEST = 80
 # A shorter name is another word when one letter changes.
 _SHORTEST_ALIKE = 3
+# Marks that join or part letters and pictures; Persian and Hindi cannot be written without them.
+_JOINERS = "\u200c\u200d"
 
 
 def tidy(text: object) -> str:
@@ -17,12 +19,18 @@ def tidy(text: object) -> str:
     """
     if not isinstance(text, str):
         raise ValueError(f"name: expected a text, got {text!r:.80}")
-    name = " ".join(unicodedata.normalize("NFC", text).split())
-    if not name or len(name) > LONGEST or not name.isprintable():
+    name = spelt(text).strip(_JOINERS)
+    shown = name.translate(dict.fromkeys(map(ord, _JOINERS)))
+    if not name or len(name) > LONGEST or not shown.isprintable():
         raise ValueError(
             f"name: expected 1 to {LONGEST} characters that can be shown, got {text!r:.100}"
         )
     return name
+
+
+def spelt(text: str) -> str:
+    """Returns a text with composed letters and single spaces, none around it."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def near(name: str, known: Iterable[str]) -> str | None:

@@ -55,6 +55,7 @@ class Offers:
         self._clock = clock
         self._offers: dict[str, Offer] = {}
         self._contacts: dict[str, float] = {}
+        self._withdrawn: set[str] = set()
         self.generation, self.exhausted, self.told = 0, False, False
 
     def __len__(self) -> int:
@@ -82,10 +83,13 @@ class Offers:
             answered: Ids of queries that were answered, which the worker may not have read yet.
 
         Returns:
-            Sets of earlier models that nobody will be shown any more, to be withdrawn.
+            Sets of earlier models that nobody will be shown any more, to be withdrawn; also those
+            of before that the worker still has.
         """
         self.generation, self.exhausted, self.told = generation, exhausted, True
         known = {each["query"] for each in told}
+        self._withdrawn &= known
+        stale = sorted(self._withdrawn)
         for each in list(self._offers.values()):
             gone = each.query not in known and not each.provisional and each.seat is None
             if gone or each.query in answered:
@@ -94,14 +98,16 @@ class Offers:
             here = self._offers.get(each["query"])
             if here is not None:
                 here.provisional = False
-            elif each["query"] not in answered:
+            elif each["query"] not in answered | self._withdrawn:
                 self._offers[each["query"]] = Offer(**each)
         free = [each for each in self._free() if not each.audit]
         if not any(each.generation == generation for each in free):
-            return []
-        stale = [each.query for each in free if each.generation < generation]
-        for query in stale:
-            del self._offers[query]
+            return stale
+        for each in free:
+            if each.generation < generation:
+                stale.append(each.query)
+                self._withdrawn.add(each.query)
+                del self._offers[each.query]
         return stale
 
     def _free(self) -> list[Offer]:

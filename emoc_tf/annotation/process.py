@@ -54,9 +54,8 @@ class WorkerProcess:
     def send(self, command: Mapping[str, Any]) -> None:
         """Sends a command; without a worker the next one learns what counts by itself."""
         with self._lock, contextlib.suppress(OSError, ValueError):
-            if self._process is not None and self._process.stdin is not None:
-                self._process.stdin.write(json.dumps(command) + "\n")
-                self._process.stdin.flush()
+            if self._process is not None:
+                _write(self._process, command)
 
     def _keep(self) -> None:
         failures = 0
@@ -92,10 +91,11 @@ class WorkerProcess:
             )  # fmt: skip
         config = {**self._settings.config, "learning_rate": self._rate}
         settings = {**json.loads(self._settings.to_json()), "config": config}
-        with self._lock:
+        begin = self._begin()
+        with self._lock, contextlib.suppress(OSError):
             self._process = process
-        self.send(settings)
-        self.send(self._begin())
+            for command in (settings, begin):  # before all that others send
+                _write(process, command)
         for line in process.stdout or ():
             try:
                 told = json.loads(line)
@@ -121,6 +121,12 @@ class WorkerProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
             process.kill()
+
+
+def _write(process: "subprocess.Popen[str]", command: Mapping[str, Any]) -> None:
+    if process.stdin is not None:
+        process.stdin.write(json.dumps(command) + "\n")
+        process.stdin.flush()
 
 
 def _last_line(log: Path, since: float) -> str:

@@ -71,7 +71,8 @@ def make_app(service: Service, token: str, hosts: Iterable[str], port: int = 0) 
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         if response.status_code < 400 and "seat" in flask.g:
-            settings = {"httponly": True, "samesite": "Strict"}
+            # Not `Strict`: a link of a page elsewhere, such as a terminal in a browser, leads here.
+            settings = {"httponly": True, "samesite": "Lax"}
             if flask.request.cookies.get(seat_cookie) != flask.g.seat:
                 response.set_cookie(seat_cookie, flask.g.seat, max_age=_YEAR, **settings)
             if flask.request.cookies.get(cookie) != token:

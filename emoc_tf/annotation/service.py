@@ -4,6 +4,7 @@ import secrets
 import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,12 +12,14 @@ from emoc_tf.annotation.album import Album
 from emoc_tf.annotation.desk import Desk, RefusedError, shown
 from emoc_tf.annotation.journal import FILE, Journal
 from emoc_tf.annotation.offers import Offer
-from emoc_tf.annotation.said import is_settled
+from emoc_tf.annotation.said import class_of, is_settled
 from emoc_tf.annotation.settings import EXPORTS, Settings
 
 # Seconds between two looks at who is there.
 _LOOK = 2.0
 _MOST_SHOWN = 200
+# Points of a curve; a page asks for all of them every second.
+_MOST_POINTS = 200
 
 
 class Service:
@@ -193,7 +196,7 @@ class Service:
                 },
                 "seconds": round(statistics.median(said.seconds), 1) if said.seconds else None,
                 "goal": said.goal,
-                "outcomes": self._outcomes,
+                "outcomes": _thinned(self._outcomes),
                 "exports": self._exports[-8:],
                 "can_undo": said.last_of(seat) is not None,
             }  # fmt: skip
@@ -232,23 +235,30 @@ class Service:
             return {"rows": rows, "before": number}
 
 
+def _thinned(outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns as many of them as a curve has points, with the first and the newest."""
+    kept = outcomes[:: -(-len(outcomes) // _MOST_POINTS) or 1]
+    return kept if not kept or kept[-1] is outcomes[-1] else [*kept, outcomes[-1]]
+
+
 def _is_other(offer: Offer | None, following: Offer | None) -> bool:
     return following is not None and following is not offer
 
 
 def _summary(entry: Mapping[str, Any], number: int, said: Any, album: Album | None) -> dict:
     """Returns a line of the history."""
-    names: dict[str, int] = {}
+    # Apart, since a class may well be called "left".
+    names, marks = Counter(), Counter()
     for label in entry.get("labels", ()):
-        name = label["class"] if isinstance(label, Mapping) else label
-        names[name] = names.get(name, 0) + 1
+        name = class_of(label)
+        (marks if name is None else names)[label if name is None else name] += 1
     place = album.place if album is not None else {}
     images = [[place[key], key[:12]] for key in entry.get("images", ())[:3] if key in place]
     told = {k: entry[k] for k in ("kind", "person", "time", "name", "to", "into", "of", "goal")
             if k in entry}  # fmt: skip
     settled = sum(is_settled(label) for label in entry.get("labels", ()))
     return told | {
-        "number": number, "count": len(entry.get("images", ())), "labels": names,
+        "number": number, "count": len(entry.get("images", ())), "labels": names, "marks": marks,
         "settled": settled, "images": images, "undone": number in said.undone,
         "can_undo": said.can_undo(number),
     }  # fmt: skip

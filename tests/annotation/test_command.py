@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -161,6 +162,31 @@ def test_a_worker_is_told_settings_and_how_far_the_journal_is_safe(tmp_path, mon
     heard, _ = keep(tmp_path, monkeypatch, ECHO, 1)
     assert heard[0]["line"]["images"] == "images" and heard[1]["line"] == {"lines": 3}
     assert heard[2]["text"] == "it ended with exit status 0"
+
+
+def test_nothing_is_sent_before_the_settings(tmp_path, monkeypatch):
+    class Lock:  # as if others sent something whenever they may
+        def __init__(self):
+            self.lock, self.others = threading.Lock(), []
+
+        def __enter__(self):
+            self.lock.acquire()
+
+        def __exit__(self, *error):
+            self.lock.release()
+            if self.others:
+                self.others.pop()()
+
+    lock, make = Lock(), WorkerProcess.__init__
+
+    def init(worker, *arguments):
+        make(worker, *arguments)
+        worker._lock = lock
+        lock.others.append(lambda: worker.send({"lines": 9}))
+
+    monkeypatch.setattr(WorkerProcess, "__init__", init)
+    heard, _ = keep(tmp_path, monkeypatch, ECHO, 1)
+    assert [told["line"].get("lines") for told in heard[:2]] == [None, 3]
 
 
 def test_a_worker_that_is_killed_is_started_again(tmp_path, monkeypatch):

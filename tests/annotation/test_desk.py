@@ -166,10 +166,7 @@ def test_classes_are_corrected_renamed_merged_and_split(tmp_path, browser):
     state(browser)
     post(browser, "answer", query="a", labels=cls("cat", "cat", "owl"))
     assert post(browser, "correct", images=[0], label={"class": "dog"}).status_code == 200
-    assert (
-        post(browser, "correct", images=[30], label={"class": "lynx"}, split=True).status_code
-        == 200
-    )
+    assert post(browser, "correct", images=[30], label={"class": "lynx"}).status_code == 200
     assert post(browser, "class", name="owl", to="barn owl").status_code == 200
     assert post(browser, "class", name="cat", into="dog").status_code == 200
     assert state(browser)["classes"] == [["barn owl", 1], ["dog", 3], ["lynx", 1]]
@@ -190,8 +187,6 @@ def test_classes_are_corrected_renamed_merged_and_split(tmp_path, browser):
         ("correct", {"images": [True], "label": "reject"}, 400),
         ("correct", {"images": ["../x.png"], "label": "reject"}, 400),
         ("correct", {"images": [30, 30], "label": "reject"}, 400),
-        ("correct", {"images": [30], "label": {"class": "dog"}, "split": True}, 400),
-        ("correct", {"images": [30], "label": "reject", "split": True}, 400),
         ("correct", {"images": [30], "label": {"class": "dogs"}}, 409),
         ("class", {"name": "cat", "to": "dog"}, 409), ("class", {"name": "cat", "to": "cat"}, 400),
         ("class", {"name": "cow", "to": "ox"}, 404), ("class", {"name": "cat", "into": "cow"}, 404),
@@ -293,7 +288,11 @@ def test_the_history_tells_all_and_takes_back(browser):
     post(browser, "answer", query="b", labels=cls("dog", "dog", "dog"))
     get = lambda: browser.get("/api/history", headers=desks.headers()).get_json()["rows"]  # noqa: E731
     assert [row["number"] for row in get()] == [2, 1, 0]
-    assert get()[1]["labels"] == {"cat": 2, "left": 1} and get()[1]["person"] == "Ann"
+    assert (
+        get()[1]["labels"] == {"cat": 2}
+        and get()[1]["marks"] == {"left": 1}
+        and get()[1]["person"] == "Ann"
+    )
     post(browser, "undo", of=1)
     assert [row["undone"] for row in get()] == [False, False, True, False]
 

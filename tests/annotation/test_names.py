@@ -38,7 +38,22 @@ def test_tidy():
     assert names.tidy("cafe\u0301") == "caf\u00e9"
 
 
-@pytest.mark.parametrize("text", ["", "   ", "x" * 81, "a\0b", "a\u202eb", "\ud800", 5, None])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\U0001f469\u200d\U0001f52c",
+        "\u0915\u094d\u200d\u0937",
+    ],
+)
+def test_joiners_belong_to_words_and_pictures(text):
+    """Persian and Hindi cannot be written without them, nor can many emoji."""
+    assert names.tidy(f" {text}\u200c ") == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "   ", "x" * 81, "a\0b", "a\u202eb", "\ud800", "\u200d", 5, None]
+)
 def test_what_is_no_name(text):
     with pytest.raises(ValueError, match="name: expected"):
         names.tidy(text)

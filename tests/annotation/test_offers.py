@@ -45,6 +45,16 @@ def test_a_new_model_takes_the_sets_that_nobody_sees():
     assert offers.current("s").query == "e"
 
 
+def test_a_set_that_is_to_be_withdrawn_is_shown_to_nobody_while_the_worker_still_has_it():
+    offers, _ = make(2)
+    offers.current("s")
+    assert publish(offers, {"a": 0, "b": 0, "c": 1}, 1) == ["b"]
+    # It has learnt something else before it heard of it; or it died before it did it.
+    assert publish(offers, {"a": 0, "b": 0, "c": 1}, 2) == ["b"]
+    assert offers.get("b") is None and offers.following("s").query == "c"
+    assert publish(offers, {"a": 0, "c": 1}, 2) == []
+
+
 def test_older_sets_stay_where_no_new_one_can_be_formed():
     offers, _ = make()
     assert publish(offers, {"a": 0, "b": 0, "c": 0, "d": 0}, 1) == []
