@@ -104,7 +104,9 @@ def make_app(service: Service, token: str, hosts: Iterable[str], port: int = 0) 
     @app.get("/image/<int:index>/<size>")
     def image(index: int, size: str) -> flask.Response:
         album = service.desk.album
-        if album is None or index >= len(album) or size not in SIZES:
+        if album is None:  # whether there is such an image is not known yet
+            flask.abort(503, "the images are being read")
+        if index >= len(album) or size not in SIZES:
             flask.abort(404, "no such image")
         version = album.keys[index][:12]
         if flask.request.args.get("v", version) != version:
