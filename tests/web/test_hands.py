@@ -193,3 +193,18 @@ def test_the_history_takes_no_set_from_the_screen_and_keeps_its_place(driver, ha
     hands.press(Keys.ENTER)
     until(driver, "document.querySelector('#view-history .undone')")
     assert driver.execute_script("return document.activeElement.closest('#view-history') !== null")
+
+
+def test_what_is_unticked_stays_so_when_guesses_are_shown(driver, hands, found):
+    hands.untick(1)
+    driver.execute_script("document.getElementById('guesses').click()")
+    try:
+        until(driver, "app.guesses")
+        driver.execute_script("return new Promise((go) => setTimeout(go, 300))")
+        driver.execute_script("document.getElementById('name').focus()")
+        hands.type("dog")
+        hands.press(Keys.ENTER, Keys.ENTER)
+        hands.next("a")
+        assert answers(found) == [[{"class": "dog"}, "left", {"class": "dog"}]]
+    finally:
+        driver.execute_script("localStorage.clear()")

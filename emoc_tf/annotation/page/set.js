@@ -68,10 +68,11 @@ export class SetView {
 
   /** Redraws the set with guesses or without. */
   redraw(set) {
-    const parts = this.parts;
+    const ticked = new Set(this.tiles.ticked());
     this.tiles.show(set.images, set.guesses);
-    this.parts = parts;
     this.paint();
+    this.open().forEach((i) => this.tiles.tick(i, ticked.has(i)));
+    this.hint();
   }
 
   fetchAhead(next) {
