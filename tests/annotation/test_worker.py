@@ -286,8 +286,7 @@ def test_the_set_on_the_screen_stays_while_the_others_are_made_anew(tmp_path, im
     day.answer("owl", "cat", "cat")
     day.quiet()
     assert desks.state(day.browser, **other)["set"]["query"] == theirs != mine
-    offers = day.service.desk.offers
-    assert all(each.generation == 1 for each in offers._free())
+    assert all(each.generation == 1 for each in day.service.desk.offers._free())
     assert theirs in day.service.worker.worker._exploration.ids.values()
 
 
