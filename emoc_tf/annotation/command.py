@@ -21,7 +21,7 @@ from pathlib import Path
 from absl import flags
 
 from emoc_tf.annotation.process import WorkerProcess
-from emoc_tf.annotation.server import make_app
+from emoc_tf.annotation.server import LARGEST_REQUEST, make_app
 from emoc_tf.annotation.service import Service
 from emoc_tf.annotation.settings import DEFAULTS, FIELDS, Settings
 from emoc_tf.config import ExplorationConfig
@@ -129,7 +129,9 @@ def _serve(settings: Settings) -> None:
     address = f"http://{shown}:{port}/?token={token}"
     _write_secret(settings.folder / ADDRESS, address + "\n")
     app = make_app(service, token, _hosts(port), port)
-    server = waitress.create_server(app, sockets=[listening], threads=8, ident=None)
+    server = waitress.create_server(
+        app, sockets=[listening], threads=8, ident=None, max_request_body_size=LARGEST_REQUEST
+    )
     if HOST.value not in (_LOCAL, "localhost", "::1"):
         print(
             f"warning: the page listens on {HOST.value}: whoever reaches this machine and has the "

@@ -30,7 +30,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _YEAR = 365 * 24 * 3600
-_LARGEST_REQUEST = 2**21
+LARGEST_REQUEST = 2**21
 
 
 def make_app(service: Service, token: str, hosts: Iterable[str], port: int = 0) -> flask.Flask:
@@ -46,7 +46,7 @@ def make_app(service: Service, token: str, hosts: Iterable[str], port: int = 0) 
         port: Tells the cookies of several servers on this machine apart.
     """
     app = flask.Flask("emoc_annotate", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_REQUEST
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
     allowed, cookie, seat_cookie = set(hosts), f"emoc_{port}", f"emoc_seat_{port}"
 
     @app.before_request
@@ -104,7 +104,9 @@ def make_app(service: Service, token: str, hosts: Iterable[str], port: int = 0) 
     @app.get("/image/<int:index>/<size>")
     def image(index: int, size: str) -> flask.Response:
         album = service.desk.album
-        if album is None or index >= len(album) or size not in SIZES:
+        if album is None:  # whether there is such an image is not known yet
+            flask.abort(503, "the images are being read")
+        if index >= len(album) or size not in SIZES:
             flask.abort(404, "no such image")
         version = album.keys[index][:12]
         if flask.request.args.get("v", version) != version:

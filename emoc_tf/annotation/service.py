@@ -186,6 +186,8 @@ class Service:
                 "worker": self._worker(),
                 "set": shown(offer, album, bool(told.get("guesses"))),
                 "next": shown(following, album) if _is_other(offer, following) else None,
+                # Which sets are open is not known yet.
+                "starting": album is None or not desk.offers.told,
                 "exhausted": desk.offers.exhausted,
                 "classes": sorted([name, len(m)] for name, m in said.members.items()),
                 "known": [name for name in desk.known if name not in said.members],

@@ -5,6 +5,7 @@ what happens on its standard output, a JSON object a line. It ends with its pare
 """
 
 import json
+import math
 import os
 import queue
 import sys
@@ -20,8 +21,9 @@ from emoc_tf.storage.locks import FolderLock
 
 # Exit statuses: settings that cannot work, a training that diverged.
 WRONG, DIVERGED = 3, 4
-# Sets that have to lie ready before an answer is learnt, which may take a while.
-_AT_LEAST = 2
+# Share of the sets that are asked for which has to lie ready before an answer is learnt: learning
+# may take a while, and there may be several people.
+_AT_LEAST = 2 / 3
 # Seconds in which a worker without a page ends.
 _MOST_WAITED = 20.0
 
@@ -114,7 +116,7 @@ class Worker:
         self._take()
         if self._to_withdraw:
             self._withdraw()
-        elif self._missing(min(_AT_LEAST, self._reserve), fresh=False):
+        elif self._missing(math.ceil(_AT_LEAST * self._reserve), fresh=False):
             self._ask()
         elif self._exports and self._exploration.applied >= self._exports[0][0]:
             self._export(self._exports.pop(0)[1])

@@ -68,6 +68,15 @@ def test_the_address_is_printed_and_kept_and_an_end_is_quick(serve, tmp_path):
     assert serve()[1][-1] == address  # a page that is still open goes on
 
 
+def test_a_large_request_is_refused_before_it_is_read(serve):
+    """Nobody needs a token to begin one; it would lie in a temporary file."""
+    host, port = re.search(r"http://([\d.]+):(\d+)/", serve()[1][-1]).groups()
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"POST /api/answer HTTP/1.1\r\nHost: {host}:{port}\r\n"
+                           f"Content-Length: 500000000\r\n\r\n".encode())  # fmt: skip
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
 def test_others_are_let_in_only_where_it_is_asked_for(serve):
     _, told = serve("--host=0.0.0.0")
     assert any(line.startswith("warning: the page listens on 0.0.0.0") for line in told)

@@ -22,3 +22,14 @@ def test_a_folder_whose_files_got_other_names_is_shown_by_them(tmp_path):
     (tmp_path / "0.png").rename(tmp_path / "zero.png")
     desks.ready(found, tmp_path, ["zero.png"])
     assert desks.image(desks.client(found), "0/small").status_code == 200
+
+
+def test_an_image_is_not_said_to_be_gone_while_the_folder_is_read(tmp_path):
+    desks.write_pictures(tmp_path, 1)
+    found = desks.service(tmp_path, count=1)
+    browser = desks.client(found)
+    album, found.desk.album = found.desk.album, None
+    assert desks.image(browser, "0/small").status_code == 503 and desks.state(browser)["starting"]
+    found.desk.album = album
+    assert desks.image(browser, "0/small").status_code == 200
+    assert not desks.state(browser)["starting"]

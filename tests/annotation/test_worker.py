@@ -276,6 +276,8 @@ def test_until_no_image_is_left(tmp_path, images, days):
 
 
 def test_the_set_on_the_screen_stays_while_the_others_are_made_anew(tmp_path, images, days):
+    for i in range(20, 50):  # more than wait in sets
+        pictures.write(images / "unlabelled" / f"{i}.png", i)
     day = days(tmp_path)
     other = {"seat": "seat0002"}
     day.quiet()
@@ -284,10 +286,8 @@ def test_the_set_on_the_screen_stays_while_the_others_are_made_anew(tmp_path, im
     day.answer("owl", "cat", "cat")
     day.quiet()
     assert desks.state(day.browser, **other)["set"]["query"] == theirs != mine
-    offers = day.service.desk.offers
-    assert all(each.generation == 1 for each in offers._free())
-    open_now = day.service.worker.worker._exploration.ids.values()
-    assert theirs in open_now
+    assert all(each.generation == 1 for each in day.service.desk.offers._free())
+    assert theirs in day.service.worker.worker._exploration.ids.values()
 
 
 def test_settings_that_cannot_work_are_told(tmp_path, images, days):

@@ -1,5 +1,7 @@
 """Classes, history and progress, by keyboard in a real browser."""
 
+import time
+
 import pytest
 
 from emoc_tf.annotation.said import Said, class_of
@@ -55,6 +57,7 @@ def test_classes_are_put_right_by_keyboard(page):
         hands.press(Keys.ENTER)
         until(driver, "document.getElementById('dialog').open")
         assert kinds(page)[-1] == "split"
+        time.sleep(0.5)  # a second Enter at once would not be meant for the question
         hands.press(Keys.ENTER)
         said_so(driver, 3)
         assert classes(page) == {"circle": 1, "ring": 3, "star": 4}

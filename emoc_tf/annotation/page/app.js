@@ -1,7 +1,7 @@
 // The page: what is shown of the state that the server tells.
 import { person } from "./api.js";
 import { ClassesView } from "./classes.js";
-import { $, ask, banner, el, plural } from "./dom.js";
+import { $, announce, ask, banner, el, plural } from "./dom.js";
 import { HistoryView } from "./history.js";
 import { ProgressView } from "./progress.js";
 import { askState, SetView } from "./set.js";
@@ -27,6 +27,7 @@ const KEYS = [
 class App {
   constructor() {
     this.state = null;
+    this.turn = 0;
     this.guesses = localStorage.getItem("guesses") === "1";
     this.view = new SetView(this);
     this.views = {
@@ -42,10 +43,12 @@ class App {
     document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
     document.addEventListener("keydown", (event) => {
       const typing = event.target.matches("input, select, textarea");
-      if (event.key === "?" && !typing && !event.defaultPrevented) {
-        event.preventDefault();
-        this.showHelp();
-      }
+      if (typing || event.defaultPrevented) return;
+      const isUndo = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
+      if (event.key === "?") this.showHelp();
+      else if (isUndo && this.current === "set") this.view.undo();
+      else return;
+      event.preventDefault();
     });
     this.tellPerson();
     this.route();
@@ -68,14 +71,19 @@ class App {
   }
 
   async poll() {
-    await this.refresh();
-    setTimeout(() => this.poll(), document.hidden ? HIDDEN : OPEN);
+    try {
+      await this.refresh();
+    } finally { // whatever went wrong, it goes on
+      setTimeout(() => this.poll(), document.hidden ? HIDDEN : OPEN);
+    }
   }
 
   async refresh() {
     if (this.view.busy) return;
+    const { turn } = this;
     const found = await askState(this);
-    if (this.view.busy) return; // an answer was given meanwhile: its reply has the newer state
+    // A reply that was long on its way is older than what is shown.
+    if (this.view.busy || turn !== this.turn) return;
     if (found.ok) this.take(found);
     else if (found.status === 403) {
       banner("This page is not let in any more: open the address that was printed in the terminal.");
@@ -86,6 +94,7 @@ class App {
   take(state) {
     const before = this.state;
     this.state = state;
+    this.turn += 1;
     this.view.show(state);
     this.tellWorker(state.worker);
     this.tellEmpty(state);
@@ -115,19 +124,29 @@ class App {
     else this.tellStatus(`${worker.phase}${counted(worker)}${behind}`, "works");
   }
 
-  tellEmpty({ set, worker, exhausted, counts }) {
-    if (set) return;
+  tellEmpty({ set, worker, exhausted, counts, can_undo: canUndo }) {
+    if (set) {
+      this.empty = "";
+      return;
+    }
     const all = counts.images > 0 && counts.settled === counts.images;
     const large = all ? "All images are answered." : `${capital(worker.phase)}${counted(worker)} …`;
     const small = all || exhausted
       ? "Export your labels under Progress. Whatever was said can still be changed under Classes."
       : "The first set is shown as soon as it is chosen. You can leave this page open.";
+    const waits = exhausted && !all && worker.phase === "ready";
+    const title = waits ? "The last images are on other screens." : large;
+    const told = JSON.stringify([title, small, worker.total, worker.done, canUndo]);
+    if (told === this.empty) return; // what has the focus keeps it
+    this.empty = told;
+    if (!worker.total) announce(title);
     const bar = worker.total
       ? [el("progress", { max: worker.total, value: worker.done, "aria-label": worker.phase })] : [];
-    const waits = exhausted && !all && worker.phase === "ready";
     $("empty").replaceChildren(
-      el("p", { class: "large" }, waits ? "No image is left for you now." : large), ...bar,
-      el("p", {}, small),
+      el("p", { class: "large" }, title), ...bar,
+      el("p", {}, waits ? "They come here when those have said nothing for five minutes." : small),
+      canUndo ? el("button", { type: "button", onclick: () => this.view.undo() },
+        "Undo ", el("kbd", {}, "Ctrl Z")) : "",
     );
   }
 

@@ -1,6 +1,7 @@
 // The view by class: images whose class is wrong, names, and classes that are one or two.
 import { get, post } from "./api.js";
-import { $, ask, el, plural, toast } from "./dom.js";
+import { ask, askNear, el, plural, toast } from "./dom.js";
+import { tidy } from "./names.js";
 import { Tiles } from "./tiles.js";
 
 const ASIDE = [["mark:reject", "Cannot be named"], ["mark:unsure", "Not sure"],
@@ -45,7 +46,7 @@ export class ClassesView {
 
   async load() {
     const found = await get("class", { name: this.name, start: String(this.start) });
-    if (!found.ok || found.name !== this.name) return;
+    if (!found.ok || found.name !== this.name || found.start !== this.start) return;
     const shown = JSON.stringify(found);
     if (shown === this.shown) return;
     const place = `${found.start} ${found.name}`;
@@ -111,7 +112,7 @@ export class ClassesView {
   }
 
   rename() {
-    const name = this.field.value.trim();
+    const name = tidy(this.field.value);
     if (name) this.correct({ class: name });
     else this.field.focus();
   }
@@ -122,11 +123,9 @@ export class ClassesView {
       toast("No image is ticked.");
       return;
     }
-    const known = this.app.state.classes.map(([name]) => name);
-    const split = typeof label === "object" && !known.includes(label.class);
-    const found = await post("correct", { images, label, split, confirmed });
+    const found = await post("correct", { images, label, confirmed });
     if (found.near) {
-      const answer = await near(found.near);
+      const answer = await askNear(found.near);
       if (answer === "known") this.correct({ class: found.near.known }, confirmed);
       else if (answer === "new") this.correct(label, [...confirmed, found.near.name]);
       return;
@@ -144,7 +143,7 @@ export class ClassesView {
     });
     if (to === null) return;
     const found = await post("class", { name: this.name, to });
-    if (found.ok) this.name = to.trim();
+    if (found.ok) this.name = tidy(to);
     this.told(found, "Renamed.");
   }
 
@@ -168,7 +167,3 @@ export class ClassesView {
     }
   }
 }
-
-const near = ({ name, known }) => ask("Is it the same?", [
-  el("p", {}, el("b", {}, name), " is nearly ", el("b", {}, known), ", which there is already."),
-], [[`${name} is a new class`, "new"], [`It is ${known}`, "known", true]]);

@@ -45,9 +45,10 @@ export function banner(text, mild = false) {
 }
 
 /** Opens the dialog; returns a promise of what it was closed with. */
-export function ask(title, content, buttons, { wide = false, onkey = null } = {}) {
+export function ask(title, content, buttons, { wide = false, onkey = null, pause = 0 } = {}) {
   const dialog = $("dialog");
   const before = document.activeElement;
+  const opened = performance.now();
   return new Promise((resolve) => {
     const close = (value) => {
       dialog.onkeydown = dialog.oncancel = null;
@@ -66,13 +67,20 @@ export function ask(title, content, buttons, { wide = false, onkey = null } = {}
     dialog.replaceChildren(el("h2", { id: "dialog-title" }, title), ...content, row);
     dialog.oncancel = (event) => { event.preventDefault(); close(null); };
     dialog.onkeydown = (event) => {
-      if (onkey && onkey(event, close)) event.preventDefault();
+      // The second Enter of two, or one that is held down, was not meant for the question.
+      const early = event.key === "Enter" && (event.repeat || performance.now() - opened < pause);
+      if (early || onkey?.(event, close)) event.preventDefault();
       event.stopPropagation();
     };
     dialog.showModal();
     (dialog.querySelector("input") || dialog.querySelector("[autofocus]") || dialog).focus();
   });
 }
+
+/** Asks about a name that is nearly a known one; returns "new", "known" or null. */
+export const askNear = ({ name, known }) => ask("Is it the same?", [
+  el("p", {}, el("b", {}, name), " is nearly ", el("b", {}, known), ", which there is already."),
+], [[`${name} is a new class`, "new"], [`It is ${known}`, "known", true]], { pause: 400 });
 
 export const plural = (count, one, many = `${one}s`) =>
   `${count.toLocaleString("en")} ${count === 1 ? one : many}`;

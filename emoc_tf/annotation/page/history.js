@@ -14,15 +14,19 @@ export class HistoryView {
 
   update() { if (this.rows.children.length <= 50) this.load(); }
 
+  /** Shows the newest, or older ones as well. What has the focus keeps it. */
   async load(before = null) {
     const found = await get("history", { before: before === null ? "" : String(before) });
     if (!found.ok) return;
     this.before = found.before;
     this.more.hidden = found.before <= 0;
     const rows = found.rows.map((row) => this.row(row));
+    const at = [...this.rows.children].find((row) => row.contains(document.activeElement));
     if (before === null) this.rows.replaceChildren(...rows);
     else this.rows.append(...rows);
     if (!this.rows.children.length) this.rows.append(el("li", {}, "Nothing was said yet."));
+    const same = at && rows.find((row) => row.id === at.id);
+    if (same && !at.isConnected) (same.querySelector("button") ?? same).focus();
   }
 
   row(told) {
@@ -30,7 +34,7 @@ export class HistoryView {
     const who = [told.person === "person" ? null : told.person,
       time.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" })];
     const label = `#${told.number}`;
-    return el("li", { class: `entry${told.undone ? " undone" : ""}` },
+    return el("li", { id: `entry-${told.number}`, tabindex: "-1", class: `entry${told.undone ? " undone" : ""}` },
       el("div", { class: "thumbs" }, ...told.images.map((image) => el("img", {
         src: imageUrl(image), alt: "", loading: "lazy" }))),
       el("div", {}, el("p", { class: "what" }, words(told)),
@@ -40,6 +44,10 @@ export class HistoryView {
   }
 
   async undo(number) {
+    if (this.app.view.parts.length) { // its images would be taken from the screen
+      toast("First finish the set on the screen, or take its parts back.");
+      return;
+    }
     const found = await post("undo", { of: number });
     if (found.ok) {
       toast("Taken back.");
@@ -51,8 +59,9 @@ export class HistoryView {
 }
 
 function words(told) {
-  const names = Object.entries(told.labels)
-    .map(([name, count]) => `${count} × ${MARKS[name] ?? name}`).join(", ");
+  const count = ([name, number]) => `${number} × ${name}`;
+  const marks = Object.entries(told.marks).map(([mark, number]) => [MARKS[mark], number]);
+  const names = [...Object.entries(told.labels), ...marks].map(count).join(", ");
   const texts = {
     folder: () => `${plural(told.count, "image")} with labels of the folder`,
     answer: () => names,

@@ -3,6 +3,9 @@ import { el } from "./dom.js";
 
 const MOST = 8;
 
+/** Returns a name as the server keeps it. */
+export const tidy = (text) => text.normalize("NFC").trim().replace(/\s+/g, " ");
+
 export class Names {
   /** @param {object} options - The field, its list, and `known`, which returns [name, count] pairs. */
   constructor(field, list, known) {
@@ -11,7 +14,7 @@ export class Names {
     field.addEventListener("blur", () => setTimeout(() => this.close(), 150));
   }
 
-  get value() { return this.field.value.trim().replace(/\s+/g, " "); }
+  get value() { return tidy(this.field.value); }
 
   clear() {
     this.field.value = "";

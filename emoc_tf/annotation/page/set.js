@@ -1,6 +1,6 @@
 // The set on the screen: parts of it get names one after the other, then all is sent at once.
 import { get, imageUrl, newKey, post } from "./api.js";
-import { $, announce, ask, banner, el, nameOf, plural, toast } from "./dom.js";
+import { $, announce, askNear, banner, nameOf, plural, toast } from "./dom.js";
 import { Names } from "./names.js";
 import { Tiles } from "./tiles.js";
 
@@ -32,10 +32,14 @@ export class SetView {
   /** Shows the set of a state, unless it is on the screen already. */
   show(state) {
     const { set } = state;
+    if (!set && this.set && state.starting) return; // it is open as soon as the server knows it
+    const inside = $("view-set").contains(document.activeElement);
+    if (!set && this.set && inside) $("main").focus({ preventScroll: true });
     $("grid").hidden = $("answer").inert = !set;
     $("empty").hidden = Boolean(set);
     if (!set) {
-      this.set = null;
+      this.set = this.unsent = null;
+      this.parts = [];
       this.tiles.show([]);
     } else if (set.query !== this.set?.query) {
       if (this.set && !this.busy && !this.answered) {
@@ -64,10 +68,11 @@ export class SetView {
 
   /** Redraws the set with guesses or without. */
   redraw(set) {
-    const parts = this.parts;
+    const ticked = new Set(this.tiles.ticked());
     this.tiles.show(set.images, set.guesses);
-    this.parts = parts;
     this.paint();
+    this.open().forEach((i) => this.tiles.tick(i, ticked.has(i)));
+    this.hint();
   }
 
   fetchAhead(next) {
@@ -95,7 +100,10 @@ export class SetView {
     const ticked = this.set ? this.tiles.ticked().length : 0;
     const all = this.tiles.images.length;
     box.classList.toggle("asks", this.parts.length > 0 || Boolean(text));
-    if (text) box.textContent = text;
+    if (text) {
+      box.textContent = text;
+      announce(text);
+    }
     else if (this.unsent) box.textContent = "Not saved yet. Enter sends it again.";
     else if (this.parts.length) {
       box.textContent = `${plural(left, "image is", "images are")} left. Name ${
@@ -175,9 +183,7 @@ export class SetView {
   }
 
   async askNear(told, { name, known }) {
-    const choice = await ask("Is it the same?", [
-      el("p", {}, el("b", {}, name), " is nearly ", el("b", {}, known), ", which there is already."),
-    ], [[`${name} is a new class`, "new"], [`It is ${known}`, "known", true]]);
+    const choice = await askNear({ name, known });
     if (choice === null) {
       this.parts = this.parts.filter(({ label }) => label.class !== name);
       this.paint();

@@ -52,9 +52,10 @@ export class Tiles {
   }
 
   tile(image, i, guess) {
-    const picture = el("img", { src: imageUrl(image), alt: "", draggable: "false" });
+    const src = imageUrl(image);
+    const picture = el("img", { src, alt: "", draggable: "false" });
     picture.onload = () => picture.classList.toggle("tiny", picture.naturalWidth < TINY);
-    picture.onerror = () => picture.replaceWith(el("span", { class: "gone" }, "file is gone"));
+    picture.onerror = () => this.bring(picture, src, i);
     const tile = el("button", {
       type: "button", class: "tile", tabindex: i ? "-1" : "0", "aria-pressed": String(this.begins),
       onclick: () => { this.move(i); this.toggle(i); },
@@ -67,6 +68,26 @@ export class Tiles {
     return tile;
   }
 
+  /** Asks again for an image that did not come, until it does or its file is known to be gone. */
+  async bring(picture, src, i) {
+    const note = el("span", { class: "gone" }, "not loaded yet");
+    picture.replaceWith(note);
+    for (let wait = 500; note.isConnected; wait = Math.min(8000, 2 * wait)) {
+      const status = await fetch(src).then((reply) => reply.status, () => 0);
+      if (!note.isConnected) return;
+      if (status === 200) {
+        note.replaceWith(picture);
+        picture.src = src;
+      } else if (status === 404) {
+        note.textContent = "file is gone";
+        this.tiles[i].dataset.gone = "its file is gone";
+        this.describe(i);
+        return;
+      }
+      await new Promise((resolve) => { setTimeout(resolve, wait); });
+    }
+  }
+
   isTicked(i) { return this.tiles[i].getAttribute("aria-pressed") === "true"; }
 
   ticked() { return this.tiles.flatMap((_, i) => (this.isTicked(i) ? [i] : [])); }
@@ -75,6 +96,7 @@ export class Tiles {
     const tile = this.tiles[i];
     const words = [`Image ${i + 1} of ${this.tiles.length}`];
     if (this.labels[i]) words.push(this.labels[i]);
+    if (tile.dataset.gone) words.push(tile.dataset.gone);
     if (tile.dataset.guess) words.push(tile.dataset.guess);
     tile.setAttribute("aria-label", words.join(", "));
   }
