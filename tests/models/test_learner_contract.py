@@ -67,9 +67,9 @@ class Broken(Learner):
         super().train(iterations, seed, labels, old, novel)
 
     def replace_model(self, model):
-        if self.point == "keeps its model" and hasattr(self, "model"):
+        if self.point == "keeps its model" and hasattr(self, "_iterate"):
             return
-        if self.point == "forgets" and hasattr(self, "model"):
+        if self.point == "forgets" and hasattr(self, "_iterate"):
             model.set_weights([0 * weight for weight in model.get_weights()])
         super().replace_model(model)
 
