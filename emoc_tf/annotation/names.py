@@ -37,12 +37,13 @@ def near(name: str, known: Iterable[str]) -> str | None:
     """Returns the known name that a new one nearly is; None if there is none, or it is known.
 
     Nearly the same are names that differ in case, in what stands between words, as singular and
-    plural, or in one letter (left out, added, another one, or two that changed places).
+    plural, or in one letter (left out, added, another one, or two that changed places). So is the
+    beginning of a known one, which may have been taken for completed.
     """
     known = list(known)
     if name in known:
         return None
-    alike = (_is_spelt_alike, _is_plural, _is_one_letter_off)
+    alike = (_is_spelt_alike, _is_plural, _is_one_letter_off, _is_beginning)
     for is_alike in alike:
         for other in known:
             if is_alike(_plain(name), _plain(other)):
@@ -65,6 +66,10 @@ def _is_plural(a: str, b: str) -> bool:
     if short.endswith("y"):
         forms.add(f"{short[:-1]}ies")
     return long in forms and not short[-1:].isdigit()
+
+
+def _is_beginning(a: str, b: str) -> bool:
+    return len(a) > 1 and b.startswith(a) and not b[len(a) :][:1].isdigit()
 
 
 def _is_one_letter_off(a: str, b: str) -> bool:

@@ -10,7 +10,7 @@ from emoc_tf.annotation import names
         ("ponies", "pony"), ("zerbra", "zebra"), ("zebre", "zebra"), ("zebr", "zebra"),
         ("zebras", "zebra"), ("zerba", "zebra"), ("sea lion", "sea_lion"), ("sealion", "sea-lion"),
         ("Sea Lions", "sea lion"), ("cafe\u0301", "caf\u00e9"), ("STRASSE", "stra\u00dfe"),
-        ("hat", "cat"),
+        ("hat", "cat"), ("ze", "zebra"), ("sea", "sea lion"), ("Sea l", "sea lion"),
     ],
 )  # fmt: skip
 def test_a_name_that_is_nearly_a_known_one(name, known):
