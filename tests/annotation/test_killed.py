@@ -43,6 +43,8 @@ def test_every_answer_that_got_its_reply_is_there_once(tmp_path):
             if pending is None:
                 _, state = client.ask("state")
             while True:
+                while pending is None and state["set"] is None:  # just started: none is chosen yet
+                    _, state = client.ask("state")
                 if pending is None:
                     query = state["set"]["query"]
                     name = f"class {rng.randrange(30)}"
