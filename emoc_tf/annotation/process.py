@@ -71,7 +71,7 @@ class WorkerProcess:
             failures = 0 if was_ready else failures + 1
             if code == DIVERGED:
                 self._rate /= 10
-                reason += f"; it goes on with learning_rate={self._rate:g}"
+                reason += f"; it resumes with learning_rate={self._rate:g}"
             fatal = code == WRONG
             pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
             self._hear({"type": "ended", "text": reason, "fatal": fatal, "pause": pause})

@@ -178,8 +178,8 @@ MODELS = {
         (4,),
     ),
     "last layers trained": (last_layers_trained, (6, 6, 4)),
-    "layer of one's own": (lambda: pooled(frozen(), before=[Shift()]), (4,)),
-    "function of one's own": (lambda: with_lambda(lambda x: x / 2), (4,)),
+    "layer of your own": (lambda: pooled(frozen(), before=[Shift()]), (4,)),
+    "function of your own": (lambda: with_lambda(lambda x: x / 2), (4,)),
     "operations": (lambda: pooled(frozen(), layers.Dense(4, trainable=False)), (4,)),
     "embedding": (embedded, (5, 4)),
     "called twice": (called_twice, SHAPE),
@@ -200,7 +200,7 @@ MODELS = {
     ),
     "flipped before": (lambda: pooled(frozen(), before=[layers.RandomFlip()]), None),
     "flipped in it": (lambda: pooled(frozen(layers.RandomFlip())), None),
-    "random layer of one's own": (lambda: pooled(frozen(), before=[Jitter()]), None),
+    "random layer of your own": (lambda: pooled(frozen(), before=[Jitter()]), None),
     "function that differs in training": (
         lambda: with_lambda(lambda x, training=False: x + 1 if training else x),
         None,
@@ -265,7 +265,7 @@ def test_a_base_that_is_trained_later_is_no_prefix_any_more():
 HINDERED = {
     "flipped before": "random_flip",
     "noise in it": "noise",
-    "random layer of one's own": "jitter",
+    "random layer of your own": "jitter",
 }
 
 

@@ -1,4 +1,4 @@
-"""Layers that Keras ships beside the most common ones, and layers of one's own, in batches."""
+"""Layers that Keras ships beside the most common ones, and layers of your own, in batches."""
 
 import warnings
 
