@@ -154,6 +154,13 @@ def _check_precision(model: keras.Model, head: keras.layers.Dense) -> None:
                 f"model: expected one precision, got layer {layer.name!r} in {policy} and "
                 f"{head.name!r} in {head.dtype_policy.name}; {IN_FLOAT32}"
             )
+        # Keras makes the weights of an adapter in float32 whatever the layer is in.
+        for variable in layer.trainable_variables:
+            if variable.dtype != head.variable_dtype:
+                raise ValueError(
+                    f"model: expected one precision, got variable {variable.path!r} in "
+                    f"{variable.dtype} and {head.name!r} in {head.variable_dtype}; {IN_FLOAT32}"
+                )
 
 
 def check_not_quantised(model: keras.Model) -> None:

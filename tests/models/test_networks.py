@@ -61,6 +61,14 @@ def test_features_are_the_inputs_of_the_head():
     )
 
 
+def with_adapter(dtype):
+    image = keras.Input((4,), dtype=dtype)
+    adapted = keras.layers.Dense(3, dtype=dtype)
+    model = keras.Model(image, keras.layers.Dense(2, dtype=dtype)(adapted(image)))
+    adapted.enable_lora(2)
+    return model
+
+
 def bad_models():
     image, layers = keras.Input((4,)), keras.layers
     hidden = layers.Dense(3, name="hidden")(image)
@@ -88,6 +96,10 @@ def bad_models():
         "mixed precision": (
             keras.Model(image, layers.Dense(2)(layers.Dense(3, name="h", dtype="float64")(image))),
             "expected one precision, got layer 'h' in float64",
+        ),
+        "adapter in another precision": (
+            with_adapter(dtype="float64"),
+            "expected one precision, got variable '.*lora_kernel_a' in float32.*in_float32",
         ),
         "half precision": (
             keras.Model(image, layers.Dense(2, dtype="float16")(image)),
