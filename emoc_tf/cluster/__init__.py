@@ -1,1 +1,1 @@
-"""Ray: the connection to a cluster, and what a process of it has to be like. Nothing else needs it."""
+"""Ray: the connection to a cluster, and what its processes have to be like."""

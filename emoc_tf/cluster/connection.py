@@ -14,6 +14,9 @@ _CARRIED = (
     "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_XLA_FLAGS",
     "XLA_FLAGS", "TF_DETERMINISTIC_OPS", "ONEDNN_MAX_CPU_ISA", "EMOC_TF_QUIET",
 )  # fmt: skip
+# Read by Ray when it is imported: it reports to nobody on a cluster that begins here, and does not
+# write between our lines what its own logs have, such as pages about a machine that died.
+_RAYS_OWN = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
 _MISSING = (
     "ray: expected the package ray, which is not installed here; pip install 'emoc_tf[ray]' "
     "brings it"
@@ -112,10 +115,8 @@ def connect(address: str | None = None) -> Connection:
 
 def ray() -> Any:
     """Returns the module; raises `ValueError` with what to do if it is not installed."""
-    # Or Ray asks for files of its own over the network whenever a cluster begins.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # A process without GPUs keeps from those of others.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    for name, value in _RAYS_OWN.items():
+        os.environ.setdefault(name, value)
     try:
         return importlib.import_module("ray")
     except ModuleNotFoundError as error:
@@ -131,7 +132,12 @@ def variables(threads: int, given: Mapping[str, str] = os.environ) -> dict[str, 
         threads: That it may use: as many as the CPUs that it reserves.
         given: The variables of this process.
     """
-    own = {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": str(threads)}
+    own = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "OMP_NUM_THREADS": str(threads),
+        # A process that reserves no GPU keeps from those of others.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    }
     return own | {name: given[name] for name in _CARRIED if name in given}
 
 

@@ -1,5 +1,7 @@
 """What a process of a cluster has to be like, and whether all machines' processes are."""
 
+import functools
+import importlib.metadata
 import os
 import types
 from collections.abc import Mapping, Sequence
@@ -11,6 +13,7 @@ from emoc_tf.cluster.connection import Connection, Node, on_node, ray, runtime
 _LIMIT = 300.0
 
 
+@functools.cache  # what computes already cannot be set any more
 def prepare(threads: int) -> None:
     """Sets threads and memory of TensorFlow; before anything else of a process of the cluster.
 
@@ -65,19 +68,27 @@ def check(
     first = found[nodes[0]]
     for node, place in found.items():
         if "error" in place:
-            raise ValueError(f"ray: expected emoc_tf on {node.host}, got {place['error']}")
+            raise ValueError(
+                f"ray: expected emoc_tf {_version()} on {node.host}, got {place['error']}"
+            )
         if not place["sees"]:
             raise ValueError(
                 f"output_dir: expected a folder that all machines share, got {folder}, which "
                 f"{node.host} does not see; --ray_storage=objects needs none"
             )
-        differing = _differing(first["environment"], place["environment"], allow_mixed)
+        differing = differences(first["environment"], place["environment"], allow_mixed)
         if differing:
             raise ValueError(
                 f"ray: expected machines with the same versions and processor, got "
                 f"{nodes[0].host} and {node.host} with {'; '.join(differing)}"
                 + (f"; {remedy}" if remedy else "")
             )
+    # Only what is the same wherever it computes: this process may be on a machine of another kind.
+    if differing := differences(place_here(), first["environment"], allow_mixed=True):
+        raise ValueError(
+            f"ray: expected the versions of this process on {nodes[0].host}, got, here and there, "
+            f"{'; '.join(differing)}"
+        )
     return first["environment"]
 
 
@@ -116,6 +127,7 @@ def _by_value(function: Any) -> Any:
 
 def _answer(threads: int, folder: str | None) -> dict[str, Any]:
     """Returns what decides the bits of a process; runs where the library may be another one."""
+    import importlib.metadata
     import os
 
     sees = folder is None or os.path.exists(folder)
@@ -123,20 +135,32 @@ def _answer(threads: int, folder: str | None) -> dict[str, Any]:
         from emoc_tf.cluster import processes
 
         processes.prepare(threads)
-        return {"sees": sees, "environment": processes.place()}
-    except Exception as error:
-        return {"sees": sees, "error": f"{type(error).__name__}: {error}"}
+        return {"sees": sees, "environment": processes.place_here()}
+    except Exception as error:  # another version may lack what is called here
+        try:
+            found = importlib.metadata.version("emoc_tf")
+        except importlib.metadata.PackageNotFoundError:
+            found = "none"
+        return {"sees": sees, "error": f"{found} ({type(error).__name__}: {error})"}
 
 
-def place() -> dict[str, Any]:
+def place_here() -> dict[str, Any]:
     """Returns what the bits of this process depend on, see `provenance.environment`."""
     from emoc_tf.storage import provenance
 
     return provenance.environment()
 
 
-def _differing(first: Mapping[str, Any], other: Mapping[str, Any], allow_mixed: bool) -> list[str]:
-    """Returns in words where two places differ; with `allow_mixed` only versions count."""
+def differences(
+    first: Mapping[str, Any], other: Mapping[str, Any], allow_mixed: bool = False
+) -> list[str]:
+    """Returns in words where two places differ; the commit does not count.
+
+    Args:
+        first: As `place_here` returns it.
+        other: The same of another process.
+        allow_mixed: Whether only versions and the library's source count.
+    """
     names = ("versions", "source") if allow_mixed else [n for n in first if n != "commit"]
     differing = []
     for name in names:
@@ -150,6 +174,10 @@ def _differing(first: Mapping[str, Any], other: Mapping[str, Any], allow_mixed: 
         elif first[name] != other.get(name):
             differing.append(f"{name} {first[name]} and {other.get(name)}")
     return differing
+
+
+def _version() -> str:
+    return importlib.metadata.version("emoc_tf")
 
 
 def _listed(nodes: Sequence[Node]) -> str:
