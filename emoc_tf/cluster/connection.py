@@ -126,7 +126,8 @@ def connect(address: str | None = None) -> Connection:
     try:
         with _quietly():
             found.init(address, **_settings(address))
-    except (ConnectionError, RuntimeError, ValueError, OSError, AssertionError) as error:
+    except Exception as error:  # Ray has all kinds
+        found.shutdown()
         raise ValueError(f"ray: {_told(address, error)}") from error
     began = family.children() - before if address == "local" else ()
     return Connection(made=True, began=began)

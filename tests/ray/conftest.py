@@ -4,6 +4,8 @@ import time
 import pytest
 import tensorflow as tf
 
+from emoc_tf.cluster import family
+
 # As many as a process of the cluster has that reserves one processor: only then bits are equal.
 tf.config.threading.set_intra_op_parallelism_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -17,11 +19,24 @@ def cluster():
     ray()
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    made = Cluster()
+    add_node(made, num_cpus=0)
     for _ in range(2):
-        made.add_node(num_cpus=1)
+        add_node(made, num_cpus=1)
     yield made
     made.shutdown()
+
+
+def add_node(cluster, tries=5, **settings):
+    """Adds a machine; Ray gives one 30 seconds, which a busy computer may not keep to."""
+    before = family.children()
+    try:
+        return cluster.add_node(**settings)
+    except Exception as error:
+        if tries == 1 or "timed out" not in str(error):
+            raise
+    family.kill(family.below(family.children() - before))  # or it joins later
+    return add_node(cluster, tries - 1, **settings)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """Grids on a cluster of two machines of one processor each, on this machine: the serial bits."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,8 +15,9 @@ from emoc_tf import agents
 from emoc_tf.running.grid import run_grid
 from emoc_tf.running.pools.on_ray import FILES, OBJECTS, OnRay
 from emoc_tf.running.single_run import Grid
+from tests.ray.conftest import add_node
 from tests.running.soak import records
-from tests.running.test_grid import CONFIG, own_environment
+from tests.running.test_grid import CONFIG, SCRIPT, own_environment
 
 SETTINGS = CONFIG.replace(max_steps=3)
 SEEDS = [0, 1]
@@ -104,7 +107,7 @@ def test_a_machine_that_is_removed_in_a_run_costs_an_update(
     with OnRay(cluster.address, storage=storage) as pool:
         assert not run_grid(grid(out), [name], SEEDS, console, pool=pool)
     thread.join()
-    cluster.add_node(num_cpus=1)
+    add_node(cluster, num_cpus=1)
     assert not failed
     text = console.export_text()
     assert text.count("seed 0  its process died (with its machine); another one goes on") == 1
@@ -125,7 +128,7 @@ def test_another_version_on_a_machine_is_refused(cluster, connection, tmp_path):
     info = tmp_path / "emoc_tf-9.9.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: emoc_tf\nVersion: 9.9\n")
-    machine = cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path)})
+    machine = add_node(cluster, num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path)})
     try:
         with pytest.raises(ValueError, match=r"^ray: expected machines .* with emoc_tf .*9\.9"):
             run_grid(
@@ -135,3 +138,37 @@ def test_another_version_on_a_machine_is_refused(cluster, connection, tmp_path):
     finally:
         cluster.remove_node(machine)
     assert [node.cpus for node in connection.nodes(cpus=1)] == [1, 1]
+
+
+OWN = """
+from emoc_tf.envs import ActiveExplorationEnv
+from emoc_tf.running.pools.on_ray import OnRay
+"""
+OWN_ENVIRONMENT = """
+def own_environment(config):
+    return ActiveExplorationEnv(config, data=images())
+
+"""
+
+
+def test_what_a_script_defines_travels_along(cluster, connection, tmp_path):
+    old = "compare(grid, ['first', 'random'], [0], Console(), num_workers=2)".replace("'", '"')
+    assert old in SCRIPT
+    new = (
+        "compare(grid, ['first'], [0], Console(), "
+        f"pool=OnRay({cluster.address!r}, storage='objects'))"
+    )
+    text = SCRIPT.replace(old, new).replace(
+        "import CONFIG, own_environment", "import CONFIG, images"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(OWN + text.replace("if __name__", OWN_ENVIRONMENT + "if __name__"))
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    result = subprocess.run(
+        [sys.executable, script, "out"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr + result.stdout
+    rows = (tmp_path / "out/first/0/steps.csv").read_text().splitlines()
+    assert rows[-1].endswith(",1.0")
+    assert "first  seed 0  step 1/1" in result.stdout
