@@ -10,6 +10,7 @@ from typing import Any
 
 from emoc_tf.cluster import processes
 from emoc_tf.cluster.connection import Connection, connect, ray, runtime
+from emoc_tf.records.run_record import make_output_dir
 from emoc_tf.running.attempts import Result
 from emoc_tf.running.pools import ray_task
 from emoc_tf.running.pools.pool import Pool, Told, Work
@@ -55,12 +56,13 @@ class OnRay(Pool):
 
         Raises:
             ValueError: There is no cluster, its machines differ, or do not share the output folder.
+            ValueError: The output folder cannot be written.
         """
         self._connection = self._connection or connect(self._address)
         seen = None
         if self._storage == FILES:
-            seen = Path(output_dir).resolve() / f".seen.{secrets.token_hex(4)}"
-            seen.parent.mkdir(parents=True, exist_ok=True)
+            make_output_dir(output_dir)
+            seen = Path(output_dir).absolute() / f".seen.{secrets.token_hex(4)}"
             seen.touch()
         try:
             place = processes.check(
