@@ -205,29 +205,44 @@ class PairScores:
                 yield Piece(None, wanted, by_last[asked.references], means)
 
     def _last_of_reference(self) -> list[list[Factors]]:
-        """Returns what the last dense layers have of J on all reference images, or nothing.
-
-        They are found once, while the logits of all reference images are checked, and kept if
-        they fit a quarter of the budget.
-        """
+        """Returns what the last dense layers have of J on all reference images, or nothing."""
         if self._last is None:
-            parts: list[list[Factors]] = []
-            fits: bool | None = None
-            for start in range(0, len(self.reference), FORWARD_BATCH):
-                rows = np.arange(start, min(start + FORWARD_BATCH, len(self.reference)))
-                images = self.reference[padded(rows, FORWARD_BATCH)]
-                with refusals("reference"):
-                    logits, factors = self._changes.last(self._changes.tensor(images))
-                check_logits(logits.numpy(), "reference")
-                if fits is None:  # told by the first: nothing is held in vain
-                    count = ceil(len(self.reference), FORWARD_BATCH)
-                    fits = 0 < count * _bytes(factors) <= self._budget // 4
-                if fits:
-                    parts.append(factors)
-            together = max(1, LAST_ROWS // (FORWARD_BATCH * self._changes.num_classes))
-            groups = [parts[i : i + together] for i in range(0, len(parts), together)]
-            self._last = [concatenated(group) for group in groups] if fits else []
+            count = ceil(len(self.reference), FORWARD_BATCH)
+            self.take_control(self.control_parts(range(count)))
         return self._last
+
+    def control_parts(self, batches: range) -> list[list[Factors]]:
+        """Returns what the last dense layers have of J on some reference images, batch by batch.
+
+        They are found while the images' logits are checked, and kept if those of all images fit a
+        quarter of the budget: nothing is returned otherwise.
+
+        Args:
+            batches: Of 256 images, one after the other.
+        """
+        total, parts = len(self.reference), []
+        for start in [batch * FORWARD_BATCH for batch in batches]:
+            rows = np.arange(start, min(start + FORWARD_BATCH, total))
+            images = self.reference[padded(rows, FORWARD_BATCH)]
+            with refusals("reference"):
+                logits, factors = self._changes.last(self._changes.tensor(images))
+            check_logits(logits.numpy(), "reference")
+            first = len(padded(np.arange(min(total, FORWARD_BATCH)), FORWARD_BATCH))
+            all_bytes = ceil(total, FORWARD_BATCH) * _bytes(factors) * first // len(images)
+            if 0 < all_bytes <= self._budget // 4:
+                parts.append(factors)
+        return parts
+
+    def take_control(self, parts: list[list[Factors]]) -> None:
+        """Takes what `control_parts` returned of all batches, in their order."""
+        together = max(1, LAST_ROWS // (FORWARD_BATCH * self._changes.num_classes))
+        groups = [parts[i : i + together] for i in range(0, len(parts), together)]
+        self._last = [concatenated(group) for group in groups]
+
+    @property
+    def has_control(self) -> bool:
+        """Whether `take_control` was called."""
+        return self._last is not None
 
     def _most_controls(self, last: list[list[Factors]]) -> int:
         """Returns of how many pairs at once the control is known on all reference images.
