@@ -21,7 +21,7 @@ _MISSING = (
     "ray: expected the package ray, which is not installed here; pip install 'emoc_tf[ray]' "
     "brings it"
 )
-_SUBMIT = "a command on the cluster itself does, see `ray job submit`"
+_SUBMIT = "from elsewhere `ray job submit` brings a command to a cluster"
 
 
 class Node(NamedTuple):
@@ -98,7 +98,7 @@ def connect(address: str | None = None) -> Connection:
         not isinstance(address, str) or not address.strip() or "://" in address
     ):
         raise ValueError(
-            f"ray: expected local, auto or HOST:PORT, got {address!r}; {_SUBMIT} from elsewhere"
+            f"ray: expected local, auto or HOST:PORT, got {address!r}; {_SUBMIT}"
         )
     if found.is_initialized():
         _check_same(found, address)

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import types
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from emoc_tf.cluster.connection import Connection, Node, on_node, ray, runtime
@@ -35,7 +36,7 @@ def check(
     cpus: float = 1,
     gpus: float = 0,
     *,
-    folder: str | None = None,
+    file: Path | None = None,
     allow_mixed: bool = False,
     remedy: str = "",
 ) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def check(
         cpus: That a process reserves, and threads that it uses; machines that lend less are left
             out.
         gpus: The same.
-        folder: One that all machines have to see; None for none.
+        file: One that all machines have to see, in a folder that they share; None for none.
         allow_mixed: Whether processors and numbers of cores may differ.
         remedy: What else may be done about machines that differ, in words.
 
@@ -55,7 +56,7 @@ def check(
 
     Raises:
         ValueError: No machine lends so much, or they differ in a version, the library's source or,
-            without `allow_mixed`, in anything else that decides bits, or do not see the folder.
+            without `allow_mixed`, in anything else that decides bits, or do not see the file.
     """
     nodes = connection.nodes(cpus, gpus)
     if not nodes:
@@ -64,7 +65,7 @@ def check(
             f"{_listed(connection.nodes())}"
         )
     threads = max(1, int(cpus))
-    found = _ask(nodes, threads, gpus, folder)
+    found = _ask(nodes, threads, gpus, file)
     first = found[nodes[0]]
     for node, place in found.items():
         if "error" in place:
@@ -73,8 +74,8 @@ def check(
             )
         if not place["sees"]:
             raise ValueError(
-                f"output_dir: expected a folder that all machines share, got {folder}, which "
-                f"{node.host} does not see; --ray_storage=objects needs none"
+                f"output_dir: expected a folder that all machines share, got {file.parent}, "
+                f"which {node.host} does not see; --ray_storage=objects needs none"
             )
         differing = differences(first["environment"], place["environment"], allow_mixed)
         if differing:
@@ -93,7 +94,7 @@ def check(
 
 
 def _ask(
-    nodes: Sequence[Node], threads: int, gpus: float, folder: str | None
+    nodes: Sequence[Node], threads: int, gpus: float, file: Path | None
 ) -> dict[Node, dict[str, Any]]:
     """Returns what `_answer` tells on each machine."""
     module = ray()
@@ -101,7 +102,9 @@ def _ask(
     task = module.remote(_by_value(_answer))
     options = {"num_cpus": 0, "num_gpus": gpus, "max_retries": 0, "runtime_env": runtime(threads)}
     asked = {
-        node: task.options(scheduling_strategy=on_node(node), **options).remote(threads, folder)
+        node: task.options(scheduling_strategy=on_node(node), **options).remote(
+            threads, file and str(file)
+        )
         for node in nodes
     }
     found = {}
@@ -125,12 +128,16 @@ def _by_value(function: Any) -> Any:
     return copy
 
 
-def _answer(threads: int, folder: str | None) -> dict[str, Any]:
+def _answer(threads: int, file: str | None) -> dict[str, Any]:
     """Returns what decides the bits of a process; runs where the library may be another one."""
     import importlib.metadata
     import os
+    import time
 
-    sees = folder is None or os.path.exists(folder)
+    # What another machine has written is seen there after some seconds.
+    until = time.monotonic() + 10
+    while not (sees := file is None or os.path.exists(file)) and time.monotonic() < until:
+        time.sleep(0.2)
     try:
         from emoc_tf.cluster import processes
 

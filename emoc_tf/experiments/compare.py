@@ -17,13 +17,14 @@ from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.comparison import compare
 
 GRID, AGENTS, SEEDS = flags.grid(), flags.policies(), flags.seeds()
-WORKERS = flags.workers()
+POOL = flags.pool()
 
 
 def main(argv: list[str]) -> None:
     """Runs the grid and reports."""
     flags.check_no_arguments(argv)
-    _, failed = compare(GRID(), AGENTS.value, SEEDS(), Console(), WORKERS.value)
+    with POOL() as pool:
+        _, failed = compare(GRID(), AGENTS.value, SEEDS(), Console(), pool=pool)
     if failed:
         sys.exit(failed)
 

@@ -12,6 +12,7 @@ from emoc_tf.report import tables
 from emoc_tf.report.write import write_report
 from emoc_tf.running.console import say
 from emoc_tf.running.grid import failure_summary, run_grid
+from emoc_tf.running.pools.pool import Pool
 from emoc_tf.running.single_run import Grid
 
 
@@ -21,6 +22,7 @@ def compare(
     seeds: Sequence[int],
     console: Console,
     num_workers: int = 1,
+    pool: Pool | None = None,
 ) -> tuple[Findings | None, str]:
     """Runs a grid, see `grid.run_grid`, and writes the report of what has finished.
 
@@ -30,6 +32,7 @@ def compare(
         seeds: At least 0.
         console: Where progress and tables are shown.
         num_workers: How many runs are worked on side by side.
+        pool: Where they are worked on otherwise.
 
     Returns:
         What was found, None if there is nothing to report, and what failed, in sentences that end
@@ -39,7 +42,7 @@ def compare(
         ValueError: See `grid.run_grid`, or a policy is named beside `all`; before any run.
     """
     names = chosen(names)
-    failures = run_grid(grid, names, seeds, console, num_workers)
+    failures = run_grid(grid, names, seeds, console, num_workers, pool)
     failed = failure_summary(grid, failures) if failures else ""
     if len(failures) == len(names) * len(seeds):
         return None, failed

@@ -16,6 +16,8 @@ from emoc_tf.analysis import families
 from emoc_tf.config import PRESETS, ExplorationConfig
 from emoc_tf.experiments import saved_models
 from emoc_tf.running.grid import check_distinct
+from emoc_tf.running.pools.on_ray import FILES, OBJECTS, OnRay
+from emoc_tf.running.pools.pool import Pool, on_this_machine
 from emoc_tf.running.single_run import Grid
 
 # `--help` of a binary lists what is defined here for it among its own flags.
@@ -199,12 +201,50 @@ def _by_family() -> str:
     return "; ".join(f"{family}: {', '.join(names)}" for family, names in of_families)
 
 
-def workers() -> flags.FlagHolder:
-    """Defines `--workers`."""
-    return _once(
+def pool() -> Callable[[], Pool]:
+    """Defines `--workers`, `--ray` and what belongs to it; returns what makes the pool of runs.
+
+    Raises, when it is made:
+        ValueError: Both are given, or something of Ray's without `--ray`.
+    """
+    workers = _once(
         flags.DEFINE_integer, "workers", 1,
         "Runs side by side, in processes of their own if more than 1.", 1,
     )  # fmt: skip
+    ray = _once(
+        flags.DEFINE_string, "ray", None,
+        "Work on a Ray cluster: auto for the one that this machine is part of, HOST:PORT, or local "
+        "for this machine alone. Needs pip install 'emoc_tf[ray]'.",
+    )  # fmt: skip
+    cpus = _once(
+        flags.DEFINE_integer, "cpus_per_run", 1,
+        "With --ray: CPUs that a run reserves, and threads that it uses; other numbers of threads "
+        "give other last bits.", 1,
+    )  # fmt: skip
+    gpus = _once(
+        flags.DEFINE_float, "gpus_per_run", 0.0,
+        "With --ray: GPUs that a run reserves, or a part of one.", 0,
+    )  # fmt: skip
+    storage = _once(
+        flags.DEFINE_enum, "ray_storage", FILES, [FILES, OBJECTS],
+        "With --ray: files if all machines share OUTPUT_DIR; objects brings records and "
+        "checkpoints back through Ray after each step.",
+    )  # fmt: skip
+
+    def made() -> Pool:
+        if ray.value is None:
+            for holder in (cpus, gpus, storage):
+                if not flags.FLAGS[holder.name].using_default_value:
+                    raise ValueError(f"{holder.name}: expected beside --ray only, got it without")
+            return on_this_machine(workers.value)
+        if workers.value != 1:
+            raise ValueError(
+                f"workers: expected none beside --ray, where machines and --cpus_per_run tell how "
+                f"many runs are worked on at a time, got {workers.value}"
+            )
+        return OnRay(ray.value, cpus.value, gpus.value, storage.value)
+
+    return made
 
 
 def check_no_arguments(argv: list[str]) -> None:

@@ -35,7 +35,7 @@ SETTING = flags.DEFINE_string(
 )
 VALUES = flags.DEFINE_list("values", None, "Its values.", required=True)
 GRID, AGENTS = shared.grid(), shared.policies()
-SEEDS, WORKERS = shared.seeds(), shared.workers()
+SEEDS, POOL = shared.seeds(), shared.pool()
 
 
 def grids(grid: Grid, setting: str, texts: list[str]) -> dict[Any, Grid]:
@@ -77,13 +77,14 @@ def main(argv: list[str]) -> None:
     problems: list[str] = []
     findings: dict[Any, Findings] = {}
     values = list(varied)
-    for value, grid in varied.items():
-        say(console, f"{setting}={value}")
-        found, failed = compare(grid, AGENTS.value, seeds, console, WORKERS.value)
-        if failed:
-            problems.append(failed)
-        if found is not None:
-            findings[value] = found
+    with POOL() as pool:
+        for value, grid in varied.items():
+            say(console, f"{setting}={value}")
+            found, failed = compare(grid, AGENTS.value, seeds, console, pool=pool)
+            if failed:
+                problems.append(failed)
+            if found is not None:
+                findings[value] = found
     if values[0] in findings:
         folder = Path(base.output_dir)
         rows = effects.differences(setting, findings)

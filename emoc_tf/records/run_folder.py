@@ -64,6 +64,8 @@ class RunFolder(RecordFolder):
         made_of: Fingerprints of what else the run is of: `fingerprint` of the policy (see
             `Agent.fingerprint`), `environment` of what was handed in (see
             `ActiveExplorationEnv.fingerprint`); None for nothing.
+        place: What `provenance.environment` returns where the run is worked on; None for this
+            process, which is the only one that may write into the folder.
 
     Attributes:
         path: Of the folder.
@@ -77,11 +79,12 @@ class RunFolder(RecordFolder):
         seed: int,
         config: ExplorationConfig,
         made_of: Mapping[str, str | None] | None = None,
+        place: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(run_path(output_dir, agent, seed))
         self._identity = {"agent": agent, "seed": seed}
         self._identity |= {name: value for name, value in (made_of or {}).items() if value}
-        self._config = config
+        self._config, self._place = config, place
         self._records: list[tuple[StepOutcome, dict[str, Any]]] = []
         self._tested = True
 
@@ -125,7 +128,7 @@ class RunFolder(RecordFolder):
             )
         # Without a checkpoint a run starts over; one that is being worked on is not ours to judge.
         begun = self.has_checkpoint and not self._complete and not self.lock.held_elsewhere()
-        if begun and not allow_mixed and (elsewhere := differences(found)):
+        if begun and not allow_mixed and (elsewhere := differences(found, place=self._place)):
             raise ValueError(
                 f"output_dir: expected to resume {self.path} where it was begun, since only "
                 f"there it gives the same results, got another place ({'; '.join(elsewhere)}); "
@@ -156,7 +159,9 @@ class RunFolder(RecordFolder):
         """
         if not self._complete:
             return False
-        return not self.has_checkpoint or bool(differences(read_config(self.path)))
+        return not self.has_checkpoint or bool(
+            differences(read_config(self.path), place=self._place)
+        )
 
     def claim(self, mixed: Sequence[Mapping[str, Any]] = (), task: Task | None = None) -> None:
         """Writes `config.json` for a run from its beginning, before any work.

@@ -34,6 +34,11 @@ def run_path(output_dir: str | Path, agent: str, seed: int) -> Path:
     return Path(output_dir) / agent.replace(":", "__").replace("/", "%2F") / str(seed)
 
 
+def pretrained_path(output_dir: str | Path, seed: int) -> Path:
+    """Returns the file of the weights that the policies of a seed share."""
+    return Path(output_dir) / "shared" / str(seed) / "pretrained.npz"
+
+
 def make_output_dir(output_dir: str | Path) -> None:
     """Makes the output folder and tries whether it can be written.
 

@@ -35,7 +35,7 @@ class Result:
     def lost(cls, run: Run, cause: str, grid: Grid) -> "Result":
         """Returns, and records, that the process died that worked on a run."""
         hint = ", perhaps for lack of memory" if cause == "SIGKILL" else ""
-        return _fail(grid, run, RuntimeError(f"its process died twice ({cause}{hint})"))
+        return fail(grid, run, RuntimeError(f"its process died twice ({cause}{hint})"))
 
 
 def attempt_run(grid: Grid, env: ActiveExplorationEnv, show: Show, run: Run) -> Result:
@@ -70,7 +70,7 @@ def attempt_run(grid: Grid, env: ActiveExplorationEnv, show: Show, run: Run) -> 
             folder.lock.release()
 
 
-def _fail(grid: Grid, run: Run, error: Exception) -> Result:
+def fail(grid: Grid, run: Run, error: Exception) -> Result:
     """Records an error of a run, unless somebody works on it after all."""
     folder = RecordFolder(run_path(grid.output_dir, *run))
     try:
@@ -131,18 +131,40 @@ def _can_be_sent(thing: Any) -> bool:
     return True
 
 
-def serve(grid: Grid, known: Mapping[str, Mapping[str, Any]]) -> Callable[[Run], Result]:
+def serve(
+    grid: Grid,
+    known: Mapping[str, Mapping[str, Any]],
+    stepped: Callable[[], None] = lambda: None,
+) -> Callable[[Run], Result]:
     """Returns what a worker process does with a run.
 
     Args:
         grid: Settings and output folder.
         known: What `registered` returned in the process that started this one.
+        stepped: Called after each step, once it is saved.
     """
+    env = begin(grid, known)
+    if isinstance(env, Exception):
+        return partial(fail, grid, error=env)
+    return partial(attempt_run, grid, env, shown(grid, env, stepped))
+
+
+def begin(grid: Grid, known: Mapping[str, Mapping[str, Any]]) -> ActiveExplorationEnv | Exception:
+    """Returns the environment of a worker process, or why there is none: each run fails of it."""
     for kind, things in known.items():
         _REGISTRIES[kind].update(things)
     try:
-        env = grid.make_environment()
+        return grid.make_environment()
     except Exception as error:  # such as a data set that has vanished meanwhile
-        return partial(_fail, grid, error=error)
+        return error
+
+
+def shown(grid: Grid, env: ActiveExplorationEnv, stepped: Callable[[], None]) -> Show:
+    """Returns what is called after each step of a worker process; it prints a line."""
     display = Display(Console(), grid.config, 0, False, env.exploration.task is not None)
-    return partial(attempt_run, grid, env, display.show)
+
+    def show(*told: Any) -> None:
+        stepped()
+        display.show(*told)
+
+    return show

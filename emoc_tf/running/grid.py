@@ -1,7 +1,9 @@
 """Runs a grid of policies and seeds, each run into a folder of its own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 
@@ -9,10 +11,11 @@ from emoc_tf.records.final_model import MODEL
 from emoc_tf.records.record_folder import FAILURE
 from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.records.run_record import check_output_dir, make_output_dir, run_path
-from emoc_tf.running import workers
-from emoc_tf.running.attempts import Result, attempt_run, registered, serve
+from emoc_tf.running.attempts import Result, attempt_run, fail, registered, serve
 from emoc_tf.running.console import Display, say
 from emoc_tf.running.others import OtherProcesses
+from emoc_tf.running.pools.parcels import Parcels
+from emoc_tf.running.pools.pool import Pool, Work, on_this_machine
 from emoc_tf.running.single_run import Grid, Run, make_agent
 from emoc_tf.storage import provenance
 
@@ -23,6 +26,7 @@ def run_grid(
     seeds: Sequence[int],
     console: Console,
     num_workers: int = 1,
+    pool: Pool | None = None,
 ) -> dict[Run, str]:
     """Runs each policy with each seed, seed by seed; a finished run is not run again.
 
@@ -38,6 +42,8 @@ def run_grid(
         console: Where progress is shown.
         num_workers: How many runs are worked on side by side, each in a process of its own if
             there is more than one.
+        pool: Where runs are worked on otherwise, such as `pools.on_ray.OnRay`; the caller closes
+            it.
 
     Returns:
         The runs that failed, with their errors.
@@ -51,8 +57,12 @@ def run_grid(
     runs = [(name, seed) for seed in seeds for name in names]
     agents = {name: make_agent((name, seeds[0])) for name in names}
     check_output_dir(grid.output_dir, grid.config)
+    pool = on_this_machine(num_workers) if pool is None else pool
+    place = pool.place(grid.output_dir, grid.allow_mixed)
+    if place is not None:  # other machines have other working folders
+        grid = replace(grid, output_dir=Path(grid.output_dir).absolute())
     env = grid.make_environment() if grid.hands_in else None
-    folders = {run: grid.folder(run, agents[run[0]], env) for run in runs}
+    folders = {run: grid.folder(run, agents[run[0]], env, place) for run in runs}
     for folder in folders.values():
         folder.check(grid.allow_mixed)
     waiting = [run for run, folder in folders.items() if not folder.finished]
@@ -64,24 +74,24 @@ def run_grid(
     _tell_of_models(grid, folders, waiting, console)
     if not waiting:
         return {}
-    say(console, provenance.device())
+    say(console, ", ".join(filter(None, [provenance.device(place), pool.told()])))
     env = env or grid.make_environment()
     make_output_dir(grid.output_dir)
     failures: dict[Run, str] = {}
     of_task = env.exploration.task is not None
-    with Display(console, grid.config, len(waiting), num_workers == 1, of_task) as display:
-        attempt = partial(attempt_run, grid, env, display.show)
+    known = {} if pool.alone else registered(grid, names)
+    with Display(console, grid.config, len(waiting), pool.alone, of_task) as display:
+        work = Work(
+            here=partial(attempt_run, grid, env, display.show),
+            serve=partial(serve, grid, known),
+            lost=partial(Result.lost, grid=grid),
+            failed=partial(fail, grid),
+            parcels=Parcels(grid, known, folders),
+        )
         others = OtherProcesses(folders, display.say)
         while waiting:
-            results: Iterable[tuple[Run, Result]]
-            if num_workers == 1:
-                results = ((run, attempt(run)) for run in waiting)
-            else:
-                work = partial(serve, grid, registered(grid, names))
-                lost = partial(Result.lost, grid=grid)
-                results = workers.run(num_workers, work, waiting, display.restart, lost)
             busy = []
-            for run, result in results:
+            for run, result in pool.run(work, waiting, display.restart):
                 if result.busy:
                     busy.append(run)
                     continue

@@ -1,7 +1,7 @@
 """One run of a grid: from its beginning or its checkpoint to its end."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from emoc_tf.records.final_model import save_final_model
 from emoc_tf.records.pretrained import PretrainedFile
 from emoc_tf.records.queried import AnswerFiles
 from emoc_tf.records.run_folder import RunFolder
+from emoc_tf.records.run_record import pretrained_path
 from emoc_tf.running import patience
 from emoc_tf.storage.atomic import remove_asides
 from emoc_tf.storage.locks import FolderLock
@@ -69,11 +70,24 @@ class Grid:
             )
         return env
 
-    def folder(self, run: Run, agent: Agent, env: ActiveExplorationEnv | None = None) -> RunFolder:
-        """Returns the folder of a run by its policy and environment; None for the usual one."""
+    def folder(
+        self,
+        run: Run,
+        agent: Agent,
+        env: ActiveExplorationEnv | None = None,
+        place: Mapping[str, Any] | None = None,
+    ) -> RunFolder:
+        """Returns the folder of a run.
+
+        Args:
+            run: Which.
+            agent: Its policy.
+            env: Its environment; None for the usual one.
+            place: Where it is worked on; None for this process, see `RunFolder`.
+        """
         name, seed = run
         made_of = {"fingerprint": agent.fingerprint, "environment": env and env.fingerprint}
-        return RunFolder(self.output_dir, name, seed, self.config, made_of)
+        return RunFolder(self.output_dir, name, seed, self.config, made_of, place)
 
 
 def make_agent(run: Run) -> Agent:
@@ -199,7 +213,7 @@ def _restore(
 
 def _reset(grid: Grid, env: ActiveExplorationEnv, seed: int) -> tuple[dict, dict[str, Any] | None]:
     """Returns the first observation, and where pretrained weights were made if not here."""
-    path = Path(grid.output_dir) / "shared" / str(seed) / "pretrained.npz"
+    path = pretrained_path(grid.output_dir, seed)
     pretrained = PretrainedFile(path, grid.allow_mixed)
     options = {"pretrained": pretrained}
     if path.exists():

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -81,14 +82,14 @@ def onednn() -> bool:
     return bool(importlib.import_module("tensorflow.python.util._pywrap_util_port").IsMklEnabled())
 
 
-def device() -> str:
-    """Returns in words what computes, for a line before long work."""
-    found = environment()
+def device(place: Mapping[str, Any] | None = None) -> str:
+    """Returns in words what computes, for a line before long work; `place` as in `differences`."""
+    found = environment() if place is None else place
     if found["gpus"]:
         return f"computing on {', '.join(found['gpus'])}"
     text = f"computing on the CPU, {found['intra_op_threads']} threads"
     text += f", oneDNN {'on' if found['onednn'] else 'off'}"
-    if Path("/dev/nvidia0").exists():
+    if place is None and Path("/dev/nvidia0").exists():
         text += (
             "; TensorFlow cannot use the GPU that is here: TF_CPP_MIN_LOG_LEVEL=0 shows why, and "
             "pip install 'emoc_tf[gpu]' brings its libraries"
@@ -96,7 +97,9 @@ def device() -> str:
     return text
 
 
-def differences(found: dict[str, Any], *more: str) -> list[str]:
+def differences(
+    found: Mapping[str, Any], *more: str, place: Mapping[str, Any] | None = None
+) -> list[str]:
     """Returns in words where another environment differs from this one; empty if nowhere.
 
     The commit does not count: `source` tells whether the library is another one. Nor does the
@@ -105,8 +108,9 @@ def differences(found: dict[str, Any], *more: str) -> list[str]:
     Args:
         found: What `environment` returned there.
         *more: The modules that it was called with.
+        place: What `environment` returned in the process that stands for this one; None for itself.
     """
-    here = environment(*more)
+    here = environment(*more) if place is None else place
     if there := found.get("versions"):
         versions = {name: text for name, text in here["versions"].items() if name in there}
         here = {**here, "versions": versions}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from emoc_tf.running import workers
+from emoc_tf.running.pools import processes
 
 
 def serve(folder):
@@ -32,7 +32,7 @@ def test_dead_processes_are_replaced_and_the_others_go_on(tmp_path):
     items = ["fine 1", "once", "always", "fine 2"]
     deaths = []
     results = dict(
-        workers.run(
+        processes.run(
             2, partial(serve, str(tmp_path)), items, lambda *death: deaths.append(death), lost
         )
     )
@@ -45,7 +45,7 @@ def test_dead_processes_are_replaced_and_the_others_go_on(tmp_path):
 
 def test_processes_end_with_the_generator(tmp_path):
     before = set(multiprocessing.active_children())
-    results = workers.run(1, partial(serve, str(tmp_path)), ["fine 1", "fine 2"], None, lost)
+    results = processes.run(1, partial(serve, str(tmp_path)), ["fine 1", "fine 2"], None, lost)
     assert next(results) == ("fine 1", "fine 1 done")
     (process,) = set(multiprocessing.active_children()) - before
     results.close()
@@ -54,13 +54,13 @@ def test_processes_end_with_the_generator(tmp_path):
 
 def test_what_cannot_be_sent_is_told_and_not_tried_for_ever(tmp_path):
     with pytest.raises(ValueError, match=r"num_workers: expected .* import by name, got"):
-        next(workers.run(1, lambda: print, ["item"], None, lost))
+        next(processes.run(1, lambda: print, ["item"], None, lost))
     script = tmp_path / "script.py"  # without a guard the child does not find the function
     script.write_text(
-        "import sys\nfrom emoc_tf.running import workers\n"
+        "import sys\nfrom emoc_tf.running.pools import processes\n"
         "exec('def serve(): return print', globals())\n"
         "if __name__ == '__main__':\n"
-        "    try:\n        print(list(workers.run(1, serve, [1], None, None)))\n"
+        "    try:\n        print(list(processes.run(1, serve, [1], None, None)))\n"
         "    except ValueError as error:\n        print('told:', error)\n"
         "else:\n    del serve\n"
     )
@@ -80,6 +80,6 @@ def serve_that_dies(folder):
 def test_a_process_that_dies_before_its_first_item_is_replaced_too(tmp_path):
     deaths = []
     work = partial(serve_that_dies, str(tmp_path))
-    results = workers.run(1, work, ["a", "b"], lambda *death: deaths.append(death), lost)
+    results = processes.run(1, work, ["a", "b"], lambda *death: deaths.append(death), lost)
     assert dict(results) == {"a": "A", "b": "B"}
     assert deaths == [("a", "SIGKILL")]

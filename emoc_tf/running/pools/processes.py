@@ -1,4 +1,4 @@
-"""Runs side by side, in processes that are replaced when they die."""
+"""Items side by side, in processes of this machine that are replaced when they die."""
 
 import concurrent.futures
 import multiprocessing

@@ -1,0 +1,215 @@
+"""Runs whose files travel: worked on elsewhere, and brought back step by step."""
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from emoc_tf.records.record_folder import CHECKPOINT
+from emoc_tf.records.run_folder import RunFolder
+from emoc_tf.records.run_record import pretrained_path, run_path
+from emoc_tf.running.attempts import Result, attempt_run, begin, fail, shown
+from emoc_tf.running.single_run import Grid, Run
+from emoc_tf.storage import atomic, checkpoint
+from emoc_tf.storage.locks import NAME, FolderLock
+
+_PREFIX = "emoc_tf-run-"
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A run with its files so far.
+
+    Attributes:
+        run: Which.
+        files: Contents by path below the output folder.
+    """
+
+    run: Run
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a step did to the files of a run.
+
+    Attributes:
+        written: Contents by path below the output folder, of files that are new or others.
+        names: Paths of all files that there are.
+    """
+
+    written: Mapping[str, bytes]
+    names: frozenset[str]
+
+
+@dataclass
+class Parcels:
+    """The output folder's end: packs what a run needs, and writes what comes back of it.
+
+    While a run is elsewhere its folder is locked here, and so is the seed's folder of pretrained
+    weights until they are there: one run of a seed makes them, as in a common folder.
+
+    Attributes:
+        grid: Settings and output folder.
+        known: See `attempts.serve`.
+        folders: Of all runs.
+    """
+
+    grid: Grid
+    known: Mapping[str, Mapping[str, Any]]
+    folders: Mapping[Run, RunFolder]
+    _pretraining: dict[Run, FolderLock] = field(default_factory=dict)
+
+    @property
+    def serve(self) -> Callable[..., Callable[[Parcel], Result]]:
+        """What `attempts.serve` is for parcels, to be sent."""
+        return partial(serve, self.grid, self.known)
+
+    def pack(self, run: Run) -> Parcel | Result | None:
+        """Returns what has to travel; None: not yet; a result: the run has ended before it began.
+
+        Args:
+            run: Which; its folder is locked until `release`.
+        """
+        pretrained = pretrained_path(self.grid.output_dir, run[1])
+        if not pretrained.exists():
+            lock = FolderLock(pretrained.parent)
+            if not lock.acquire():
+                return None
+            self._pretraining[run] = lock
+            atomic.remove_asides(pretrained.parent)
+        folder = self.folders[run]
+        try:
+            if not folder.lock.acquire():
+                self.release(run)
+                return Result(busy=True)
+            if folder.finished:  # another process may have been here
+                self.release(run)
+                return Result()
+            return Parcel(run, dict(_files(self.grid.output_dir, run)))
+        except (OSError, ValueError) as error:
+            self.release(run)
+            return fail(self.grid, run, error)
+
+    def unpack(self, run: Run, change: Change) -> None:
+        """Writes what a step did; each file is whole or not there, checkpoints come last.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        root = Path(self.grid.output_dir)
+        folder = self.folders[run].path
+        last = {file.name for file in checkpoint.generations(Path(CHECKPOINT))}
+        by_order = sorted(change.written, key=lambda name: Path(name).name in last)
+        pretrained = pretrained_path(self.grid.output_dir, run[1])
+        for name in by_order:
+            path = root / name
+            if path != pretrained or not path.exists():
+                atomic.write_bytes(path, change.written[name])
+        for path in sorted(folder.rglob("*"), key=lambda path: path.name in last):
+            name = path.relative_to(root).as_posix()
+            if _travels(path) and name not in change.names:
+                path.unlink(missing_ok=True)
+        if pretrained.exists() and run in self._pretraining:
+            self._pretraining.pop(run).release()
+
+    def release(self, run: Run) -> None:
+        """Gives up what is locked for a run."""
+        if run in self._pretraining:
+            self._pretraining.pop(run).release()
+        self.folders[run].lock.release()
+
+
+def serve(
+    grid: Grid, known: Mapping[str, Mapping[str, Any]], stepped: Callable[[Change], None]
+) -> Callable[[Parcel], Result]:
+    """Returns what a process elsewhere does with a parcel: the run, in a folder for the time.
+
+    Args:
+        grid: Settings; the output folder is another one there.
+        known: See `attempts.serve`.
+        stepped: Called after each step and at the end with what it did to the files.
+    """
+    _remove_left_over()
+    env = begin(grid, known)
+
+    def work(parcel: Parcel) -> Result:
+        with _folder() as path:
+            there = replace(grid, output_dir=path)
+            sent = Sent(path, parcel)
+            if isinstance(env, Exception):
+                result = fail(there, parcel.run, env)
+            else:
+                show = shown(there, env, lambda: stepped(sent.change()))
+                result = attempt_run(there, env, show, parcel.run)
+            stepped(sent.change())
+        # The folder for the time says nothing to anybody.
+        told = result.error and result.error.replace(str(path), str(grid.output_dir))
+        return replace(result, error=told)
+
+    return work
+
+
+class Sent:
+    """What the other end of a run knows of its files.
+
+    Args:
+        path: The output folder for the time; the parcel's files are written into it.
+        parcel: That came.
+    """
+
+    def __init__(self, path: Path, parcel: Parcel) -> None:
+        self._path, self._run = path, parcel.run
+        self._known = {name: _digest(content) for name, content in parcel.files.items()}
+        for name, content in parcel.files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(content)
+
+    def change(self) -> Change:
+        """Returns what is new since the last time."""
+        written, digests = {}, {}
+        for name, content in _files(self._path, self._run):
+            digests[name] = _digest(content)
+            if digests[name] != self._known.get(name):
+                written[name] = content
+        self._known = digests
+        return Change(written, frozenset(digests))
+
+
+def _files(output_dir: str | Path, run: Run) -> Iterator[tuple[str, bytes]]:
+    """Yields the files of a run and its pretrained weights by path below the output folder."""
+    root = Path(output_dir)
+    for path in [*sorted(run_path(root, *run).rglob("*")), pretrained_path(root, run[1])]:
+        if _travels(path):
+            yield path.relative_to(root).as_posix(), path.read_bytes()
+
+
+def _travels(path: Path) -> bool:
+    """Whether it is a file that is whole: locks and what is being written begin with a dot."""
+    return path.is_file() and not path.is_symlink() and not path.name.startswith(".")
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Makes a folder for the time, locked lest another process takes it for left over."""
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name, FolderLock(name):
+        yield Path(name)
+
+
+def _remove_left_over() -> None:
+    """Removes folders of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        lock = FolderLock(folder)
+        with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
+            if (folder / NAME).exists() and lock.acquire():
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.release()

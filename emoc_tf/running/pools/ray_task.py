@@ -1,0 +1,134 @@
+"""What a process of a Ray cluster does with an item: it tells what it prints and what is safe."""
+
+import contextlib
+import functools
+import io
+import os
+import pickle
+import platform
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emoc_tf.cluster import processes
+
+# What is told: the kind of it and what it is.
+Event = tuple[str, Any]
+LINE, STEP, RESULT, ERROR, ELSEWHERE = "line", "step", "result", "error", "elsewhere"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What processes are like.
+
+    Attributes:
+        folder: The working folder, where it is there.
+        threads: That a process uses.
+        place: What bits depend on, see `processes.place_here`: that of another process is refused.
+        allow_mixed: Whether only versions have to be the same.
+    """
+
+    folder: str
+    threads: int
+    place: Mapping[str, Any]
+    allow_mixed: bool
+
+
+def work_on(content: bytes, setting: Setting, item: Any) -> Iterator[Event]:
+    """Works on an item in a thread of its own.
+
+    Args:
+        content: What `serve` was pickled to; its result is kept for the items to come.
+        setting: Of the process.
+        item: Any.
+
+    Yields:
+        What is told, as it comes; last the result, or the error that ended it.
+    """
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    arguments = (content, setting, item, events.put)
+    threading.Thread(target=_work, args=arguments, daemon=True).start()
+    kind = None
+    while kind not in (RESULT, ERROR, ELSEWHERE):
+        kind, told = events.get()
+        yield kind, told
+
+
+def _work(content: bytes, setting: Setting, item: Any, tell: Callable[[Event], None]) -> None:
+    try:
+        with contextlib.redirect_stdout(_Lines(tell)) as lines:
+            _stepped.tell = tell
+            if elsewhere := _begin(setting):
+                event = ELSEWHERE, (platform.node(), elsewhere)
+            else:
+                event = RESULT, _serving(content)(item)
+            lines.flush()
+    except BaseException as error:
+        event = ERROR, _sendable(error)
+    tell(event)
+
+
+def _begin(setting: Setting) -> list[str]:
+    """Makes the process ready; returns where it differs from what was expected."""
+    with contextlib.suppress(OSError):  # a machine may have no such folder
+        os.chdir(setting.folder)
+    processes.prepare(setting.threads)
+    return processes.differences(setting.place, processes.place_here(), setting.allow_mixed)
+
+
+@functools.lru_cache(maxsize=1)
+def _serving(content: bytes) -> Callable[[Any], Any]:
+    try:
+        serve = pickle.loads(content)
+    except Exception as error:
+        raise unsendable(error) from error
+    return serve(stepped=_stepped)
+
+
+def unsendable(error: Exception) -> ValueError:
+    """Returns what is wrong with things that cannot be sent to a process of the cluster."""
+    return ValueError(
+        f"ray: expected policies, environments and so on that can be sent, and modules that all "
+        f"machines have, got {type(error).__name__}: {error}"
+    )
+
+
+def _sendable(error: BaseException) -> BaseException:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # pickling runs code of the error's own
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+class _Stepped:
+    """Tells of the item that is being worked on that it is safe so far."""
+
+    tell: Callable[[Event], None]
+
+    def __call__(self, told: Any = None) -> None:
+        self.tell((STEP, told))
+
+
+_stepped = _Stepped()
+
+
+class _Lines(io.TextIOBase):
+    """Tells what is printed, line by line."""
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        self._tell, self._rest = tell, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._tell((LINE, line))
+        return len(text)
+
+    def flush(self) -> None:
+        """Tells the rest; a line that is not ended is one."""
+        rest, self._rest = self._rest, ""
+        if rest:
+            self._tell((LINE, rest))

@@ -1,0 +1,106 @@
+"""What is told of a connection that cannot be made; no cluster is needed for that."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from emoc_tf.cluster import connection
+
+
+class Ray:
+    """Ray as far as connections ask it."""
+
+    def __init__(self, error=None, here=None):
+        self.calls, self.error, self.here = [], error, here
+
+    def is_initialized(self):
+        return self.here is not None
+
+    def get_runtime_context(self):
+        return SimpleNamespace(gcs_address=self.here)
+
+    def init(self, address, **settings):
+        self.calls.append(address)
+        if self.error is not None:
+            raise self.error
+
+    def shutdown(self):
+        self.calls.append("shutdown")
+
+
+@pytest.fixture
+def given(monkeypatch):
+    def give(**settings):
+        monkeypatch.setitem(sys.modules, "ray", Ray(**settings))
+        return sys.modules["ray"]
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return give
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ValueError, match=r"^ray: .* not installed here; pip install 'emoc_tf\[ray"):
+        connection.connect("local")
+
+
+def test_only_what_was_made_here_is_ended(given):
+    ray = given()
+    with connection.connect("auto"):
+        pass
+    assert ray.calls == ["auto", "shutdown"]
+    ray = given(here="10.0.0.1:6379")
+    for address in (None, "auto", "local", "10.0.0.1:6379"):
+        connection.connect(address).close()
+    assert ray.calls == []
+    with pytest.raises(
+        ValueError, match=r"expected 10\.0\.0\.1:6379, which .* got '10\.0\.0\.2:1'"
+    ):
+        connection.connect("10.0.0.2:1")
+
+
+def test_no_address_is_this_machine_alone_except_inside_a_job(given, monkeypatch):
+    ray = given()
+    connection.connect()
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    connection.connect()
+    connection.connect("local")
+    assert ray.calls == ["local", "auto", "local"]
+
+
+@pytest.mark.parametrize("address", ["", "ray://head:10001", "http://head", 6379])
+def test_what_is_no_address_is_refused(given, address):
+    ray = given()
+    with pytest.raises(ValueError, match=r"expected local, auto or HOST:PORT, .* `ray job submit`"):
+        connection.connect(address)
+    assert ray.calls == []
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            ConnectionError("Could not find any running Ray instance.\nMore"),
+            "`ray start --head` be",
+        ),
+        (
+            RuntimeError("Version mismatch: The cluster was started with:\n  Python: 3.9"),
+            "Python: 3.9",
+        ),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_told_in_one_sentence(given, error, told):
+    given(error=error)
+    with pytest.raises(ValueError, match=f"^ray: expected .*{told}") as raised:
+        connection.connect("auto")
+    assert "\n" not in str(raised.value)
+
+
+def test_processes_have_the_variables_that_decide_bits():
+    given = {"TF_ENABLE_ONEDNN_OPTS": "1", "XLA_FLAGS": "--x", "HOME": "/root"}
+    found = connection.variables(3, given)
+    assert found["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    assert found["XLA_FLAGS"] == "--x"
+    assert found["OMP_NUM_THREADS"] == "3"
+    assert "HOME" not in found

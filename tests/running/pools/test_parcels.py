@@ -1,0 +1,116 @@
+"""Runs whose files travel, without a cluster: what one end packs, the other works on."""
+
+import dataclasses
+
+import pytest
+
+from emoc_tf.records import run_folder
+from emoc_tf.records.run_record import pretrained_path
+from emoc_tf.running.pools.parcels import Change, Parcel, Parcels, serve
+from emoc_tf.running.single_run import Grid, make_agent
+from emoc_tf.storage.locks import FolderLock
+from tests.running.attempts import assert_tidy, attempt
+from tests.running.soak import records
+
+RUN = ("1-vs-2", 3)
+
+
+class Lost(BaseException):
+    """The machine is gone."""
+
+
+@pytest.fixture
+def parcels(world, tmp_path, monkeypatch):
+    config, env = world
+    monkeypatch.setattr(Grid, "make_environment", lambda self: env)
+    grid = Grid(config, tmp_path / "out")
+    return Parcels(grid, {}, {run: grid.folder(run, make_agent(run)) for run in (RUN, ("min", 3))})
+
+
+def carry(parcels, run, lost_after=None):
+    """Works on a run elsewhere; the machine is lost after so many steps came back."""
+    steps = 0
+
+    def stepped(change):
+        nonlocal steps
+        steps += 1
+        parcels.unpack(run, change)
+        if steps == lost_after:
+            raise Lost
+
+    packed = parcels.pack(run)
+    elsewhere = dataclasses.replace(parcels.grid, output_dir="/nowhere/that/is")
+    try:
+        return serve(elsewhere, {}, stepped)(packed)
+    finally:
+        parcels.release(run)
+
+
+@pytest.mark.parametrize("lost_after", [None, 1, 3])
+def test_what_comes_back_is_what_a_run_here_leaves(world, whole, parcels, tmp_path, lost_after):
+    if lost_after:
+        with pytest.raises(Lost):
+            carry(parcels, RUN, lost_after)
+        assert parcels.folders[RUN].has_checkpoint
+    assert carry(parcels, RUN).error is None
+    assert records(tmp_path / "out") == whole
+    assert_tidy(tmp_path / "out/1-vs-2/3")
+    assert [file.name for file in (tmp_path / "out/shared/3").iterdir()] == ["pretrained.npz"]
+    assert parcels.pack(RUN).error is None  # it has ended
+    assert not list((tmp_path / "out").rglob(".lock"))
+
+
+def test_half_done_here_is_resumed_elsewhere_and_back(world, whole, parcels, tmp_path, monkeypatch):
+    def stop(self, outcome, reward, timings):
+        if outcome.step == 2:
+            raise OSError(28, "No space left on device")
+        written(self, outcome, reward, timings)
+
+    written = run_folder.RunFolder.write_step
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder.RunFolder, "write_step", stop)
+        assert "No space" in attempt(world, tmp_path / "out").error
+    with pytest.raises(Lost):
+        carry(parcels, RUN, 1)
+    assert (tmp_path / "out/1-vs-2/3/steps.csv").read_bytes().count(b"\n") == 4
+    assert attempt(world, tmp_path / "out").error is None
+    assert records(tmp_path / "out") == whole
+
+
+def test_one_run_of_a_seed_makes_the_weights_and_the_others_wait(parcels, tmp_path):
+    assert isinstance(parcels.pack(RUN), Parcel)
+    assert parcels.pack(("min", 3)) is None
+    other = FolderLock(tmp_path / "out/1-vs-2/3")
+    assert not other.acquire()
+    parcels.release(RUN)
+    assert other.acquire()
+    other.release()
+    path = pretrained_path(tmp_path / "out", 3)
+    path.write_bytes(b"weights")
+    assert parcels.pack(RUN).files == {"shared/3/pretrained.npz": b"weights"}
+    assert isinstance(parcels.pack(("min", 3)), Parcel)  # side by side from here on
+    for run in parcels.folders:
+        parcels.release(run)
+
+
+def test_a_run_of_another_process_is_busy(parcels, tmp_path):
+    with FolderLock(tmp_path / "out/1-vs-2/3"):
+        assert parcels.pack(RUN).busy
+    assert isinstance(parcels.pack(RUN), Parcel)
+    parcels.release(RUN)
+
+
+def test_weights_that_are_there_are_not_replaced(parcels, tmp_path):
+    path = pretrained_path(tmp_path / "out", 3)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"first")
+    name = "shared/3/pretrained.npz"
+    parcels.unpack(RUN, Change({name: b"second", "1-vs-2/3/config.json": b"{}"}, frozenset({name})))
+    assert path.read_bytes() == b"first"
+
+
+def test_a_failure_elsewhere_is_recorded_here_without_its_folder(parcels, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder.RunFolder, "start", lambda self, *_: (self.path / "none").stat())
+    result = carry(parcels, RUN)
+    assert result.error.endswith("'/nowhere/that/is/1-vs-2/3/none'")
+    assert (tmp_path / "out/1-vs-2/3/failure.json").exists()
