@@ -97,9 +97,7 @@ def connect(address: str | None = None) -> Connection:
     if address is not None and (
         not isinstance(address, str) or not address.strip() or "://" in address
     ):
-        raise ValueError(
-            f"ray: expected local, auto or HOST:PORT, got {address!r}; {_SUBMIT}"
-        )
+        raise ValueError(f"ray: expected local, auto or HOST:PORT, got {address!r}; {_SUBMIT}")
     if found.is_initialized():
         _check_same(found, address)
         return Connection(made=False)

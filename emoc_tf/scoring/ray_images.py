@@ -105,8 +105,9 @@ class Sender:
     def _source(self, source: Any, fixed: bool) -> Source:
         place = None
         if not views.in_memory(source):
+            opened = views.place_of(source) if isinstance(source, np.ndarray) else source
             with contextlib.suppress(TypeError, AttributeError, pickle.PicklingError):
-                place = ray().cloudpickle.dumps(views.place_of(source) or source)
+                place = None if opened is None else ray().cloudpickle.dumps(opened)
         if place is not None:
             name = hashlib.sha256(place).hexdigest()
         elif fixed or not views.in_memory(source):

@@ -143,16 +143,21 @@ class RayScoring:
     Args:
         address: See `RayScorer`.
 
+    Attributes:
+        predict: See `Predictor.predict`.
+        outputs: See `Predictor.outputs`.
+
     Raises:
         ValueError: See `RayScorer`.
     """
 
-    def __init__(self, address: str | None = None) -> None:
+    def __init__(self, address: str) -> None:
         self._address = address
         self._cpus = provenance.environment()["intra_op_threads"]
         self._team = shared(address, self._cpus)
         self._team.begin()
-        self.predict = Predictor(self._team).predict
+        predictor = Predictor(self._team)
+        self.predict, self.outputs = predictor.predict, predictor.outputs
 
     def scorer(self, model: keras.Model, *settings: Any, **more: Any) -> RayScorer:
         """Returns a scorer, with the arguments of `EMOCScorer`."""
@@ -161,6 +166,21 @@ class RayScoring:
     def close(self) -> None:
         """Ends the actors, see `RayScorer.close`."""
         self._team.close()
+
+
+def scoring_on(address: str | None) -> RayScoring | None:
+    """Returns what an exploration computes on a cluster; None without an address.
+
+    It has `scorer`, `predict` and `outputs`, with the bits of this process.
+
+    Args:
+        address: `"auto"`, `"local"` or HOST:PORT, see `RayScorer`.
+
+    Raises:
+        ValueError: See `RayScorer`; or no machine lends as many CPUs as this process has threads:
+            then the variable TF_NUM_INTRAOP_THREADS helps.
+    """
+    return None if address is None else RayScoring(address)
 
 
 class _Part:

@@ -157,20 +157,35 @@ class Team:
                 self._sender.send_whole(unseen)
                 work.send_again(self._sender)
 
-    def forward(self, model: SentModel, what: str, settings: dict, images: Images) -> Any:
-        """Returns the outputs of forward passes for all images, with arguments as of `Job`."""
+    def outputs(
+        self, model: SentModel, what: str, settings: dict, images: Images
+    ) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+        """Yields outputs of forward passes for some images, in any order, and the first of these.
+
+        Args:
+            model: As of `Job`, as for the following.
+            what: See there.
+            settings: See there.
+            images: See there.
+        """
         count = -(-len(images) // FORWARD_BATCH)
         tasks = [
             Task("forward", (range(start, min(start + _AT_ONCE, count)),))
             for start in range(0, count, _AT_ONCE)
         ]
         work = self.work(model, what, settings, images)
-        found: Any = None
         for place, result in self.run(work, tasks):
             parts = result if isinstance(result, tuple) else (result,)
-            if found is None:
+            yield place * _AT_ONCE * FORWARD_BATCH, parts
+
+    def forward(
+        self, model: SentModel, what: str, settings: dict, images: Images
+    ) -> list[np.ndarray]:
+        """Returns the outputs of forward passes for all images, with arguments as of `outputs`."""
+        found: list[np.ndarray] = []
+        for start, parts in self.outputs(model, what, settings, images):
+            if not found:
                 found = [np.empty((len(images), *each.shape[1:]), each.dtype) for each in parts]
-            start = place * _AT_ONCE * FORWARD_BATCH
             for whole, part in zip(found, parts, strict=True):
                 whole[start : start + len(part)] = part
         return found
@@ -200,13 +215,26 @@ class Predictor:
         Raises:
             ValueError: Images of another shape, or a model that cannot be sent.
         """
-        images = check_images(images, "images", model)
+        sent, images = self._sent(model), check_images(images, "images", model)
+        features, logits = self._team.forward(sent, "features", {}, images)
+        return features, logits
+
+    def outputs(self, model: keras.Model, images: Any) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields what any model with one output gives of some images, and the first of these.
+
+        Args:
+            model: The model, in inference mode.
+            images: As in `predict`.
+        """
+        sent, images = self._sent(model), check_images(images, "images", model)
+        for start, (outputs,) in self._team.outputs(sent, "outputs", {}, images):
+            yield start, outputs
+
+    def _sent(self, model: keras.Model) -> SentModel:
         if model not in self._keys:
             self._keys[model] = key = uuid.uuid4().hex
             weakref.finalize(model, self._team.forget_model, key)
-        sent = self._team.model(self._keys[model], model)
-        features, logits = self._team.forward(sent, "features", {}, images)
-        return features, logits
+        return self._team.model(self._keys[model], model)
 
 
 def shared(address: str | None, cpus: int) -> Team:

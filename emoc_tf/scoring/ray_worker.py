@@ -1,6 +1,7 @@
 """What an actor does of a scorer's work: forward passes, and pieces of the scores of pairs."""
 
 import collections
+import functools
 import pickle
 import warnings
 from collections.abc import Callable, Hashable
@@ -12,6 +13,7 @@ from scipy import sparse
 
 from emoc_tf.cluster.connection import ray
 from emoc_tf.models.forward import FORWARD_BATCH, compile_features, in_batches
+from emoc_tf.models.trained_part import compile_prefix
 from emoc_tf.scoring.blocks import Asked, Piece
 from emoc_tf.scoring.linear import LinearScores
 from emoc_tf.scoring.pairs import PairScores
@@ -44,8 +46,9 @@ class Job(NamedTuple):
     Attributes:
         model: The model.
         what: `"features"`: forward passes of the model, to the inputs of its head and logits;
-            `"inputs"`: of its frozen prefix; `"logits"`: of what is behind that; `"pairs"`: scores.
-        settings: Arguments of `EMOCScorer`; none for `"features"`.
+            `"outputs"`: to what it gives; `"inputs"`: of its frozen prefix; `"logits"`: of what is
+            behind that; `"pairs"`: scores.
+        settings: Arguments of `EMOCScorer`; none for `"features"` and `"outputs"`.
         images: Images x'.
         reference: Images x of pairs.
         pairs: Image and label of each, and the groups that they are in.
@@ -150,9 +153,9 @@ class Worker:
 
     def _made(self, job: Job) -> Any:
         model = self._model(job.model)
-        if job.what == "features":
+        if job.what in ("features", "outputs"):
             images = self._received.images(job.images, model.model)
-            return model.features, images
+            return functools.partial(model.predict, job.what), images
         scorer = model.scorer(job.settings)
         if job.what == "inputs":
             return scorer._part.prefix_outputs, self._received.images(job.images, model.model)
@@ -210,7 +213,7 @@ class _Model:
             ) from error
         self._weights_key: str | None = None
         self._scorers: dict[tuple, EMOCScorer] = {}
-        self._features: Callable | None = None
+        self._compiled: dict[str, Callable] = {}
 
     def take_weights(self, sent: SentModel) -> None:
         """Gives the model the weights of a call."""
@@ -227,11 +230,12 @@ class _Model:
                 self._scorers[key] = EMOCScorer(self.model, **settings)
         return self._scorers[key]
 
-    def features(self, images: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the inputs of the head and logits."""
-        if self._features is None:
-            self._features = compile_features(self.model)
-        return in_batches(self._features, images, self.model.inputs[0].dtype)
+    def predict(self, what: str, images: Any) -> Any:
+        """Returns features and logits, or outputs."""
+        if what not in self._compiled:
+            make = compile_features if what == "features" else compile_prefix
+            self._compiled[what] = make(self.model)
+        return in_batches(self._compiled[what], images, self.model.inputs[0].dtype)
 
 
 def _portions(pairs: PairScores, asked: Any) -> tuple[Asked, list[np.ndarray]]:
