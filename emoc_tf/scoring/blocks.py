@@ -1,7 +1,8 @@
 """Gradients of pairs in blocks, and the pieces that output changes are computed in."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -147,3 +148,18 @@ def padded(rows: np.ndarray, size: int) -> np.ndarray:
     """
     length = min(size, 1 << (len(rows) - 1).bit_length())
     return rows[np.minimum(np.arange(length), len(rows) - 1)]
+
+
+def tensor_bytes(tensors: Any) -> int:
+    """Returns what a structure of tensors takes."""
+    return sum(part.dtype.size * math.prod(part.shape) for part in tf.nest.flatten(tensors))
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """Returns output changes as they are; raises `ValueError` where gradients overflow."""
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"scores: expected finite output changes, got {values[~np.isfinite(values)][0]}; "
+            f"gradients overflow"
+        )
+    return values

@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.models.graphs import functional, is_linear, last_operation
+from emoc_tf.scoring.blocks import finite
 from emoc_tf.scoring.changes import residual, unseen_residual
 from emoc_tf.scoring.images import Images
-from emoc_tf.scoring.pairs import finite
 
 # Constants, never free memory: they decide the order of summation.
 REFERENCES = 1024

@@ -1,7 +1,6 @@
 """Scores of (image, label) pairs in chunks: memory bounded, shapes from a small set."""
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
@@ -18,8 +17,10 @@ from emoc_tf.scoring.blocks import (
     ceil,
     common,
     concatenated,
+    finite,
     joined,
     padded,
+    tensor_bytes,
 )
 from emoc_tf.scoring.changes import OutputChanges
 from emoc_tf.scoring.checks import check_logits, refusals
@@ -228,7 +229,7 @@ class PairScores:
                 logits, factors = self._changes.last(self._changes.tensor(images))
             check_logits(logits.numpy(), "reference")
             first = len(padded(np.arange(min(total, FORWARD_BATCH)), FORWARD_BATCH))
-            all_bytes = ceil(total, FORWARD_BATCH) * _bytes(factors) * first // len(images)
+            all_bytes = ceil(total, FORWARD_BATCH) * tensor_bytes(factors) * first // len(images)
             if 0 < all_bytes <= self._budget // 4:
                 parts.append(factors)
         return parts
@@ -238,11 +239,6 @@ class PairScores:
         together = max(1, LAST_ROWS // (FORWARD_BATCH * self._changes.num_classes))
         groups = [parts[i : i + together] for i in range(0, len(parts), together)]
         self._last = [concatenated(group) for group in groups]
-
-    @property
-    def has_control(self) -> bool:
-        """Whether `take_control` was called."""
-        return self._last is not None
 
     def _most_controls(self, last: list[list[Factors]]) -> int:
         """Returns of how many pairs at once the control is known on all reference images.
@@ -318,17 +314,3 @@ class PairScores:
         for start in range(0, len(references), size):
             batch = references[start : start + size]
             yield self._changes.tensor(self.reference[padded(batch, size)]), len(batch)
-
-
-def _bytes(tensors: list[Factors]) -> int:
-    return sum(part.dtype.size * math.prod(part.shape) for part in tf.nest.flatten(tensors))
-
-
-def finite(values: np.ndarray) -> np.ndarray:
-    """Returns output changes as they are; raises `ValueError` where gradients overflow."""
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f"scores: expected finite output changes, got {values[~np.isfinite(values)][0]}; "
-            f"gradients overflow"
-        )
-    return values

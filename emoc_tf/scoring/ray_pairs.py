@@ -13,8 +13,9 @@ import numpy as np
 from emoc_tf.cluster.connection import ray
 from emoc_tf.cluster.crew import Task
 from emoc_tf.models.forward import FORWARD_BATCH
+from emoc_tf.scoring.blocks import finite
 from emoc_tf.scoring.linear import LinearScores
-from emoc_tf.scoring.pairs import PairScores, finite
+from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.ray_team import Team, Work
 from emoc_tf.scoring.selection import Sample
 

@@ -110,7 +110,7 @@ class Team:
                     f"{type(error).__name__}: {str(error).splitlines()[0]}"
                 ) from error
             self._contents[key] = ray().put(content)
-        values = model.get_weights()
+        values = [variable.value.numpy() for variable in model.weights]
         digest = hashlib.blake2b(digest_size=20)
         for value in values:
             digest.update(np.ascontiguousarray(value).data)

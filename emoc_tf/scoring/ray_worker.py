@@ -128,8 +128,8 @@ class Worker:
         pairs, found = self._open(key, job), []
         wanted, every = self._hold("asked", asked[0], lambda: _portions(pairs, asked[0]))
         with tensor_float_32(self._tf32):
-            if wanted.control and slices[0].start == 0 and not pairs.has_control:
-                pairs.take_control(_received(pairs, control))
+            if wanted.control and slices[0].start == 0:
+                self._hold("control", key, lambda: _take_control(pairs, control))
             for rows in slices:
                 make = _jacobians(pairs, wanted, rows)
                 kept = wanted.kept is not None
@@ -248,12 +248,12 @@ def _jacobians(pairs: PairScores, asked: Asked, rows: slice) -> Callable[[], lis
     return lambda: pairs.jacobians(asked, rows)
 
 
-def _received(pairs: PairScores, control: list) -> list:
-    """Returns what `PairScores.control_parts` gives of all batches, in their order."""
+def _take_control(pairs: PairScores, control: list) -> None:
+    """Gives pairs what their control variate is made of, wherever it was computed."""
     parts: list = []
     for batches, references in control:
         try:
             parts += ray().get(references[0]) if references else []
         except ray().exceptions.RayError:  # the actor that held it is gone
             parts += pairs.control_parts(batches)
-    return parts
+    pairs.take_control(parts)

@@ -302,13 +302,9 @@ class EMOCScorer:
         return self._part.inputs(check_images(images, name, self.model))
 
     def _pairs(
-        self,
-        reference: Images,
-        images: Images,
-        image_of: np.ndarray,
-        label_of: np.ndarray,
+        self, reference: Images, images: Images, image_of: np.ndarray, label_of: np.ndarray,
         groups: sparse.csr_array | None = None,
-    ) -> PairScores | LinearScores:
+    ) -> PairScores | LinearScores:  # fmt: skip
         """Returns the scores of pairs, or of groups of them, that nobody has computed yet."""
         parts = reference, images, image_of, label_of
         if groups is not None:
