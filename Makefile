@@ -5,15 +5,16 @@ BIN = $(VENV)/bin
 # TensorFlow leaves oneDNN off on x86 processors without VNNI, where it is nearly twice as fast.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test layers test-rl test-readers test-web soak clean
+.PHONY: demo test layers test-rl test-readers test-ray test-web soak clean
 
 # A mark is younger than setup.py once the package is installed with the extras it is named for.
 $(VENV)/installed: EXTRA =
 $(VENV)/installed-test: EXTRA = [test]
 $(VENV)/installed-rl: EXTRA = [test,rl]
 $(VENV)/installed-readers: EXTRA = [test,readers]
+$(VENV)/installed-ray: EXTRA = [test,ray]
 $(VENV)/installed-web: EXTRA = [test,web]
-$(VENV)/installed $(patsubst %,$(VENV)/installed-%,test rl readers web): setup.py
+$(VENV)/installed $(patsubst %,$(VENV)/installed-%,test rl readers ray web): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "emoc_tf needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,8 +33,8 @@ layers: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 # Reinforcement-learning libraries as users of the environment: installs PyTorch. And tools that read
-# what runs export: installs Hugging Face's datasets and Label Studio's SDK.
-test-rl test-readers: test-%: $(VENV)/installed-%
+# what runs export: installs Hugging Face's datasets and Label Studio's SDK. And clusters: installs Ray.
+test-rl test-readers test-ray: test-%: $(VENV)/installed-%
 	$(BIN)/python -m pytest tests/$*
 
 # The page where a person answers, with a real browser: needs chromium, chromedriver and npm.

@@ -65,7 +65,7 @@ setup(
         "annotate": ["flask>=3.0", "waitress>=3.0"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "rl": ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "torch>=2.8"],
-        "ray": ["ray>=2.49"],
+        "ray": ["ray>=2.60"],
         "readers": ["datasets>=5.2", "label-studio-sdk>=2.1"],
         "video": ["moviepy>=2.2", "pygame>=2.6"],  # RecordVideo, render_mode="human"
         "web": ["selenium>=4.30"],  # drives a browser in tests

@@ -16,7 +16,7 @@ if _WORKER:
 
 
 # Folders whose tests need an extra of the same name.
-_EXTRAS = [Path(__file__).parent / name for name in ("rl", "readers", "web")]
+_EXTRAS = [Path(__file__).parent / name for name in ("rl", "readers", "web", "ray")]
 
 
 def pytest_ignore_collect(collection_path, config):

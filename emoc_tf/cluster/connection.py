@@ -5,8 +5,10 @@ import importlib
 import io
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from emoc_tf.cluster import family
 
 # What decides which bits a process computes, or what it prints: processes of the cluster have the
 # values that this one has.
@@ -22,6 +24,10 @@ _MISSING = (
     "brings it"
 )
 _SUBMIT = "from elsewhere `ray job submit` brings a command to a cluster"
+
+
+# Connections that were made here and are not closed.
+_open: list["Connection"] = []
 
 
 class Node(NamedTuple):
@@ -45,10 +51,13 @@ class Connection:
 
     Args:
         made: Whether the connection was made here.
+        began: Processes of this machine that were begun for it.
     """
 
-    def __init__(self, made: bool) -> None:
-        self._made = made
+    def __init__(self, made: bool, began: Collection[int] = ()) -> None:
+        self._made, self._began = made, began
+        if made:
+            _open.append(self)
 
     def nodes(self, cpus: float = 0, gpus: float = 0) -> list[Node]:
         """Returns the machines that live and lend so much, or more, by address."""
@@ -65,17 +74,27 @@ class Connection:
         fit = [node for node in found if node.cpus >= cpus and node.gpus >= gpus]
         return sorted(fit, key=lambda node: (node.host, node.id))
 
-    def close(self) -> None:
-        """Ends the connection, and with it a cluster of this machine alone, if it was made here."""
-        if self._made:
-            self._made = False
+    def close(self, at_once: bool = False) -> None:
+        """Ends the connection, and with it a cluster of this machine alone, if it was made here.
+
+        Args:
+            at_once: Whether this process ends then, and has no time for what Ray tidies up.
+        """
+        if not self._made:
+            return
+        self._made = False
+        _open.remove(self)
+        # Some of Ray's own processes would outlive their cluster by minutes.
+        left = family.below(self._began)
+        if not at_once:
             ray().shutdown()
+        family.kill(left)
 
     def __enter__(self) -> "Connection":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(at_once=kind is not None and not issubclass(kind, Exception))
 
 
 def connect(address: str | None = None) -> Connection:
@@ -103,12 +122,20 @@ def connect(address: str | None = None) -> Connection:
         return Connection(made=False)
     if address is None:
         address = "auto" if os.environ.get("RAY_ADDRESS") else "local"
+    before = family.children()
     try:
         with _quietly():
             found.init(address, **_settings(address))
     except (ConnectionError, RuntimeError, ValueError, OSError, AssertionError) as error:
         raise ValueError(f"ray: {_told(address, error)}") from error
-    return Connection(made=True)
+    began = family.children() - before if address == "local" else ()
+    return Connection(made=True, began=began)
+
+
+def close_all() -> None:
+    """Ends at once what was made here and is open; for a process that ends without unwinding."""
+    for connection in list(_open):
+        connection.close(at_once=True)
 
 
 def ray() -> Any:

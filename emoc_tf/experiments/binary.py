@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from absl import app, logging
 
+from emoc_tf.cluster import connection
 from emoc_tf.running import quiet
 
 _RESUME = "nothing finished is lost; the same command resumes from here"
@@ -109,6 +110,7 @@ class _Interruption:
     def exit(self) -> None:
         """Says how to resume and ends the process without waiting for anything."""
         self._once.acquire()  # by the other thread: it ends the process
+        connection.close_all()
         sys.stdout.flush()
         if sys.stdout.isatty():
             os.write(1, b"\x1b[?25h")  # a progress bar hides the cursor

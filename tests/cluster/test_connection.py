@@ -60,6 +60,14 @@ def test_only_what_was_made_here_is_ended(given):
         connection.connect("10.0.0.2:1")
 
 
+def test_a_process_that_ends_without_unwinding_ends_what_it_made(given):
+    ray = given()
+    made = connection.connect("local")
+    connection.close_all()
+    made.close()
+    assert ray.calls == ["local"]  # Ray's own way takes seconds
+
+
 def test_no_address_is_this_machine_alone_except_inside_a_job(given, monkeypatch):
     ray = given()
     connection.connect()

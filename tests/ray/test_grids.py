@@ -1,6 +1,5 @@
 """Grids on a cluster of two machines of one processor each, on this machine: the serial bits."""
 
-import functools
 import os
 import threading
 import time
@@ -11,10 +10,8 @@ import pytest
 from rich.console import Console
 
 from emoc_tf import agents
-from emoc_tf.cluster import processes
 from emoc_tf.running.grid import run_grid
 from emoc_tf.running.pools.on_ray import FILES, OBJECTS, OnRay
-from emoc_tf.running.pools.pool import Work
 from emoc_tf.running.single_run import Grid
 from tests.running.soak import records
 from tests.running.test_grid import CONFIG, own_environment
@@ -122,3 +119,19 @@ def test_a_machine_that_is_removed_in_a_run_costs_an_update(
             assert found.read_bytes() == serial[f"/watched/{seed}/{file}"]
     assert not list(out.rglob(".*"))
     assert not list(out.rglob("checkpoint*"))
+
+
+def test_another_version_on_a_machine_is_refused(cluster, connection, tmp_path):
+    info = tmp_path / "emoc_tf-9.9.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: emoc_tf\nVersion: 9.9\n")
+    machine = cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path)})
+    try:
+        with pytest.raises(ValueError, match=r"^ray: expected machines .* with emoc_tf .*9\.9"):
+            run_grid(
+                grid(tmp_path / "out"), ["min"], [0], Console(quiet=True),
+                pool=OnRay(cluster.address),
+            )  # fmt: skip
+    finally:
+        cluster.remove_node(machine)
+    assert [node.cpus for node in connection.nodes(cpus=1)] == [1, 1]

@@ -134,10 +134,10 @@ class OnRay(Pool):
         )  # fmt: skip
         return float("inf")
 
-    def close(self) -> None:
-        """Ends the connection if it was made here."""
+    def close(self, at_once: bool = False) -> None:
+        """Ends the connection if it was made here, see `Connection.close`."""
         if self._connection is not None:
-            self._connection.close()
+            self._connection.close(at_once)
             self._connection = None
 
 
@@ -220,6 +220,8 @@ class _Tasks:
             return DIED, "with its machine"
         except errors.OutOfMemoryError:
             return DIED, "for lack of memory"
+        except errors.WorkerCrashedError:
+            return DIED, "killed or crashed"
         except (errors.RayError, StopIteration) as error:
             return DIED, type(error).__name__
         if kind == ray_task.ELSEWHERE:

@@ -40,10 +40,13 @@ class Change:
 
     Attributes:
         written: Contents by path below the output folder, of files that are new or others.
+        same: Paths of files that were known under another path, which may be another file by now:
+            the checkpoint before the last one.
         names: Paths of all files that there are.
     """
 
     written: Mapping[str, bytes]
+    same: Mapping[str, str]
     names: frozenset[str]
 
 
@@ -105,12 +108,13 @@ class Parcels:
         root = Path(self.grid.output_dir)
         folder = self.folders[run].path
         last = {file.name for file in checkpoint.generations(Path(CHECKPOINT))}
-        by_order = sorted(change.written, key=lambda name: Path(name).name in last)
+        known = {name: (root / before).read_bytes() for name, before in change.same.items()}
+        written = {**change.written, **known}
         pretrained = pretrained_path(self.grid.output_dir, run[1])
-        for name in by_order:
+        for name in sorted(written, key=lambda name: Path(name).name in last):
             path = root / name
             if path != pretrained or not path.exists():
-                atomic.write_bytes(path, change.written[name])
+                atomic.write_bytes(path, written[name])
         for path in sorted(folder.rglob("*"), key=lambda path: path.name in last):
             name = path.relative_to(root).as_posix()
             if _travels(path) and name not in change.names:
@@ -172,13 +176,18 @@ class Sent:
 
     def change(self) -> Change:
         """Returns what is new since the last time."""
-        written, digests = {}, {}
+        written, same, digests = {}, {}, {}
+        paths = {digest: name for name, digest in self._known.items()}
         for name, content in _files(self._path, self._run):
-            digests[name] = _digest(content)
-            if digests[name] != self._known.get(name):
+            digest = digests[name] = _digest(content)
+            if digest == self._known.get(name):
+                continue
+            if digest in paths:
+                same[name] = paths[digest]
+            else:
                 written[name] = content
         self._known = digests
-        return Change(written, frozenset(digests))
+        return Change(written, same, frozenset(digests))
 
 
 def _files(output_dir: str | Path, run: Run) -> Iterator[tuple[str, bytes]]:

@@ -78,8 +78,8 @@ class Pool:
         """
         raise NotImplementedError
 
-    def close(self) -> None:
-        """Ends what the pool began."""
+    def close(self, at_once: bool = False) -> None:
+        """Ends what the pool began; `at_once` if this process has no time for more."""
 
     def __enter__(self) -> "Pool":
         return self
@@ -90,7 +90,7 @@ class Pool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(at_once=kind is not None and not issubclass(kind, Exception))
 
 
 class Serial(Pool):

@@ -6,8 +6,11 @@ import sys
 import pytest
 from rich.console import Console
 
+from emoc_tf.running.attempts import Result
 from emoc_tf.running.grid import run_grid
-from emoc_tf.running.pools.on_ray import OnRay
+from emoc_tf.running.pools import on_ray, ray_task
+from emoc_tf.running.pools.on_ray import DIED, FAILED, OnRay
+from emoc_tf.running.pools.pool import Work
 from emoc_tf.running.single_run import Grid
 from tests.running.test_grid import CONFIG
 
@@ -71,3 +74,98 @@ def test_without_ray_grids_run_and_only_ray_is_refused(tmp_path, monkeypatch):
 def test_settings_out_of_range_are_refused(settings, told):
     with pytest.raises(ValueError, match=told):
         OnRay("local", **settings)
+
+
+class Tasks:
+    """Tasks of a cluster whose events are known before."""
+
+    def __init__(self, script):
+        self.script, self.flying, self.closed = script, {}, False
+
+    def begin(self, item):
+        told = self.script[item]
+        if told and isinstance(told[0], Result | None):
+            return told.pop(0)
+        self.flying[item] = item
+        return True
+
+    def events(self):
+        for item in list(self.flying):
+            event = self.script[item].pop(0)
+            if event[0] not in (ray_task.LINE, ray_task.STEP):
+                del self.flying[item]
+            yield item, event
+
+    def close(self):
+        self.closed = True
+
+
+WORK = Work(
+    here=None, serve=None, lost=lambda item, cause: f"lost: {cause}",
+    failed=lambda item, error: f"failed: {error}",
+)  # fmt: skip
+KILLED, STEP, DONE = (DIED, "killed"), (ray_task.STEP, None), (ray_task.RESULT, "done")
+
+
+def run(monkeypatch, **script):
+    tasks, deaths, pool = Tasks(script), [], OnRay("local")
+    monkeypatch.setattr(on_ray, "_Tasks", lambda *_: tasks)
+    try:
+        return dict(pool.run(WORK, list(script), lambda *told: deaths.append(told))), deaths
+    finally:
+        assert tasks.closed
+
+
+def test_an_item_is_given_up_when_its_process_dies_again_without_a_step_in_between(monkeypatch):
+    results, deaths = run(
+        monkeypatch,
+        always=[KILLED, KILLED],
+        once=[KILLED, DONE],
+        slowly=[STEP, KILLED, STEP, KILLED, STEP, STEP, KILLED, DONE],
+        talking=[(ray_task.LINE, "a"), KILLED, (ray_task.LINE, "a"), KILLED],
+        fine=[STEP, DONE],
+    )
+    assert results == {
+        "always": "lost: killed", "once": "done", "slowly": "done", "talking": "lost: killed",
+        "fine": "done",
+    }  # fmt: skip
+    assert sorted(item for item, _ in deaths) == ["always", "once", *["slowly"] * 3, "talking"]
+
+
+def test_what_waits_begins_later_and_what_has_ended_does_not_begin(monkeypatch, capsys):
+    results, _ = run(
+        monkeypatch,
+        waits=[None, None, (ray_task.LINE, "a line"), DONE],
+        ended=[Result(busy=True)],
+        full=[STEP, (FAILED, OSError("no space"))],
+    )
+    assert results == {"waits": "done", "ended": Result(busy=True), "full": "failed: no space"}
+    assert capsys.readouterr().out == "a line\n"
+
+
+def test_an_error_that_no_item_would_escape_ends_all(monkeypatch):
+    with pytest.raises(ValueError, match="cannot be sent"):
+        run(monkeypatch, one=[(ray_task.ERROR, ValueError("cannot be sent"))], two=[STEP] * 9)
+
+
+def test_a_task_tells_lines_steps_and_the_result_in_order(monkeypatch, tmp_path):
+    def work(item):
+        print("half", end=" ")
+        print("a line\nand another", flush=True)
+        ray_task._stepped({"a": item})
+        print("the end", end="")
+        return item + 1
+
+    monkeypatch.setattr(ray_task, "_begin", lambda setting: setting)
+    monkeypatch.setattr(ray_task, "_serving", lambda content: work)
+    assert list(ray_task.work_on(b"", [], 1)) == [
+        ("line", "half a line"), ("line", "and another"), ("step", {"a": 1}), ("line", "the end"),
+        ("result", 2),
+    ]  # fmt: skip
+    ((kind, (_, told)),) = ray_task.work_on(b"", ["cpu A and B"], 1)
+    assert (kind, told) == ("elsewhere", ["cpu A and B"])
+    monkeypatch.undo()
+    monkeypatch.setattr(ray_task, "_begin", lambda setting: setting)
+    ((kind, error),) = ray_task.work_on(b"nothing pickled", [], 1)
+    assert kind == "error"
+    assert str(error).startswith("ray: expected policies, environments and so on that can be sent")

@@ -6,7 +6,7 @@ import pytest
 
 from emoc_tf.records import run_folder
 from emoc_tf.records.run_record import pretrained_path
-from emoc_tf.running.pools.parcels import Change, Parcel, Parcels, serve
+from emoc_tf.running.pools.parcels import Change, Parcel, Parcels, Sent, serve
 from emoc_tf.running.single_run import Grid, make_agent
 from emoc_tf.storage.locks import FolderLock
 from tests.running.attempts import assert_tidy, attempt
@@ -105,8 +105,23 @@ def test_weights_that_are_there_are_not_replaced(parcels, tmp_path):
     path.parent.mkdir(parents=True)
     path.write_bytes(b"first")
     name = "shared/3/pretrained.npz"
-    parcels.unpack(RUN, Change({name: b"second", "1-vs-2/3/config.json": b"{}"}, frozenset({name})))
+    parcels.unpack(RUN, Change({name: b"second"}, {}, frozenset({name})))
     assert path.read_bytes() == b"first"
+
+
+def test_only_what_is_new_travels(tmp_path):
+    sent = Sent(tmp_path, Parcel(RUN, {"1-vs-2/3/steps.csv": b"0", "1-vs-2/3/a.npz": b"1"}))
+    assert sent.change() == Change({}, {}, frozenset({"1-vs-2/3/steps.csv", "1-vs-2/3/a.npz"}))
+    folder = tmp_path / "1-vs-2/3"
+    (folder / "a.npz").rename(folder / "b.npz")
+    (folder / "a.npz").write_bytes(b"2")
+    (folder / ".lock").write_bytes(b"3")
+    (folder / "steps.csv").unlink()
+    change = sent.change()
+    assert (change.written, change.same) == (
+        {"1-vs-2/3/a.npz": b"2"}, {"1-vs-2/3/b.npz": "1-vs-2/3/a.npz"},
+    )  # fmt: skip
+    assert change.names == {"1-vs-2/3/a.npz", "1-vs-2/3/b.npz"}
 
 
 def test_a_failure_elsewhere_is_recorded_here_without_its_folder(parcels, tmp_path, monkeypatch):
