@@ -1,5 +1,6 @@
 """What a process sends to actors for its scorers: models, weights, images and work."""
 
+import atexit
 import collections
 import hashlib
 import uuid
@@ -84,6 +85,7 @@ class Team:
                 connection.close()
                 raise
             self._cluster = _cluster()
+            atexit.register(self.close)  # after Ray's own, so that it runs before it
         return self._crew
 
     def close(self) -> None:
@@ -92,6 +94,7 @@ class Team:
             self._crew.close()
         self._crew = None
         self._forget()
+        atexit.unregister(self.close)
 
     def model(self, key: str, model: keras.Model) -> SentModel:
         """Returns a model as it is sent; it goes once, its weights whenever they are others.
