@@ -202,7 +202,8 @@ class EMOCAgent(ScoringAgent):
         if self._scorer is None or self._scorer.model is not model:
             how = {} if self._method == "exact" else {"method": self._method}
             settings = self._output, self._regularizer, self._precision, self._memory_budget
-            self._scorer = EMOCScorer(model, *settings, **how)
+            make = EMOCScorer if state.scoring is None else state.scoring.scorer
+            self._scorer = make(model, *settings, **how)
         return self._scorer
 
 

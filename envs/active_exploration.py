@@ -32,6 +32,7 @@ from emoc_tf.exploration.rewards import Reward, parse
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.exploration.task import Task
 from emoc_tf.models import forks
+from emoc_tf.scoring import scoring_on
 from emoc_tf.storage.checkpoint import Checkpoint
 
 
@@ -63,6 +64,8 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         model_classes: Class id of each output of `model`.
         task: Images of your own with the labels so far, in place of `data`.
         learner: Makes what trains the model.
+        scoring_ray: Where scores and predictions are computed, with the same bits: `"auto"`,
+            `"local"` or HOST:PORT of a Ray cluster, see `scoring_on`; None for this process.
         **overrides: Fields of the configuration to change.
 
     Raises:
@@ -86,13 +89,14 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         sampler: str | Sampler | None = None,
         task: Task | None = None,
         learner: Callable[[keras.Model, Any], Any] | None = None,
+        scoring_ray: str | None = None,
         **overrides: Any,
     ) -> None:
         self.render_mode = checked_mode(render_mode, self.metadata["render_modes"])
         arguments = {
             "preset": preset, "render_mode": render_mode, "data": data, "oracle": oracle,
             "model_classes": model_classes, "reward": reward, "sampler": sampler,
-            "task": task, "learner": learner, **overrides,
+            "task": task, "learner": learner, "scoring_ray": scoring_ray, **overrides,
         }  # fmt: skip
         if isinstance(config, Mapping):
             config = dict(config)  # later changes of the caller's are not in a pickle
@@ -111,6 +115,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
                 self.config, data, model, oracle, model_classes, own["sampler"], task=task,
                 learner=learner,
             )  # fmt: skip
+            self.exploration.scoring = scoring_on(scoring_ray)
             # The model as it was given: the caller's own may be trained further.
             arguments["model"] = self.exploration.initial_model
         parts = oracle, *own.values(), *([] if learner is None else [learner])
@@ -307,9 +312,8 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
 
     def _observation(self) -> dict[str, np.ndarray]:
         episode = self.exploration.episode
-        classes = len(episode.classes)
-        if episode.true_labels is None:
-            classes = max(len(self.exploration.class_names), 1)
+        known = max(len(self.exploration.class_names), 1)
+        classes = known if episode.true_labels is None else len(episode.classes)
         return observe(self.state, self.config, episode.num_steps(self.config), classes)
 
     def _info(self) -> dict[str, Any]:

@@ -54,6 +54,11 @@ AGENT = flags.DEFINE_string(
     "agent", Settings.agent, "Query policy that chooses the sets, as for emoc-explore."
 )
 SEED = flags.DEFINE_integer("seed", 0, "Everything random descends from it.", 0)
+SCORING_RAY = flags.DEFINE_string(
+    "scoring_ray",
+    None,
+    "Compute scores and predictions on a Ray cluster: auto, HOST:PORT or local.",
+)
 GOAL = flags.DEFINE_integer("goal", None, "Images that you want to answer; shown on the page.", 1)
 
 
@@ -105,6 +110,7 @@ def _settings() -> Settings:
     settings = Settings(
         str(images.absolute()), str(Path(OUTPUT_DIR.value).expanduser().absolute()),
         IMAGE_SIZE.value, FIT.value, STORE.value, MODEL.value, AGENT.value, SEED.value, given,
+        SCORING_RAY.value,
     )  # fmt: skip
     _ = settings.exploration  # whether the values are in range
     return settings

@@ -19,6 +19,7 @@ from emoc_tf.exploration.oracle import Query
 from emoc_tf.exploration.outcome import StepOutcome
 from emoc_tf.exploration.task import Task
 from emoc_tf.models.files import load_model
+from emoc_tf.scoring import scoring_on
 
 # How many digits of the SHA-256 of a file are the key of its image.
 KEY = 32
@@ -146,6 +147,7 @@ def make(
             model_classes=range(len(names)),
         )  # fmt: skip
     exploration.image_scores = agent.score_images
+    exploration.scoring = scoring_on(settings.scoring_ray)
 
     def tell_the_rest() -> None:
         said = {index for entry in exploration.journal for index in entry.indices}

@@ -38,6 +38,7 @@ class Settings:
         agent: The policy that chooses sets.
         seed: Everything random descends from it.
         config: Fields of the configuration that were given.
+        scoring_ray: Where scores are computed, see `emoc_tf.scoring.scoring_on`.
     """
 
     images: str
@@ -49,6 +50,7 @@ class Settings:
     agent: str = "emoc:references=256"
     seed: int = 0
     config: dict[str, Any] = field(default_factory=dict)
+    scoring_ray: str | None = None
 
     @property
     def exploration(self) -> ExplorationConfig:

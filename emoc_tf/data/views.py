@@ -104,6 +104,11 @@ class ImageView:
     def __repr__(self) -> str:
         return f"ImageView of shape {self.shape}"
 
+    @property
+    def parts(self) -> tuple[Any, np.ndarray, np.ndarray | None, float]:
+        """What the view was made of: source, indices, mean and factor."""
+        return self._source, self._indices, self._mean, self._factor
+
     def take(self, indices: np.ndarray) -> "ImageView":
         """Returns a view of some of the images, without reading any.
 
@@ -141,11 +146,11 @@ class ImageView:
 
     def __getstate__(self) -> dict[str, Any]:
         """A file that is mapped stays where it is: its name is pickled and not its images."""
-        return {**self.__dict__, "_source": _place(self._source) or self._source}
+        return {**self.__dict__, "_source": place_of(self._source) or self._source}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
-            value = value.open() if isinstance(value, _Place) else value
+            value = value.open() if isinstance(value, Place) else value
             self.__dict__[name] = read_only(value) if isinstance(value, np.ndarray) else value
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
@@ -246,7 +251,7 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where in which file an array lies."""
 
     path: str
@@ -255,10 +260,11 @@ class _Place(NamedTuple):
     shape: tuple[int, ...]
 
     def open(self) -> np.ndarray:
+        """Returns the array, mapped into memory; raises `OSError` where there is no such file."""
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
 
 
-def _place(images: Any) -> _Place | None:
+def place_of(images: Any) -> Place | None:
     """Returns where a file holds the images; None where it does not hold exactly these."""
     file = _map_of(images) if isinstance(images, np.ndarray) else None
     whole = isinstance(file, np.memmap) and file.filename is not None and file.mode != "c"
@@ -268,7 +274,7 @@ def _place(images: Any) -> _Place | None:
     begin = file.offset - file.offset % mmap.ALLOCATIONGRANULARITY
     address = np.frombuffer(file._mmap, np.uint8).ctypes.data
     offset = begin + images.ctypes.data - address
-    return _Place(str(file.filename), offset, images.dtype, images.shape)
+    return Place(str(file.filename), offset, images.dtype, images.shape)
 
 
 def _map_of(images: np.ndarray) -> Any:

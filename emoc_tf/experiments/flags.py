@@ -176,8 +176,15 @@ def grid() -> Callable[[], Grid]:
         "Start from this model, a .keras file that --save_model wrote, in place of a network.",
     )  # fmt: skip
 
+    scoring_ray = _once(
+        flags.DEFINE_string, "scoring_ray", None,
+        "Compute the EMOC policies' scores and the predictions of the pool on a Ray cluster: auto "
+        "for the one that this machine is part of, HOST:PORT, or local for this machine alone. The "
+        "runs and their bits are the same. Needs pip install 'emoc_tf[ray]'.",
+    )  # fmt: skip
+
     def made() -> Grid:
-        settings, given = config(), {}
+        settings, given = config(), {"scoring_ray": scoring_ray.value}
         if model.value is not None:
             if flags.FLAGS["known_classes"].using_default_value:
                 settings = settings.replace(known_classes=saved_models.outputs(model.value))

@@ -53,6 +53,7 @@ class Course:
         self.config = config
         self.initial_model = source.initial_model
         self.timings: dict[str, float] = {}
+        self.scoring: Any = None
         self.image_scores: Callable[[ExplorationState, np.ndarray], np.ndarray] | None = None
         self._source = source
         self._given_oracle, self._given_sampler, self._given_learner = oracle, sampler, learner
@@ -94,7 +95,7 @@ class Course:
     def _new_network(self, num_outputs: int | None) -> EpisodeModel:
         return EpisodeModel(
             self.config, self.initial_model, self._pool.images, self._root, num_outputs,
-            num_known=self.episode.num_known, make_learner=self._given_learner,
+            self.episode.num_known, make_learner=self._given_learner, elsewhere=self.scoring,
         )  # fmt: skip
 
     def _enter(self, entry: Entry) -> int:
@@ -249,6 +250,7 @@ class Course:
                 step=self._step,
                 open_queries=self._num_open(),
                 part=self._network.part,
+                scoring=self.scoring,
             )
             self.state = _with_sets(state, *self._draw(state))
 

@@ -63,6 +63,8 @@ class Exploration(Asking):
             steps.
         image_scores: A policy's `score_images`, which the sampler `top` asks for the images that
             the policy wants most, also after `restore`: set it before either; None for nobody's.
+        scoring: What computes scores and predictions elsewhere, see `emoc_tf.scoring.scoring_on`;
+            set it before `reset` or `restore`. None for this process.
         on_query: Called after a set was chosen, and again after it was answered or its answer
             was refused (`query` is None then), when `save` has something new; None for nobody.
 

@@ -33,6 +33,7 @@ class ExplorationState:
         known_classes: Class ids of the data set in output order: column j is known_classes[j].
         step: How many sets have been labelled so far.
         open_queries: How many sets somebody is being asked about, of which none is shown here.
+        scoring: What scores are computed by, see `Exploration.scoring`; None for this process.
         part: What `trained_model` and `trained_inputs` are taken from; None without.
     """
 
@@ -45,6 +46,7 @@ class ExplorationState:
     known_classes: tuple[int, ...]
     step: int
     open_queries: int = 0
+    scoring: Any = dataclasses.field(default=None, repr=False)
     part: TrainedPart | None = dataclasses.field(default=None, repr=False)
 
     @property

@@ -15,7 +15,7 @@ from emoc_tf.models import checks, forks, forward, graphs, structure
 from emoc_tf.models.first_model import first_model
 from emoc_tf.models.learner import Learner, diverged
 from emoc_tf.models.own_learner import LearnerLike, LearnerMaker, OwnLearner
-from emoc_tf.models.trained_part import TrainedPart
+from emoc_tf.models.trained_part import Elsewhere, TrainedPart
 
 
 class SharedWeights(Protocol):
@@ -49,6 +49,7 @@ class EpisodeModel:
         num_known: C at the beginning; None: `config.known_classes`. With 0 the model has one output
             that stands for nothing yet.
         make_learner: Makes the learner, see `LearnerLike`; None for `Learner`.
+        elsewhere: What predicts in place of this process, see `Elsewhere`; None for nobody.
 
     Attributes:
         part: What is trained, and its inputs.
@@ -66,6 +67,7 @@ class EpisodeModel:
         num_outputs: int | None = None,
         num_known: int | None = None,
         make_learner: LearnerMaker | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         forks.check()
         self._config, self._root = config, root
@@ -78,7 +80,8 @@ class EpisodeModel:
         elif wanted < first:
             model = structure.select_outputs(model, range(wanted))
         self._is_own = make_learner is not None
-        self.part = TrainedPart(model, images)
+        self._elsewhere = elsewhere
+        self.part = TrainedPart(model, images, elsewhere)
         self._learner: LearnerLike
         if make_learner is not None:
             self._learner = OwnLearner(make_learner, model, images)
@@ -233,6 +236,8 @@ class EpisodeModel:
         inputs = self.part.inputs_of(images)
         if rows is not None:
             inputs = views.ImageView(inputs, rows)
+        if self._elsewhere is not None:
+            return self._elsewhere.predict(self._compiled, inputs)
         return forward.in_batches(self._forward, inputs, self._compiled.inputs[0].dtype)
 
     def check_finite(self, step: int, *outputs: np.ndarray) -> None:

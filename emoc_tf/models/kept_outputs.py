@@ -6,12 +6,13 @@ weights and of the images. A file that is found counts if the first images give 
 """
 
 import contextlib
+import functools
 import hashlib
 import math
 import os
 import secrets
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ IN_MEMORY = 2**30
 FILES = 3
 
 Run = Callable[[tf.Tensor], tf.Tensor]
+# Of images: the outputs of some of them, in any order, and which is the first of these.
+Parts = Callable[[Any], Iterator[tuple[int, np.ndarray]]]
 
 
-def kept(run: Run, images: Any, weights: bytes) -> np.ndarray:
+def kept(run: Run, images: Any, weights: bytes, elsewhere: Parts | None = None) -> np.ndarray:
     """Returns the outputs of all images, (n, ...), from their store if they are there.
 
     They are computed in batches of a constant size, in the order of the images: equal images give
@@ -40,34 +43,43 @@ def kept(run: Run, images: Any, weights: bytes) -> np.ndarray:
         run: The prefix, a compiled function of images.
         images: (n, ...), n > 0, as the model takes them, see `data.views`.
         weights: A hash of the prefix's weights.
+        elsewhere: What computes the outputs, with the bits of `run`; None for `run` itself.
     """
     stored = getattr(images, "stored", None)
+    parts = elsewhere or functools.partial(_parts, run)
     if stored is None:
-        return computed(run, images)
+        return _fill(parts, images, _room)
     key = hashlib.sha256(weights + "\n".join(stored.sha256).encode()).hexdigest()[:32]
     file = stored.folder / f"frozen-{key}.npy"
     found = _found(file, run, images)
     if found is not None:
         return found
     try:
-        return _written(file, run, images)
+        return _written(file, parts, images)
     except OSError:  # such as a disk that is full, or may not be written to
-        return computed(run, images)
+        return _fill(parts, images, _room)
 
 
 def computed(run: Run, images: Any) -> np.ndarray:
     """Returns the outputs of all images, in memory or, if they are large, in a nameless file."""
-    return _fill(run, images, _room)
+    return _fill(functools.partial(_parts, run), images, _room)
 
 
-def _fill(run: Run, images: Any, room: Callable[[tuple[int, ...], np.dtype], Any]) -> np.ndarray:
-    found, start = None, 0
+def _parts(run: Run, images: Any) -> Iterator[tuple[int, np.ndarray]]:
+    start = 0
     for batch in views.batches(images, FORWARD_BATCH):
-        outputs = run(batch).numpy()
+        yield start, run(batch).numpy()
+        start += len(batch)
+
+
+def _fill(
+    parts: Parts, images: Any, room: Callable[[tuple[int, ...], np.dtype], Any]
+) -> np.ndarray:
+    found = None
+    for start, outputs in parts(images):
         if found is None:
             found = room((len(images), *outputs.shape[1:]), outputs.dtype)
         found[start : start + len(outputs)] = outputs
-        start += len(outputs)
     return found
 
 
@@ -89,14 +101,14 @@ def _found(file: Path, run: Run, images: Any) -> np.ndarray | None:
     return found if fits and np.array_equal(found[: len(first)], first) else None
 
 
-def _written(file: Path, run: Run, images: Any) -> np.ndarray:
+def _written(file: Path, parts: Parts, images: Any) -> np.ndarray:
     """Writes outputs into a file aside, which gets its name when it is whole."""
     aside = file.with_name(f".{file.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with open(aside, "xb") as held:
             with contextlib.suppress(OSError):  # not every file system has locks
                 lock(held.fileno())  # nobody takes it for what a killed process left
-            mapped = _fill(run, images, lambda *kind: _mapped(aside, *kind))
+            mapped = _fill(parts, images, lambda *kind: _mapped(aside, *kind))
             mapped.flush()
             os.replace(aside, file)
     finally:

@@ -1,8 +1,9 @@
 """The part of a model that is trained, and what a frozen prefix gives it of each image."""
 
+import functools
 import hashlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -11,6 +12,16 @@ import tensorflow as tf
 from emoc_tf.data import views
 from emoc_tf.models.kept_outputs import kept
 from emoc_tf.models.prefix import Split, split
+
+
+class Elsewhere(Protocol):
+    """Computes of many images what this process would, bit for bit."""
+
+    def predict(self, model: keras.Model, images: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the inputs of a model's head, and its logits."""
+
+    def outputs(self, model: keras.Model, images: Any) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields what a model gives of some images, in any order, and the first of these."""
 
 
 class TrainedPart:
@@ -24,13 +35,14 @@ class TrainedPart:
     Args:
         model: One that `check_model` accepts.
         images: (n_pool, H, W, channels), as the model takes them, see `data.views`.
+        elsewhere: What computes the prefix' outputs; None for this process.
 
     Attributes:
         whole: The model.
     """
 
-    def __init__(self, model: keras.Model, images: Any) -> None:
-        self._images = images
+    def __init__(self, model: keras.Model, images: Any, elsewhere: Elsewhere | None = None) -> None:
+        self._images, self._elsewhere = images, elsewhere
         self._split: Split | None = None
         self._take(model)
 
@@ -80,7 +92,10 @@ class TrainedPart:
                 return outputs
         if self._run is None:
             self._run = compile_prefix(self._split.prefix)
-        outputs = views.read_only(kept(self._run, images, self._weights))
+        elsewhere = self._elsewhere
+        if elsewhere is not None:
+            elsewhere = functools.partial(elsewhere.outputs, self._split.prefix)
+        outputs = views.read_only(kept(self._run, images, self._weights, elsewhere))
         self._kept.append((images, outputs))
         return outputs
 

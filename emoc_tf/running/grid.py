@@ -58,6 +58,12 @@ def run_grid(
     agents = {name: make_agent((name, seeds[0])) for name in names}
     check_output_dir(grid.output_dir, grid.config)
     pool = on_this_machine(num_workers) if pool is None else pool
+    if grid.scoring_ray is not None and not pool.alone:
+        raise ValueError(
+            f"scoring_ray: expected runs one after the other, which have the cluster to "
+            f"themselves, got scoring_ray={grid.scoring_ray!r} beside runs side by side; take one "
+            f"of the two"
+        )
     place = pool.place(grid.output_dir, grid.allow_mixed)
     if place is not None:  # other machines have other working folders
         grid = replace(grid, output_dir=Path(grid.output_dir).absolute())

@@ -17,6 +17,7 @@ from emoc_tf.records.queried import AnswerFiles
 from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.records.run_record import pretrained_path
 from emoc_tf.running import patience
+from emoc_tf.scoring import scoring_on
 from emoc_tf.storage.atomic import remove_asides
 from emoc_tf.storage.locks import FolderLock
 from emoc_tf.storage.provenance import differences
@@ -43,6 +44,8 @@ class Grid:
             `config.json` by its fingerprint, and runs of another one are refused.
         save_model: Whether each run writes the model that it ends with, `model.keras`, with the
             names of its classes beside it.
+        scoring_ray: Where scores and predictions of the pool are computed, see
+            `ActiveExplorationEnv`; it is no part of what a run is.
     """
 
     config: ExplorationConfig
@@ -50,6 +53,7 @@ class Grid:
     allow_mixed: bool = False
     environment: Callable[[ExplorationConfig], ActiveExplorationEnv] = ActiveExplorationEnv
     save_model: bool = False
+    scoring_ray: str | None = None
 
     @property
     def hands_in(self) -> bool:
@@ -68,6 +72,8 @@ class Grid:
                 f"environment: expected a function that returns an ActiveExplorationEnv of the "
                 f"settings it is given, got {env!r}"
             )
+        if self.scoring_ray is not None:
+            env.exploration.scoring = scoring_on(self.scoring_ray)
         return env
 
     def folder(

@@ -41,6 +41,11 @@ class Images:
         """The argument's name, for messages."""
         return self._name
 
+    @property
+    def place(self) -> tuple[Any, np.ndarray]:
+        """The source, and which of its images these are."""
+        return self._source, self._rows
+
     def take(self, rows: np.ndarray) -> "Images":
         """Returns some of the images, (k,) indices of these; nothing is read."""
         return Images(self._source, self._name, self._model, self._rows[rows])

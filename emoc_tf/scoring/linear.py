@@ -10,15 +10,16 @@ and for logits without ω it is |x·x' + 1| · ‖d‖₁: one product of images
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from emoc_tf.models.graphs import functional, is_linear, last_operation
+from emoc_tf.scoring.blocks import finite
 from emoc_tf.scoring.changes import residual, unseen_residual
 from emoc_tf.scoring.images import Images
-from emoc_tf.scoring.pairs import finite
 
 # Constants, never free memory: they decide the order of summation.
 REFERENCES = 1024
@@ -50,6 +51,8 @@ class LinearScores:
         label_of: (pairs,) column of each pair's label, or C for a class without one.
     """
 
+    costs_little = True
+
     def __init__(
         self,
         model: keras.Model,
@@ -69,18 +72,59 @@ class LinearScores:
     def means(self) -> np.ndarray:
         """Returns (1/N) Σ_x ‖J(x) g‖₁ of all pairs, (pairs,) float64: Eq. 4."""
         means = np.empty(len(self._image_of))
-        for start in range(0, len(self._images), IMAGES):
-            rows = np.arange(start, min(start + IMAGES, len(self._images)))
-            some = slice(*np.searchsorted(self._image_of, [rows[0], rows[-1] + 1]))
-            image_of, images = self._image_of[some] - start, self._tensor(self._images[rows])
-            residuals = self._residuals(images, image_of, self._label_of[some])
-            if self._penalty is None and not self._softmax:
-                with np.errstate(invalid="ignore"):  # which is told below
-                    found = self._closed(images)[image_of] * np.abs(residuals).sum(axis=1)
-            else:
-                found = self._by_output(images, image_of, residuals)
-            means[some] = found / len(self.reference)
+        for images in self.parts():
+            blocks = self.blocks(images)
+            with np.errstate(invalid="ignore"):  # which is told below
+                total = sum(self.sums(images, blocks, range(self.num_batches)))
+                means[self._pairs_of(images)] = self.means_of(images, blocks, total)
         return finite(means)
+
+    # The pieces of `means`, see `PairScores`.
+
+    def parts(self) -> list[np.ndarray]:
+        """Returns the images x' that meet all reference images together, part by part."""
+        count = len(self._images)
+        return [np.arange(rows.start, rows.stop) for rows in _parts(count, IMAGES)]
+
+    @property
+    def num_batches(self) -> int:
+        """In how many batches of reference images the sums of `means` are taken."""
+        return len(_parts(len(self.reference), REFERENCES))
+
+    def blocks(self, images: np.ndarray) -> "_Part":
+        """Returns what the sums of one of `parts` need of it."""
+        some = self._pairs_of(images)
+        tensor, image_of = self._tensor(self._images[images]), self._image_of[some] - images[0]
+        return _Part(tensor, image_of, self._residuals(tensor, image_of, self._label_of[some]))
+
+    def sums(self, images: np.ndarray, blocks: "_Part", batches: range) -> Iterator[np.ndarray]:
+        """Yields what is added up over each batch of reference images, float64.
+
+        It is Σ_x |x·x' + 1| of each image x' where that is all, else Σ_x ‖J(x) g‖₁ of each pair.
+        """
+        for batch in batches:
+            start = batch * REFERENCES
+            rows = np.arange(start, min(start + REFERENCES, len(self.reference)))
+            x = self._tensor(self.reference[rows])
+            if self._is_closed:
+                yield _sum_of_products(x.dtype)(x, blocks.images, self._one).numpy()
+            else:
+                yield self._by_output(x, *blocks)
+
+    def means_of(self, images: np.ndarray, blocks: "_Part", total: np.ndarray) -> np.ndarray:
+        """Returns the means of the pairs of one of `parts`, by the total of its `sums`."""
+        if self._is_closed:
+            total = total[blocks.image_of] * np.abs(blocks.residuals).sum(axis=1)
+        return total / len(self.reference)
+
+    @property
+    def _is_closed(self) -> bool:
+        """Whether one product of images serves all labels and outputs."""
+        return self._penalty is None and not self._softmax
+
+    def _pairs_of(self, images: np.ndarray) -> slice:
+        """Returns the pairs of images that follow one another."""
+        return slice(*np.searchsorted(self._image_of, [images[0], images[-1] + 1]))
 
     def _residuals(
         self, images: tf.Tensor, image_of: np.ndarray, label_of: np.ndarray
@@ -96,25 +140,19 @@ class LinearScores:
         found[unseen] = other[image_of[unseen]]
         return found
 
-    def _closed(self, images: tf.Tensor) -> np.ndarray:
-        """Returns Σ_x |x·x' + 1| of images x', (m,) float64."""
-        function = _sum_of_products(images.dtype)
-        return sum(function(x, images, self._one).numpy() for x in self._references())
-
     def _by_output(
-        self, images: tf.Tensor, image_of: np.ndarray, residuals: np.ndarray
+        self, x: tf.Tensor, images: tf.Tensor, image_of: np.ndarray, residuals: np.ndarray
     ) -> np.ndarray:
-        """Returns Σ_x ‖J(x) g‖₁ of pairs, (pairs,) float64, output by output."""
-        total = np.zeros(len(image_of))
+        """Returns Σ_x ‖J(x) g‖₁ of pairs over a batch x, (pairs,) float64, output by output."""
+        total = np.empty(len(image_of))
         function = _sum_by_output(images.dtype, self._softmax)
-        for x in self._references():
-            posterior, along = tf.nn.softmax(self._head(x)), self._along(x)
-            for rows in _parts(len(image_of), PAIRS):
-                first, last = image_of[rows.start], image_of[rows.stop - 1] + 1
-                total[rows] += function(
-                    x, images[first:last], tf.constant(image_of[rows] - first, tf.int32),
-                    residuals[rows], posterior, along, self._one,
-                ).numpy()  # fmt: skip
+        posterior, along = tf.nn.softmax(self._head(x)), self._along(x)
+        for rows in _parts(len(image_of), PAIRS):
+            first, last = image_of[rows.start], image_of[rows.stop - 1] + 1
+            total[rows] = function(
+                x, images[first:last], tf.constant(image_of[rows] - first, tf.int32),
+                residuals[rows], posterior, along, self._one,
+            ).numpy()  # fmt: skip
         return total
 
     @property
@@ -132,9 +170,13 @@ class LinearScores:
     def _tensor(self, images: np.ndarray) -> tf.Tensor:
         return tf.constant(images, self._head.compute_dtype)
 
-    def _references(self) -> Iterator[tf.Tensor]:
-        for rows in _parts(len(self.reference), REFERENCES):
-            yield self._tensor(self.reference[np.arange(rows.start, rows.stop)])
+
+class _Part(NamedTuple):
+    """Images x' and the pairs that they are in."""
+
+    images: tf.Tensor
+    image_of: np.ndarray
+    residuals: np.ndarray
 
 
 @functools.cache

@@ -22,12 +22,13 @@ class ScoredPart:
     Attributes:
         model: The part; the whole model where it has no frozen prefix.
         is_linear: Whether it is a linear layer alone.
+        has_prefix: Whether frozen layers come before it.
     """
 
     def __init__(self, model: keras.Model) -> None:
         found = split(model)
         self.model = model if found is None else found.rest
-        self.is_linear = is_linear_layer(self.model)
+        self.is_linear, self.has_prefix = is_linear_layer(self.model), found is not None
         self._prefix = None if found is None else compile_prefix(found.prefix)
         self._predict = compile_forward(self.model)
 
@@ -39,13 +40,20 @@ class ScoredPart:
         """
         if self._prefix is None:
             return images
+        return check_images(self.prefix_outputs(images), images.name, self.model)
+
+    def prefix_outputs(self, images: Images) -> np.ndarray:
+        """Returns what the prefix gives of images, (n, ...)."""
         with tensor_float_32(False), refusals(images.name):
-            outputs = computed(self._prefix, images)
-        return check_images(outputs, images.name, self.model)
+            return computed(self._prefix, images)
 
     def logits(self, inputs: Images) -> np.ndarray:
         """Returns (n, C) logits of what `inputs` returned, after checking that they are finite."""
-        with tensor_float_32(False), refusals(inputs.name):
-            logits = in_batches(self._predict, inputs, self.model.inputs[0].dtype)
+        logits = self.unchecked_logits(inputs)
         check_logits(logits, inputs.name)
         return logits
+
+    def unchecked_logits(self, inputs: Images) -> np.ndarray:
+        """Returns (n, C) logits of what `inputs` returned."""
+        with tensor_float_32(False), refusals(inputs.name):
+            return in_batches(self._predict, inputs, self.model.inputs[0].dtype)

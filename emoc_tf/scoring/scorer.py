@@ -260,7 +260,7 @@ class EMOCScorer:
         if pairs is None:
             raise ValueError("sets: expected one that is not padding alone, got none")
         offsets = check_offsets(offsets, weights.shape[0])
-        if confidence is None or isinstance(pairs, LinearScores):  # whose pairs cost little
+        if confidence is None or pairs.costs_little:
             scores = weights @ self._means(pairs)
             scores = scores if offsets is None else scores + offsets
             return best_of(scores, len(pairs.reference) * weights.shape[1])
@@ -296,18 +296,19 @@ class EMOCScorer:
         images, inside = self._part.inputs(images.take(used)), np.full(sets.shape, -1)
         inside[real] = compact
         found = pairs_of_sets(self._part.logits(images), inside, labels, set_weights, unseen)
-        if found.groups is None:
-            return self._pairs(reference, images, *found[:2]), found.weights
-        parts = self._changes, self._memory_budget, reference, images, *found[:2]
-        return SetScores(*parts, found.groups), found.weights
+        return self._pairs(reference, images, *found[:2], found.groups), found.weights
 
     def _inputs(self, images: np.ndarray, name: str) -> Images:
         return self._part.inputs(check_images(images, name, self.model))
 
     def _pairs(
-        self, reference: Images, images: Images, image_of: np.ndarray, label_of: np.ndarray
-    ) -> PairScores | LinearScores:
+        self, reference: Images, images: Images, image_of: np.ndarray, label_of: np.ndarray,
+        groups: sparse.csr_array | None = None,
+    ) -> PairScores | LinearScores:  # fmt: skip
+        """Returns the scores of pairs, or of groups of them, that nobody has computed yet."""
         parts = reference, images, image_of, label_of
+        if groups is not None:
+            return SetScores(self._changes, self._memory_budget, *parts, groups)
         if self._part.is_linear:
             return LinearScores(self._part.model, self._output, self._regularizer, *parts)
         return PairScores(self._changes, self._memory_budget, *parts)

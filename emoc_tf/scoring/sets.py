@@ -6,10 +6,11 @@ import numpy as np
 import tensorflow as tf
 from scipy import sparse
 
+from emoc_tf.scoring.blocks import Block
 from emoc_tf.scoring.changes import OutputChanges
 from emoc_tf.scoring.gradients.sums import Adder, sum_bytes
 from emoc_tf.scoring.images import Images
-from emoc_tf.scoring.pairs import BLOCK, LAST_ROWS, Block, PairScores
+from emoc_tf.scoring.pairs import BLOCK, LAST_ROWS, PairScores
 
 
 class SetScores(PairScores):
@@ -41,27 +42,27 @@ class SetScores(PairScores):
         self._members, self._count = members, members.shape[0]
         self._most = int(np.diff(members.indptr).max())
 
-    def _gradients(self, pairs: np.ndarray) -> Iterator[Block]:
-        """Yields the joint gradients of some sets, of as many together as there is room for.
-
-        A pair that is in sets of several such batches is computed for each of them.
-        """
+    def portions(self, pairs: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the sets whose joint gradients are computed together, where there is room."""
         size = max(1, self._budget // 4 // self._pair_bytes)
-        together = max(1, self._budget // 8 // self._changes.pair_bytes)
         for start in range(0, len(pairs), size):
-            sets = pairs[start : start + size]
-            adder = Adder(
-                self._changes.factors, self._changes.dtype, self._members[sets], self._most
-            )
-            used = np.unique(self._members[sets].indices)
-            for first in range(0, len(used), together):
-                blocks = list(super()._gradients(used[first : first + together]))
-                found = np.concatenate([block.pairs for block in blocks])
-                adder.add(found, [block.gradients for block in blocks])
-            block = Block(sets, adder.result())
-            del adder, blocks  # not held while the sums are used
-            yield block
-            del block
+            yield pairs[start : start + size]
+
+    def _block_of(self, batch: np.ndarray) -> Block:
+        """Returns the joint gradients of one of `portions`.
+
+        A pair that is in sets of several of them is computed for each.
+        """
+        together = max(1, self._budget // 8 // self._changes.pair_bytes)
+        adder = Adder(self._changes.factors, self._changes.dtype, self._members[batch], self._most)
+        used = np.unique(self._members[batch].indices)
+        of_pairs = super()
+        for first in range(0, len(used), together):
+            portions = of_pairs.portions(used[first : first + together])
+            blocks = list(map(of_pairs._block_of, portions))
+            found = np.concatenate([block.pairs for block in blocks])
+            adder.add(found, [block.gradients for block in blocks])
+        return Block(batch, adder.result())
 
     def _most_controls(self, last: list) -> int:
         most = super()._most_controls(last)

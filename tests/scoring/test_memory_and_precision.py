@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from emoc_tf.scoring import EMOCScorer, pairs, precision, reference
+from emoc_tf.scoring import EMOCScorer, blocks, precision, reference
 from tests.scoring import models
 
 
@@ -220,10 +220,10 @@ def test_threads_do_not_compute_with_each_others_tensor_float_32(monkeypatch):
 @pytest.mark.parametrize("count", [1, 2, 3, 10])
 def test_pairs_of_an_image_stay_together(count, monkeypatch):
     """Every pair once, in rows of one image whose lengths are powers of two."""
-    monkeypatch.setattr(pairs, "MANY_PAIRS", 4)
+    monkeypatch.setattr(blocks, "MANY_PAIRS", 4)
     image_of = np.repeat([0, 2, 5], [count, 1, 4])
     index = np.arange(len(image_of)) + 7
-    groups = list(pairs._by_image(index, image_of, widest=4))
+    groups = list(blocks.by_image(index, image_of, widest=4))
     assert sorted(pair for group in groups for pair in group.ravel()) == list(index)
     for group in groups:
         assert group.shape[1] in (1, 2, 4)

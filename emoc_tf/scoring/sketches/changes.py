@@ -91,6 +91,11 @@ class SketchedChanges(OutputChanges):
         shape = [*specs.explicit.shape[:-1], None]  # for other numbers of directions too
         return specs._replace(explicit=tf.TensorSpec(shape, specs.explicit.dtype))
 
+    @property
+    def directions(self) -> Directions:
+        """What gradients are cut down to."""
+        return self._directions
+
     def _forget(self) -> None:
         """Drops the functions that were made for other directions."""
         for name in _LAZY:

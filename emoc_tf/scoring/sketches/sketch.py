@@ -83,6 +83,15 @@ class Sketch:
             ]
         )
 
+    def along(self, directions: list[tuple[np.ndarray, ...]]) -> SketchedChanges:
+        """Returns the functions for directions that were fitted elsewhere, see `directions`."""
+        return self._base.along(directions)
+
+    @property
+    def directions(self) -> list[tuple[np.ndarray, ...]]:
+        """Those that were fitted last."""
+        return [tuple(each.numpy() for each in own) for own in self._changes.directions]
+
     def apply(self, pairs: PairScores) -> PairScores:
         """Returns the same pairs, by sketched gradients."""
         return pairs.by(self.of(pairs.reference, pairs.images))

@@ -1,0 +1,196 @@
+"""What scores on a Ray cluster cost: time against one process, and bytes over the network.
+
+    python benchmarks/ray_scoring.py time
+    python benchmarks/ray_scoring.py bytes --address=10.77.4.1:6399 --interface=veth0
+
+`time` scores with the paper's network in this process, with one actor of one core and with two, on
+a cluster that it begins itself. On a machine that does other work too, seconds on the clock tell
+little: CPU seconds of the actors are told beside.
+
+`bytes` makes a step on a pool in a file, by actors on other hosts, and reads what the interface to
+them has carried; the address is that of a cluster whose head lends no CPUs. Two hosts on one
+machine are made by `ip netns add HOST`, a veth pair with an address at each end, `ray start --head
+--num-cpus=0 --node-ip-address=ADDRESS` here and `ip netns exec HOST ray start --address=...
+--node-ip-address=OTHER` there.
+"""
+
+import argparse
+import csv
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parents[1] / "results/scoring"
+POOLS = 10**5, 10**6, 10**7
+SETS, SET_SIZE, CLASSES = 1000, 25, 10
+PAPER_BYTES = 4 * (64 + CLASSES)  # features and logits of an image, by the paper's network
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["time", "bytes"])
+    parser.add_argument("--references", type=int, default=512)
+    parser.add_argument("--candidates", type=int, default=1000)
+    parser.add_argument("--address")
+    parser.add_argument("--interface")
+    parser.add_argument("--pool", type=int, default=POOLS[0])
+    options = parser.parse_args()
+    if options.what == "time":
+        compare_times(options.references, options.candidates)
+    elif options.address is None or options.interface is None:
+        sys.exit("bytes: expected --address and --interface")
+    else:
+        count_bytes(options.address, options.interface, options.pool)
+
+
+def network(name: str, size: int) -> Any:
+    """Returns a network as it is before training."""
+    from emoc_tf.models.networks import build
+
+    shape = size, size, 3 if size > 8 else 1
+    return build(name, shape, CLASSES, 5e-4, np.random.default_rng(0))
+
+
+def cpu_seconds() -> float:
+    """Returns what this process has used."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def actor_seconds(scorer: Any) -> list[float]:
+    """Returns what each actor of a scorer has used."""
+    import ray
+
+    crew = scorer._team.begin()
+    asked = [m.handle.__ray_call__.remote(lambda _: _used()) for m in crew._members]
+    return ray.get(asked)
+
+
+def _used() -> float:
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def compare_times(references: int, candidates: int) -> None:
+    """Scores by no, one and two actors of one core; prints seconds and ratios."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from emoc_tf.scoring import EMOCScorer, RayScorer
+
+    model = network("cifar10_quick", 32)
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(references + candidates, 32, 32, 3)).astype(np.float32) * 50
+    given = images[:references], images[references:]
+    rows, wanted = [], None
+
+    def measure(name: str, scorer: Any, actors: Callable[[], list[float]]) -> None:
+        nonlocal wanted
+        scorer.scores(given[0], given[1])  # functions are traced, and the machine's caches filled
+        before, own, start = actors(), cpu_seconds(), time.perf_counter()
+        found = scorer.scores(*given)
+        wall, own = time.perf_counter() - start, cpu_seconds() - own
+        used = [after - each for after, each in zip(actors(), before, strict=True)]
+        wanted = found if wanted is None else wanted
+        assert found.tobytes() == wanted.tobytes(), "other bits"
+        rows.append([name, wall, own, max(used, default=0.0), sum(used) + own])
+
+    measure("EMOCScorer", EMOCScorer(model), list)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    ray.init(address=cluster.address, log_to_driver=False)
+    scorer = RayScorer(model)
+    measure("one actor", scorer, lambda: actor_seconds(scorer))
+    cluster.add_node(num_cpus=1)
+    measure("two actors", scorer, lambda: actor_seconds(scorer))
+    scorer.close()
+    ray.shutdown()
+    cluster.shutdown()
+    titles = ["", "seconds", "CPU seconds here", "most of an actor", "of all"]
+    _print(titles, rows, f"{references} reference images, {candidates} candidates")
+    none, one, two = rows
+    print(f"overhead of one actor: {one[1] / none[1] - 1:+.1%} by the clock, "
+          f"{one[4] / none[4] - 1:+.1%} of CPU seconds")  # fmt: skip
+    print(f"two actors against one: {one[1] / two[1]:.2f} by the clock, "
+          f"{one[3] / two[3]:.2f} by the CPU seconds of the busier one")  # fmt: skip
+    _write("ray_time.csv", titles, rows)
+
+
+def count_bytes(address: str, interface: str, pool: int) -> None:
+    """Makes a step of a pool; prints what went over an interface, and of larger pools on paper."""
+    from emoc_tf.cluster.connection import connect
+    from emoc_tf.data.views import ImageView
+    from emoc_tf.scoring import RayScorer
+
+    connect(address)
+    model = network("small_cnn", 8)
+    sets = np.random.default_rng(0).integers(0, pool, (SETS, SET_SIZE))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "images.bin"
+        drawn = np.random.default_rng(1).integers(0, 255, (pool, 8, 8, 1), dtype=np.uint8)
+        drawn.tofile(file)
+        images = ImageView(np.memmap(file, np.uint8, "r", shape=drawn.shape))
+        scorer = RayScorer(model)
+        scorer.scores(images.take(np.arange(300)), images.take(np.arange(50)))
+        rows = []
+        for name, work in (
+            ("idle, 10 s", lambda: time.sleep(10)),
+            ("predictions", lambda: scorer.predict(images)),
+            ("choice of a set", lambda: scorer.select_set(images, images, sets)),
+        ):
+            before, start = carried(interface), time.perf_counter()
+            found = work()
+            rows.append([name, *(carried(interface) - before) / 1e6, time.perf_counter() - start])
+            if name == "predictions":
+                of_image = sum(part.itemsize * part.shape[1] for part in found[:2])
+    titles = ["", "MB to the actors", "MB from them", "seconds"]
+    _print(titles, rows, f"a step of {pool:,} images, of {interface}")
+    chosen = sum(rows[2][1:3])
+    over = sum(rows[1][1:3]) / (of_image * pool / 1e6)
+    print(f"predictions: {of_image} bytes an image, measured {over:.2f} times as many")
+    predicted = [PAPER_BYTES * over * n / 1e6 for n in POOLS]
+    table = [
+        [f"{n:,}", each, chosen, each + chosen] for n, each in zip(POOLS, predicted, strict=True)
+    ]
+    worked = ["images", "MB of predictions", "MB of the choice", "MB a step"]
+    _print(worked, table, f"worked out for the paper's network, {PAPER_BYTES} bytes an image")
+    _write("ray_bytes.csv", titles, rows)
+
+
+def carried(interface: str) -> np.ndarray:
+    """Returns bytes that an interface has sent and received."""
+    folder = Path(f"/sys/class/net/{interface}/statistics")
+    return np.array([int((folder / f"{way}_bytes").read_text()) for way in ("tx", "rx")])
+
+
+def _print(titles: list[str], rows: list[list], caption: str) -> None:
+    table = Table(*titles, title=caption)
+    for name, *numbers in rows:
+        table.add_row(name, *(f"{number:.2f}" for number in numbers))
+    Console(width=110).print(table)
+
+
+def _write(name: str, titles: list[str], rows: list[list]) -> None:
+    with open(RESULTS / name, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([titles[0] or "what", *titles[1:]])
+        writer.writerows([row[0], *(f"{number:.3f}" for number in row[1:])] for row in rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,306 @@
+"""Actors of a Ray cluster that share work out; what an actor loses by dying is done again.
+
+Nothing of TensorFlow is imported here: it is loaded in each actor once its threads are set.
+"""
+
+import collections
+import logging
+import pickle
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from emoc_tf.cluster import processes
+from emoc_tf.cluster.connection import Connection, Node, on_node, ray, variables
+
+_LOG = logging.getLogger("emoc_tf.cluster")
+
+# Seconds in which at least one actor has to be ready; the first thing that it does is to load
+# TensorFlow.
+_LIMIT = 300.0
+_DEATHS = 3  # of actors by one task, or in a row on a machine before any work
+
+
+class Task(NamedTuple):
+    """A piece of work.
+
+    Attributes:
+        method: Which method of what `serve` returned is called.
+        arguments: With what; references to objects inside a list are passed on as they are.
+        group: Tasks of a group go to one actor as long as others have work: what it has at hand
+            serves them all.
+    """
+
+    method: str
+    arguments: tuple
+    group: Hashable = None
+
+
+class _Member:
+    """An actor.
+
+    Attributes:
+        handle: Ray's.
+        node: Where it lives.
+        reference: Of what it is doing; None while it waits.
+        index: Which of the tasks that is; None for its beginning, and for work of a call that was
+            broken off.
+        ready: Whether it has begun.
+        group: Of the task that it did last.
+    """
+
+    def __init__(self, handle: Any, node: Node, reference: Any) -> None:
+        self.handle, self.node, self.reference = handle, node, reference
+        self.index: int | None = None
+        self.ready, self.group = False, None
+
+
+class Crew:
+    """Actors on all machines of a cluster, as many as reserve its CPUs, or one for each GPU.
+
+    Args:
+        connection: To the cluster; it is closed with the crew.
+        serve: A module's own function without arguments, called in each actor once TensorFlow is
+            there; it returns the object whose methods tasks name.
+        cpus: CPUs that an actor reserves, and threads that its operations use.
+
+    Raises:
+        ValueError: No machine lends so many.
+    """
+
+    def __init__(self, connection: Connection, serve: Callable[[], Any], cpus: int = 1) -> None:
+        self._connection, self._cpus = connection, cpus
+        self._serve = pickle.dumps(serve)
+        self._members: list[_Member] = []
+        self._place: dict[str, Any] | None = None
+        self._failed: collections.Counter = collections.Counter()
+        self._gpus = int(any(node.gpus >= 1 for node in connection.nodes()))
+        if not self._nodes():
+            lent = ", ".join(f"{n.host} with {n.cpus:g}" for n in connection.nodes())
+            raise ValueError(
+                f"cpus: expected as many as a machine of the cluster lends, got {cpus} for "
+                f"{lent or 'no machine'}; TF_NUM_INTRAOP_THREADS tells how many a process uses"
+            )
+
+    def __len__(self) -> int:
+        """How many actors the cluster has room for."""
+        return sum(self._room(node) for node in self._nodes())
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
+        """Does tasks, in any order; yields the index of each and its result as they come.
+
+        Raises:
+            ValueError: No actor began, or the machines differ in what decides bits.
+            RuntimeError: Actors die of a task wherever it goes.
+            Exception: What the first of the tasks raised that fail; those before it are done then.
+        """
+        queue = _Queue(tasks)
+        deaths: collections.Counter = collections.Counter()
+        errors: dict[int, Exception] = {}
+        for member in self._members:
+            member.index = None
+        self._fill()
+        since = time.monotonic()
+        while queue or any(member.index is not None for member in self._members):
+            for member in self._members:
+                if queue and member.ready and member.reference is None:
+                    member.index = queue.take(member.group)
+                    task = tasks[member.index]
+                    member.group = task.group
+                    member.reference = member.handle.work.remote(task.method, *task.arguments)
+            for member, result, problem in self._ended():
+                index, member.index, member.reference = member.index, None, None
+                if isinstance(problem, _Death):
+                    self._bury(member, None if index is None else (index, tasks), problem)
+                    if index is not None:
+                        deaths[index] += 1
+                        if deaths[index] == _DEATHS:
+                            raise RuntimeError(
+                                f"ray: {_DEATHS} actors died of {_told(index, tasks)} "
+                                f"({problem.reason}); is there too little memory?"
+                            )
+                        queue.put_back(index)
+                    self._fill()
+                elif not member.ready:
+                    self._admit(member, result, problem)
+                elif index is not None and problem is not None:
+                    errors[index] = problem
+                    queue.drop_after(index)
+                elif index is not None and (not errors or index < min(errors)):
+                    yield index, result
+            if any(member.ready for member in self._members):
+                since = time.monotonic()
+            elif time.monotonic() - since > _LIMIT:
+                raise ValueError(
+                    f"ray: expected an actor with {self._cpus} free CPUs within {_LIMIT:.0f} s, "
+                    f"got none; what else reserves CPUs of the cluster?"
+                )
+        if errors:
+            raise errors[min(errors)]
+
+    def close(self) -> None:
+        """Ends the actors, and the connection if it was made for them."""
+        if ray().is_initialized():
+            for member in self._members:
+                ray().kill(member.handle)
+        self._members = []
+        self._connection.close()
+
+    def _nodes(self) -> list[Node]:
+        return self._connection.nodes(self._cpus, self._gpus)
+
+    def _room(self, node: Node) -> int:
+        return int(min(node.cpus // self._cpus, node.gpus if self._gpus else node.cpus))
+
+    def _fill(self) -> None:
+        """Starts actors where there is room: at the beginning, for dead ones, on new machines."""
+        have = collections.Counter(member.node.id for member in self._members)
+        for node in self._nodes():
+            for _ in range(self._room(node) - have[node.id]):
+                self._members.append(self._begin(node))
+
+    def _begin(self, node: Node) -> _Member:
+        own = variables(self._cpus) | {"TF_NUM_INTRAOP_THREADS": str(self._cpus)}
+        actor = ray().remote(_Actor).options(
+            num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_task_retries=0,
+            scheduling_strategy=on_node(node), runtime_env={"env_vars": own},
+        )  # fmt: skip
+        handle = actor.remote()
+        return _Member(handle, node, handle.begin.remote(self._cpus, self._serve))
+
+    def _admit(self, member: _Member, place: Any, problem: Exception | None) -> None:
+        """Takes an actor into the crew if it gives the bits that the others give.
+
+        Raises:
+            ValueError: It does not, or it could not begin.
+        """
+        differing: list[str] = []
+        if problem is None:
+            self._place = self._place or place
+            differing = processes.differences(self._place, place)
+            problem = ValueError(
+                f"ray: expected machines with the same versions and processor, got "
+                f"{member.node.host} with {'; '.join(differing)}"
+            )
+        else:
+            differing = [str(problem)]
+            problem = ValueError(
+                f"ray: expected emoc_tf on {member.node.host}, got {type(problem).__name__}: "
+                f"{problem}"
+            )
+        if differing:
+            self._members.remove(member)
+            ray().kill(member.handle)
+            raise problem
+        member.ready, self._failed[member.node.id] = True, 0
+
+    def _ended(self) -> list[tuple[_Member, Any, "Exception | _Death | None"]]:
+        """Waits for an actor; returns those that are done, with what they returned or raised."""
+        busy = {m.reference: m for m in self._members if m.reference is not None}
+        if not busy:
+            time.sleep(0.1)
+            self._fill()
+            return []
+        ended, _ = ray().wait(list(busy), num_returns=1, timeout=1.0)
+        found = []
+        for reference in ended:
+            try:
+                found.append((busy[reference], ray().get(reference), None))
+            except Exception as error:
+                found.append((busy[reference], None, _cause(error)))
+        return found
+
+    def _bury(
+        self, member: _Member, work: tuple[int, Sequence[Task]] | None, problem: "_Death"
+    ) -> None:
+        """Tells, once, that an actor died and of what work it was at."""
+        self._members.remove(member)
+        ray().kill(member.handle)
+        where = f"an actor on {member.node.host} (node {member.node.id[:8]})"
+        if work is not None:
+            _LOG.warning(
+                "%s died with %s in flight, which is computed again elsewhere: %s",
+                where, _told(*work), problem.reason,
+            )  # fmt: skip
+        elif member.ready:
+            _LOG.warning("%s died with nothing in flight: %s", where, problem.reason)
+        elif member.node.id in {node.id for node in self._nodes()}:
+            self._failed[member.node.id] += 1
+            if self._failed[member.node.id] == _DEATHS:
+                raise ValueError(f"ray: no actor begins on {member.node.host}: {problem.reason}")
+
+
+class _Queue:
+    """Tasks that wait, by group and in their order."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._groups: dict[Hashable, collections.deque[int]] = {}
+        self._group_of = [task.group for task in tasks]
+        for index, group in enumerate(self._group_of):
+            self._groups.setdefault(group, collections.deque()).append(index)
+        self._taken: collections.Counter = collections.Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def take(self, group: Hashable) -> int:
+        """Returns the next task: of a group, or else of the one that fewest have begun."""
+        if group not in self._groups:
+            group = min(self._groups, key=lambda each: self._taken[each])
+            self._taken[group] += 1
+        waiting = self._groups[group]
+        index = waiting.popleft()
+        if not waiting:
+            del self._groups[group]
+        return index
+
+    def put_back(self, index: int) -> None:
+        """Lets a task that was taken wait again, before the others of its group."""
+        self._groups.setdefault(self._group_of[index], collections.deque()).appendleft(index)
+
+    def drop_after(self, index: int) -> None:
+        """Leaves the tasks after one undone."""
+        left = {
+            group: collections.deque(each for each in waiting if each < index)
+            for group, waiting in self._groups.items()
+        }
+        self._groups = {group: waiting for group, waiting in left.items() if waiting}
+
+
+class _Actor:
+    """What lives in the actor's process."""
+
+    def begin(self, threads: int, serve: bytes) -> dict[str, Any]:
+        """Loads TensorFlow with its threads set, then the rest; returns what bits depend on."""
+        processes.prepare(threads)
+        self._served = pickle.loads(serve)()
+        return processes.place_here()
+
+    def work(self, method: str, *arguments: Any) -> Any:
+        """Does a task."""
+        return getattr(self._served, method)(*arguments)
+
+
+class _Death(NamedTuple):
+    """An actor, or what it had returned, is gone.
+
+    Attributes:
+        reason: Ray's, in a line.
+    """
+
+    reason: str
+
+
+def _cause(error: Exception) -> Exception | _Death:
+    """Returns what a task raised, or that its actor died."""
+    errors = ray().exceptions
+    if isinstance(error, errors.RayTaskError):
+        return error.cause if isinstance(error.cause, Exception) else error
+    if not isinstance(error, errors.RayError):
+        return error
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return _Death(f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}")
+
+
+def _told(index: int, tasks: Sequence[Task]) -> str:
+    return f"{tasks[index].method} {index + 1}/{len(tasks)}"

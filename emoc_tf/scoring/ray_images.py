@@ -1,0 +1,188 @@
+"""Images on their way to actors: the name of the file that holds them, or else themselves, once."""
+
+import collections
+import contextlib
+import hashlib
+import logging
+import pickle
+import socket
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from emoc_tf.cluster.connection import ray
+from emoc_tf.data import views
+from emoc_tf.scoring.images import Images
+
+_LOG = logging.getLogger("emoc_tf.cluster")
+
+_KEPT = 4  # sources that are held: of a call the reference images and the others
+_MOST = 1 << 20  # bytes of a description; more of them are images
+
+
+class Source(NamedTuple):
+    """An array or array-like, as it is sent.
+
+    Attributes:
+        key: Told from those of all others.
+        place: How it is opened where it lies, a pickle; None for what lies in memory.
+        digest: Of some of its images, which tells whether the same ones lie there.
+        held: A reference to the images, or nothing as long as all actors see the place.
+    """
+
+    key: str
+    place: bytes | None
+    digest: str
+    held: tuple
+
+
+class Sent(NamedTuple):
+    """`Images`, as they are sent.
+
+    Attributes:
+        source: Where they lie.
+        rows: (k,) which of it; None for all.
+        view: Mean and factor of an `ImageView` of the source; None where there is none.
+        name: The argument's name, for messages.
+    """
+
+    source: Source
+    rows: np.ndarray | None
+    view: tuple[np.ndarray | None, float] | None
+    name: str
+
+
+class UnseenError(Exception):
+    """An actor does not see the place of a source.
+
+    Attributes:
+        key: Of the source.
+        host: Where the actor is.
+    """
+
+    def __init__(self, key: str, host: str) -> None:
+        super().__init__(key, host)
+        self.key, self.host = key, host
+
+
+class Sender:
+    """What was sent; images in memory are sent once, as long as they stay as they are."""
+
+    def __init__(self) -> None:
+        self._sources: collections.OrderedDict[str, tuple[Any, Source]] = collections.OrderedDict()
+        self._count = 0
+
+    def send(self, images: Images) -> Sent:
+        """Returns images as they are sent."""
+        source, rows = images.place
+        view = None
+        if isinstance(source, views.ImageView):
+            source, indices, mean, factor = source.parts
+            rows, view = indices[rows], (mean, factor)
+        if len(rows) == source.shape[0] and np.array_equal(rows, np.arange(len(rows))):
+            rows = None
+        elif source.shape[0] < 2**31:
+            rows = rows.astype(np.int32)
+        # Those of a view stay as they are; an array may be written to between two calls.
+        return Sent(self._source(source, view is not None), rows, view, images.name)
+
+    def send_whole(self, unseen: UnseenError) -> None:
+        """Sends the images of a source that an actor does not see at its place."""
+        for name, (source, sent) in self._sources.items():
+            if sent.key == unseen.key:
+                _LOG.warning(
+                    "images of shape %s are sent over the network: %s does not see where they lie",
+                    tuple(source.shape), unseen.host,
+                )  # fmt: skip
+                self._sources[name] = source, sent._replace(held=(_put(source),))
+
+    def latest(self, sent: Sent) -> Sent:
+        """Returns the same images, with what was sent since."""
+        held = {source.key: source for _, source in self._sources.values()}
+        return sent._replace(source=held.get(sent.source.key, sent.source))
+
+    def _source(self, source: Any, fixed: bool) -> Source:
+        place = None
+        if not views.in_memory(source):
+            opened = views.place_of(source) if isinstance(source, np.ndarray) else source
+            with contextlib.suppress(TypeError, AttributeError, pickle.PicklingError):
+                place = None if opened is None else ray().cloudpickle.dumps(opened)
+        if place is not None:
+            name = hashlib.sha256(place).hexdigest()
+        elif fixed or not views.in_memory(source):
+            name = str(id(source))  # which nothing else has while it is held here
+        else:
+            name = _digest(source)
+        if name not in self._sources:
+            self._count += 1
+            held = ()
+            if place is None:
+                held = (_put(source),)
+            elif len(place) > _MOST:
+                held, place = (ray().put(source),), None
+            sent = Source(str(self._count), place, _digest(_some(source)), held)
+            self._sources[name] = source, sent
+            while len(self._sources) > _KEPT:
+                self._sources.popitem(last=False)
+        self._sources.move_to_end(name)
+        return self._sources[name][1]
+
+
+class Receiver:
+    """What was received, in an actor."""
+
+    def __init__(self) -> None:
+        self._sources: collections.OrderedDict[str, Any] = collections.OrderedDict()
+
+    def images(self, sent: Sent, model: keras.Model) -> Images:
+        """Returns images that were sent.
+
+        Args:
+            sent: As they were sent.
+            model: The one that takes them.
+
+        Raises:
+            UnseenError: The place is not there, or holds others.
+        """
+        source = self._source(sent.source)
+        if sent.view is not None:
+            source = views.ImageView(source, None, *sent.view)
+        return Images(source, sent.name, model, sent.rows)
+
+    def _source(self, sent: Source) -> Any:
+        if sent.key not in self._sources:
+            self._sources[sent.key] = _opened(sent)
+            while len(self._sources) > _KEPT:
+                self._sources.popitem(last=False)
+        self._sources.move_to_end(sent.key)
+        return self._sources[sent.key]
+
+
+def _opened(sent: Source) -> Any:
+    if sent.place is not None:
+        with contextlib.suppress(Exception):  # whatever a place that is not there makes of it
+            source = pickle.loads(sent.place)
+            source = source.open() if isinstance(source, views.Place) else source
+            if _digest(_some(source)) == sent.digest:
+                return source
+    if sent.held:
+        return ray().get(sent.held[0])
+    raise UnseenError(sent.key, socket.gethostname())
+
+
+def _put(source: Any) -> Any:
+    """Returns a reference to all images of a source."""
+    return ray().put(np.asarray(views.read(source, np.arange(source.shape[0]))))
+
+
+def _some(source: Any) -> np.ndarray:
+    """Returns the first, the middle and the last image."""
+    count = source.shape[0]
+    return views.read(source, np.unique([0, count // 2, count - 1]))
+
+
+def _digest(images: np.ndarray) -> str:
+    told = hashlib.blake2b(repr((images.dtype.str, images.shape)).encode(), digest_size=20)
+    told.update(np.ascontiguousarray(images).data)
+    return told.hexdigest()

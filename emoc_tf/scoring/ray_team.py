@@ -1,0 +1,252 @@
+"""What a process sends to actors for its scorers: models, weights, images and work."""
+
+import atexit
+import collections
+import hashlib
+import uuid
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from emoc_tf.cluster.connection import connect, ray
+from emoc_tf.cluster.crew import Crew, Task
+from emoc_tf.models.forward import FORWARD_BATCH
+from emoc_tf.scoring.images import Images, check_images
+from emoc_tf.scoring.ray_images import Sender, UnseenError
+from emoc_tf.scoring.ray_worker import Job, SentModel, Worker
+
+_AT_ONCE = 8  # batches of forward passes in a task
+_KEPT = 4  # weights that are held for actors
+
+# One team for each kind of actors: two would reserve the same CPUs.
+_teams: dict[tuple[str | None, int], "Team"] = {}
+
+
+class Work:
+    """A job on its way: sent once, and again only with images that an actor did not see.
+
+    Attributes:
+        job: What the tasks have in common.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._sent: tuple[str, list] | None = None
+
+    def sent(self) -> tuple[str, list]:
+        """Returns its key and a list with a reference, the first arguments of its tasks."""
+        if self._sent is None:
+            self._sent = uuid.uuid4().hex, [ray().put(self.job)]
+        return self._sent
+
+    def send_again(self, sender: Sender) -> None:
+        """Takes the images as they are sent by now."""
+        images, reference = self.job.images, self.job.reference
+        reference = reference and sender.latest(reference)
+        self.job = self.job._replace(images=sender.latest(images), reference=reference)
+        self._sent = None
+
+
+class Team:
+    """Actors on a cluster and what they have got; begun when there is work.
+
+    Args:
+        address: As `connect` takes it.
+        cpus: CPUs that an actor reserves, and threads that it uses.
+    """
+
+    def __init__(self, address: str | None, cpus: int) -> None:
+        self._address, self._cpus = address, cpus
+        self._crew: Crew | None = None
+        self._cluster = ""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._sender, self._contents = Sender(), {}
+        self._weights: collections.OrderedDict[str, Any] = collections.OrderedDict()
+
+    def begin(self) -> Crew:
+        """Returns the actors, begun anew if the connection they lived by was closed.
+
+        Raises:
+            ValueError: There is no cluster, or no machine of it lends so many CPUs.
+        """
+        if self._crew is not None and _cluster() != self._cluster:
+            self._crew = None
+            self._forget()
+        if self._crew is None:
+            connection = connect(self._address)
+            try:
+                self._crew = Crew(connection, Worker, self._cpus)
+            except ValueError:
+                connection.close()
+                raise
+            self._cluster = _cluster()
+            atexit.register(self.close)  # after Ray's own, so that it runs before it
+        return self._crew
+
+    def close(self) -> None:
+        """Ends the actors, and the connection if it was made here."""
+        if self._crew is not None and _cluster() == self._cluster:
+            self._crew.close()
+        self._crew = None
+        self._forget()
+        atexit.unregister(self.close)
+
+    def model(self, key: str, model: keras.Model) -> SentModel:
+        """Returns a model as it is sent; it goes once, its weights whenever they are others.
+
+        Args:
+            key: Another one for each state of its structure.
+            model: The model.
+        """
+        self.begin()
+        if key not in self._contents:
+            try:
+                content = ray().cloudpickle.dumps(model)
+            except Exception as error:  # whatever layers of one's own make of it
+                raise ValueError(
+                    f"model: expected one that Keras can save, to send it to other processes, got "
+                    f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                ) from error
+            self._contents[key] = ray().put(content)
+        values = [variable.value.numpy() for variable in model.weights]
+        digest = hashlib.blake2b(digest_size=20)
+        for value in values:
+            digest.update(np.ascontiguousarray(value).data)
+        name = digest.hexdigest()
+        if name not in self._weights:
+            self._weights[name] = ray().put(values)
+            while len(self._weights) > _KEPT:
+                self._weights.popitem(last=False)
+        self._weights.move_to_end(name)
+        return SentModel(key, self._contents[key], name, self._weights[name])
+
+    def forget_model(self, key: str) -> None:
+        """Lets go of a model that nobody uses any more."""
+        self._contents.pop(key, None)
+
+    def work(
+        self, model: SentModel, what: str, settings: dict, images: Images, **more: Any
+    ) -> Work:
+        """Returns work, with arguments as of `Job`; `reference` are images like the others."""
+        if (reference := more.get("reference")) is not None:
+            more["reference"] = self._sender.send(reference)
+        return Work(Job(model, what, settings, self._sender.send(images), **more))
+
+    def run(self, work: Work, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
+        """Does tasks, as `Crew.run`; images that an actor does not see are sent.
+
+        Args:
+            work: What they have in common, which becomes their first arguments.
+            tasks: With the other ones.
+        """
+        crew, left = self.begin(), dict(enumerate(tasks))
+        while left:
+            key, sent = work.sent()
+            order = list(left)
+            now = [
+                task._replace(arguments=(key, sent, *task.arguments), group=(key, task.group))
+                for task in left.values()
+            ]
+            try:
+                for place, result in crew.run(now):
+                    del left[order[place]]
+                    yield order[place], result
+            except UnseenError as unseen:
+                self._sender.send_whole(unseen)
+                work.send_again(self._sender)
+
+    def outputs(
+        self, model: SentModel, what: str, settings: dict, images: Images
+    ) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+        """Yields outputs of forward passes for some images, in any order, and the first of these.
+
+        Args:
+            model: As of `Job`, as for the following.
+            what: See there.
+            settings: See there.
+            images: See there.
+        """
+        count = -(-len(images) // FORWARD_BATCH)
+        tasks = [
+            Task("forward", (range(start, min(start + _AT_ONCE, count)),))
+            for start in range(0, count, _AT_ONCE)
+        ]
+        work = self.work(model, what, settings, images)
+        for place, result in self.run(work, tasks):
+            parts = result if isinstance(result, tuple) else (result,)
+            yield place * _AT_ONCE * FORWARD_BATCH, parts
+
+    def forward(
+        self, model: SentModel, what: str, settings: dict, images: Images
+    ) -> list[np.ndarray]:
+        """Returns the outputs of forward passes for all images, with arguments as of `outputs`."""
+        found: list[np.ndarray] = []
+        for start, parts in self.outputs(model, what, settings, images):
+            if not found:
+                found = [np.empty((len(images), *each.shape[1:]), each.dtype) for each in parts]
+            for whole, part in zip(found, parts, strict=True):
+                whole[start : start + len(part)] = part
+        return found
+
+    def __len__(self) -> int:
+        return len(self.begin())
+
+
+class Predictor:
+    """Features and logits of many images, by models as they are at each call.
+
+    Args:
+        team: Who computes.
+    """
+
+    def __init__(self, team: Team) -> None:
+        self._team = team
+        self._keys: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+    def predict(self, model: keras.Model, images: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Returns features (n, d), the inputs of the model's head, and logits (n, C).
+
+        Args:
+            model: One that `check_model` accepts; its layers stay as they are between two calls.
+            images: (n, ...), n > 0, as it takes them: an array or array-like, see `data.views`.
+
+        Raises:
+            ValueError: Images of another shape, or a model that cannot be sent.
+        """
+        sent, images = self._sent(model), check_images(images, "images", model)
+        features, logits = self._team.forward(sent, "features", {}, images)
+        return features, logits
+
+    def outputs(self, model: keras.Model, images: Any) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields what any model with one output gives of some images, and the first of these.
+
+        Args:
+            model: The model, in inference mode.
+            images: As in `predict`.
+        """
+        sent, images = self._sent(model), check_images(images, "images", model)
+        for start, (outputs,) in self._team.outputs(sent, "outputs", {}, images):
+            yield start, outputs
+
+    def _sent(self, model: keras.Model) -> SentModel:
+        if model not in self._keys:
+            self._keys[model] = key = uuid.uuid4().hex
+            weakref.finalize(model, self._team.forget_model, key)
+        return self._team.model(self._keys[model], model)
+
+
+def shared(address: str | None, cpus: int) -> Team:
+    """Returns the team of this process for an address and a number of CPUs."""
+    return _teams.setdefault((address, cpus), Team(address, cpus))
+
+
+def _cluster() -> str:
+    """Returns which connection this process has; empty without one."""
+    if not ray().is_initialized():
+        return ""
+    return ray().get_runtime_context().get_job_id()
