@@ -43,15 +43,16 @@ class _HeadAgent(SetScoringAgent):
     def _inputs(self, state: ExplorationState, standardised: bool) -> np.ndarray:
         """Returns h, (n_pool, d); raises `ValueError` if the head is too large for D × D."""
         num_classes, num_features = state.probabilities.shape[1], state.features.shape[1]
-        used = min(num_features, self._components or num_features)
-        if num_classes * (used + 1) > LARGEST_HEAD:
-            most = LARGEST_HEAD // num_classes - 1
+        most = LARGEST_HEAD // num_classes - 1
+        # Classes are discovered within an episode, which must not end because of them.
+        used = min(num_features, max(1, most) if self._components is None else self._components)
+        if used > most:
             way = f"components={most} or less" if most > 0 else "another policy, such as badge"
             raise ValueError(
                 f"components: expected at most {LARGEST_HEAD:,} weights of the head, got "
                 f"{num_classes:,} classes times {used + 1:,}; take {way}"
             )
-        return head_gram.head_inputs(state, standardised=standardised, components=self._components)
+        return head_gram.head_inputs(state, standardised=standardised, components=used)
 
 
 class BaitAgent(_HeadAgent):
@@ -67,12 +68,13 @@ class BaitAgent(_HeadAgent):
         seed: Breaks ties.
         prior: λ, above 0. Features are divided by their root mean square first, so that it means
             the same for any network.
-        components: Of how many principal directions of the features the head may change along;
-            None for all. Needed where it has more than 6,000 weights. Time grows with the cube of
-            images a set times classes.
+        components: Of how many principal directions of the features the head may change along.
+            None for all, or, of a head with more than 6,000 weights, for as many as fit into
+            these: fewer with each class that is discovered. Time grows with the cube of images a
+            set times classes.
 
     Raises:
-        ValueError: An argument is out of range; while scoring: the head is too large.
+        ValueError: An argument is out of range; while scoring: `components` are too many.
     """
 
     def __init__(self, seed: int = 0, *, prior: float = 1.0, components: int | None = None) -> None:
@@ -125,7 +127,7 @@ class BaldAgent(_HeadAgent):
         components: As for `BaitAgent`; for models without dropout.
 
     Raises:
-        ValueError: An argument is out of range; while scoring: the head is too large.
+        ValueError: An argument is out of range; while scoring: `components` are too many.
     """
 
     def __init__(

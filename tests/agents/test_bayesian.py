@@ -4,7 +4,7 @@ import pytest
 from skactiveml.pool import batch_bald
 
 from emoc_tf import agents
-from emoc_tf.agents import head_gram, information
+from emoc_tf.agents import bayesian, head_gram, information
 from tests.agents import stubs
 
 NAMES = ["bait", "bald", "bald:information=labels:samples=20", "bald:information=images:samples=20"]
@@ -104,15 +104,27 @@ def test_all_principal_directions_are_all_features(name):
 
 
 @pytest.mark.parametrize("name", ["bait", "bald", "bald:information=labels"])
-def test_heads_that_are_too_large(name):
+def test_of_heads_that_are_too_large_as_much_as_fits_may_change(name, monkeypatch):
+    """Classes are discovered within an episode: what fits at its start may not later on."""
+    monkeypatch.setattr(bayesian, "LARGEST_HEAD", 60)
+    for classes, fits in ((2, 20), (3, 19), (4, 14), (5, 11), (30, 1)):
+        state = stubs.make_state(size=20, classes=classes)
+        expected = scores(f"{name}:components={fits}", state)
+        np.testing.assert_array_equal(scores(name, state), expected)
+        if fits < 20:
+            more = agents.make(f"{name}:components={fits + 1}")
+            with pytest.raises(ValueError, match=rf"components: .*take components={fits} or less"):
+                more.score(state)
+    with pytest.raises(ValueError, match="take another policy, such as badge"):
+        scores(name, stubs.make_state(classes=31))
+
+
+@pytest.mark.parametrize("name", ["bait", "bald"])
+def test_a_fixed_number_of_components_is_kept_or_refused(name):
     state = stubs.make_state(size=700, classes=10)
     with pytest.raises(ValueError, match=r"components: .*6,000 weights.*10 classes times 701"):
-        scores(name, state)
+        scores(f"{name}:components=900", state)
     assert np.isfinite(scores(f"{name}:components=20", state)).all()
-    wide = stubs.make_state(num_images=3, size=1, classes=7000, labelled=0, rejected=0, num_sets=1,
-                            set_size=1)  # fmt: skip
-    with pytest.raises(ValueError, match="take another policy, such as badge"):
-        scores(name, wide)
 
 
 def samples(count=8, images=4, classes=3, seed=0, spread=2.0):
