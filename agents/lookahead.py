@@ -161,7 +161,9 @@ class LookaheadAgent(SetScoringAgent):
                         totals[each, index] += np.abs(change).sum()
                         continue
                     now = (before[each] + change).argmax(axis=0)
-                    flips = now == len(change) - 1 if given.new else now != classes[each]
+                    flips = now != classes[each]
+                    if given.new:  # whose output may be the highest without the set already
+                        flips &= now == len(change) - 1
                     totals[each, index] += flips.sum()
         return totals / len(references)
 

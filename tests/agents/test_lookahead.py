@@ -56,7 +56,10 @@ def literal(state, kernel, score, time=1.0, old=0.9):
                 total += share * np.abs(change).sum(axis=1).mean()
                 continue
             now, then = (before + learnt + change).argmax(1), (before + learnt).argmax(1)
-            total += share * (now == before.shape[1] - 1 if new else now != then).mean()
+            became = now != then
+            if new:
+                became &= now == before.shape[1] - 1
+            total += share * became.mean()
         values.append(total)
     return np.array(values)
 
@@ -90,6 +93,22 @@ def test_whole_systems(kernel, score):
     np.testing.assert_allclose(
         agent.score_images(state, images), literal(alone, kernel, score, 5000.0, 0.6), rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("shift", [-1.0, -30.0])
+def test_only_images_that_become_the_new_class_count(shift):
+    """Where all known outputs are negative the new one, 0 at first, is the highest already."""
+    state = a_state()
+    head = state.model.layers[-1]
+    head.set_weights([head.get_weights()[0], head.get_weights()[1] + shift])
+    outputs = reference.outputs(reference.rebuild(state.model), state.pool.images)
+    assert (outputs.max(axis=1) < 0).mean() > 0.2
+    settings = {"score": "flips", "iterations": 500, "old_fraction": 0.6}
+    found = agents.make("lookahead", learning_rate=1.0, **settings).score(state)
+    wanted = literal(state, "head", "flips", time=5000.0, old=0.6)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3)
+    idle = agents.make("lookahead", learning_rate=1e-12, **settings).score(state)
+    np.testing.assert_array_equal(idle, np.zeros(8))
 
 
 def test_the_protocol_is_the_default_and_old_images_may_be_left_out():
