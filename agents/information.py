@@ -17,7 +17,8 @@ DRAWS = 512  # labellings drawn where there are more
 def gaussian(logits: np.ndarray, probabilities: np.ndarray, sets: np.ndarray) -> np.ndarray:
     """Returns ½ log det(I + VᵀΣV) of each set, Σ the covariance of its logits, (M,).
 
-    Unlike what T samples can tell of labels themselves, it is not bounded by log T.
+    A Gaussian approximation of what `of_labels` tells: equal in the limit of small Σ, too high
+    where models differ much. Unlike what T samples can tell of labels, it is not bounded by log T.
 
     Args:
         logits: (T, n, C), T > 1.

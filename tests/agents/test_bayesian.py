@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from skactiveml.pool import batch_bald
 
 from emoc_tf import agents
@@ -144,6 +145,25 @@ def test_joint_information_is_that_of_scikit_activeml():
     np.testing.assert_allclose(found, np.nanmax(utilities[-1]), rtol=1e-4)
     alone = information.of_images(logits, np.arange(4)[:, None])
     np.testing.assert_allclose(alone, utilities[0], rtol=1e-4)
+
+
+def spread_about_a_mean(spread, count=400):
+    """Logits of images that share directions in which models differ, and some sets of them."""
+    rng = np.random.default_rng(0)
+    directions, weights = rng.normal(size=(24, 6)) / np.sqrt(6), rng.normal(size=(count, 6, 3))
+    logits = 1.5 * rng.normal(size=(24, 3)) + spread * np.einsum("nd,tdc->tnc", directions, weights)
+    return logits, np.stack([rng.choice(24, 4, replace=False) for _ in range(60)])
+
+
+@pytest.mark.parametrize(("spread", "low", "high"), [(1e-3, 0.999, 1.001), (1.0, 1.1, 1.4)])
+def test_the_gaussian_information_against_exact_enumeration(spread, low, high):
+    """Equal where models hardly differ; too high where they do, in nearly the same order."""
+    logits, sets = spread_about_a_mean(spread)
+    exact = information.of_labels(logits, sets, np.random.default_rng(0))
+    found = information.gaussian(logits, softmax(logits).mean(axis=0), sets)
+    ratio = found * (1 - 1 / len(logits)) / exact  # covariances of samples divide by T − 1
+    assert low < ratio.min() <= ratio.max() < high
+    assert spearmanr(found, exact).statistic > 0.98
 
 
 def test_information_of_images_is_a_sum():
