@@ -16,7 +16,12 @@ from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.agents.grown import grown_outputs, grown_posterior
 from emoc_tf.agents.head_gram import head_inputs
 from emoc_tf.agents.kernel_solve import Kernel, SetUpdates, linear_kernel
-from emoc_tf.agents.set_evidence import most_likely_columns, set_evidence
+from emoc_tf.agents.set_evidence import (
+    TEMPERATURE,
+    checked_settings,
+    most_likely_columns,
+    set_evidence,
+)
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.scoring.checks import MEMORY_BUDGET, check_memory_budget, is_integer, is_number
 from emoc_tf.scoring.tangent import TangentKernel
@@ -45,6 +50,8 @@ class LookaheadAgent(SetScoringAgent):
             the summed outputs, Σ_c f_c / √C.
         score: `"change"`, or `"flips"`: the share of reference images whose most likely class
             changes, or, under the label of a new class, becomes the new one.
+        prior_new: P(new) that π starts from, before a set's features are looked at, in (0, 1).
+        tau: Temperature of the likelihoods in π, above 0, see `set_evidence`.
         learning_rate: η of the learner, above 0.
         momentum: μ, in [0, 1).
         iterations: Of an update, at least 1.
@@ -61,6 +68,8 @@ class LookaheadAgent(SetScoringAgent):
         *,
         kernel: str = "head",
         score: str = "change",
+        prior_new: float = 0.5,
+        tau: float = TEMPERATURE,
         learning_rate: float = 1e-4,
         momentum: float = 0.9,
         iterations: int = 1000,
@@ -70,6 +79,7 @@ class LookaheadAgent(SetScoringAgent):
         super().__init__(seed)
         _check("kernel", kernel, isinstance(kernel, str) and kernel in KERNELS, f"one of {KERNELS}")
         _check("score", score, isinstance(score, str) and score in SCORES, f"one of {SCORES}")
+        self._evidence = checked_settings(prior_new, tau)
         rate = is_number(learning_rate) and 0 < learning_rate < np.inf
         _check("learning_rate", learning_rate, rate, "a number above 0")
         _check(
@@ -97,7 +107,7 @@ class LookaheadAgent(SetScoringAgent):
         if not state.probabilities.shape[1] or not there.any():
             return scores
         sets = sets[there]
-        unseen = set_evidence(state, sets).novelty
+        unseen = set_evidence(state, sets, **self._evidence).novelty
         labelled = np.flatnonzero(state.pool.labels >= 0 if self._old else [])
         updates = SetUpdates(
             self._kernel_of(state, labelled, sets),

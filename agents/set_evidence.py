@@ -124,6 +124,18 @@ def most_likely_columns(state: ExplorationState, sets: np.ndarray) -> np.ndarray
     return most_likely_set_labels(np.log(likelihood), sets)
 
 
+def checked_settings(prior_new: float, tau: float) -> dict[str, float]:
+    """Returns what policies call `prior_new` and `tau` as `set_evidence` takes it.
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+    return {
+        "new_prior": check_prior(prior_new, "prior_new"),
+        "temperature": check_temperature(tau, "tau"),
+    }
+
+
 def check_prior(new_prior: float, name: str = "new_prior") -> float:
     """Returns P(new); raises `ValueError` that says `name` unless it is in (0, 1)."""
     if not is_number(new_prior) or not 0 < new_prior < 1:
