@@ -56,10 +56,11 @@ class LookaheadAgent(SetScoringAgent):
         momentum: μ, in [0, 1).
         iterations: Of an update, at least 1.
         old_fraction: How much of a mini-batch is old images, in [0, 1).
-        memory_budget: Bytes that gradients may take with `"pntk"`, above 0.
+        memory_budget: Bytes that gradients may take with `"pntk"`, and the kernel of all pool
+            images with those that are labelled or in sets, above 0.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range; while scoring: what is to be held is too large.
     """
 
     def __init__(
@@ -184,6 +185,13 @@ class LookaheadAgent(SetScoringAgent):
         if self._tangent is None or self._tangent.model is not model:
             self._tangent = TangentKernel(model, self._budget)
         columns = np.union1d(labelled, sets[sets >= 0])
+        needed = self._tangent.gram_bytes(len(state.features), len(columns))
+        if needed > self._budget:
+            raise ValueError(
+                f"memory_budget: expected at least {needed:,} bytes for the kernel of "
+                f"{len(state.features):,} images with {len(columns):,}, got {self._budget:,}; give "
+                f"more, take fewer candidate sets, or kernel='head'"
+            )
         values = self._tangent.gram(state.trained_inputs, columns)
         return lambda one, other: values[one[:, None], np.searchsorted(columns, other)]
 

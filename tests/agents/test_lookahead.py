@@ -151,3 +151,11 @@ def test_states_that_tell_little(kernel):
 def test_bad_settings(spec, message):
     with pytest.raises(ValueError, match=message):
         agents.make(f"lookahead:{spec}")
+
+
+def test_a_kernel_that_takes_more_than_the_budget_is_refused_in_bytes():
+    state = fakes.make_state()
+    columns = len(np.union1d(np.arange(10), state.candidates))
+    needed = 20 * columns * 4
+    with pytest.raises(ValueError, match=f"memory_budget: expected at least {needed:,} bytes"):
+        agents.make(f"lookahead:kernel=pntk:memory_budget={needed - 1}").score(state)
