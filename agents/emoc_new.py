@@ -3,6 +3,7 @@
 import numpy as np
 
 from emoc_tf import uncertainty
+from emoc_tf.agents.agent import check_finite
 from emoc_tf.agents.emoc import EMOCAgent, has_one_class
 from emoc_tf.agents.grown import grown_outputs, grown_posterior
 from emoc_tf.agents.head_gram import head_inputs
@@ -83,6 +84,7 @@ class EMOCNewAgent(EMOCAgent):
         """Returns the scores of some pool images, (k,), as sets of one, without elimination."""
         if has_one_class(state) or not len(indices):
             return np.zeros(len(indices))
+        check_finite(state)
         sets = np.asarray(indices)[:, None]
         weights = answer_probabilities(state, indices) if self._refusals else None
         unseen = set_evidence(state, sets, **self._evidence).novelty
@@ -96,6 +98,7 @@ class EMOCNewAgent(EMOCAgent):
         return scores + self._by_new_unit(state, sets, weights, unseen)
 
     def _parts_of(self, state: ExplorationState) -> tuple[np.ndarray | None, ...]:
+        check_finite(state)
         weights, _, _ = super()._parts_of(state)
         unseen = set_evidence(state, state.candidates, **self._evidence).novelty
         return weights, unseen, self._by_new_unit(state, state.candidates, weights, unseen)
