@@ -88,8 +88,7 @@ class BaitAgent(_HeadAgent):
         number = len(labelled) + sets.shape[1]
         precision = head_gram.fisher(p[labelled], h[labelled]) / number
         precision[np.diag_indices_from(precision)] += self._prior
-        covariance = linalg.inv(precision, overwrite_a=True, check_finite=False)
-        covariance = (covariance + covariance.T) / 2
+        covariance = _inverse(_factor(precision, "prior", self._prior))
         pool = head_gram.fisher(p, h) / len(h)
         pool = covariance @ pool @ covariance
         scores = np.empty(len(sets))
@@ -169,9 +168,7 @@ class BaldAgent(_HeadAgent):
 
     def _laplace(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         p, h = head_gram.posteriors(state), self._inputs(state, standardised=False)
-        precision = self._precision(state, p, h)
-        covariance = linalg.inv(precision, overwrite_a=True, check_finite=False)
-        covariance = (covariance + covariance.T) / 2
+        covariance = _inverse(self._precision_factor(state, p, h))
         scores = np.empty(len(sets))
         for i, (one,) in enumerate(head_gram.jacobian_grams([covariance], p, h, sets)):
             one[np.diag_indices_from(one)] += 1
@@ -186,9 +183,7 @@ class BaldAgent(_HeadAgent):
             )
             return self._sampler.logits(state.pool.images, images, seeds)
         p, h = head_gram.posteriors(state), self._inputs(state, standardised=False)
-        factor = linalg.cholesky(
-            self._precision(state, p, h), lower=True, overwrite_a=True, check_finite=False
-        )
+        factor = self._precision_factor(state, p, h)
         noise = self.rng(state, "weights").normal(size=(len(factor), self._samples))
         # Of all images one model: the same weights for each. Precision L·Lᵀ, covariance L⁻ᵀ·L⁻¹.
         weights = linalg.solve_triangular(factor, noise, lower=True, trans="T")
@@ -197,13 +192,15 @@ class BaldAgent(_HeadAgent):
         known = np.log(np.maximum(p[images], np.finfo(np.float32).tiny))
         return found.transpose(2, 1, 0) + known
 
-    def _precision(self, state: ExplorationState, p: np.ndarray, h: np.ndarray) -> np.ndarray:
-        """Returns the Hessian of the loss of all labelled images, and of ω for each."""
+    def _precision_factor(
+        self, state: ExplorationState, p: np.ndarray, h: np.ndarray
+    ) -> np.ndarray:
+        """Returns L, of L·Lᵀ the Hessian of the loss of all labelled images, and of ω for each."""
         labelled = state.pool.labelled
         precision = head_gram.fisher(p[labelled], h[labelled])
         decay = max(1, len(labelled)) * self._weight_decay
         precision[np.diag_indices_from(precision)] += decay
-        return precision
+        return _factor(precision, "weight_decay", self._weight_decay)
 
 
 def _above_zero(value: float, name: str) -> float:
@@ -213,9 +210,37 @@ def _above_zero(value: float, name: str) -> float:
     return float(value)
 
 
+def _factor(matrix: np.ndarray, name: str, value: float) -> np.ndarray:
+    """Returns the lower Cholesky factor, (D, D), of a matrix, which is overwritten.
+
+    Raises:
+        ValueError: No digit of the inverse would be right, which a larger `name` mends.
+    """
+    matrix = matrix.T  # symmetric: as columns, which Lapack overwrites
+    size = linalg.lapack.dlange("1", matrix)
+    factor, info = linalg.lapack.dpotrf(matrix, lower=True, overwrite_a=True)
+    share = 0.0
+    if info == 0:
+        share, info = linalg.lapack.dpocon(factor, size, uplo="L")
+    if info or not share > np.finfo(np.float64).eps:
+        raise ValueError(
+            f"{name}: expected a larger one, got {value:g}; beside features and posteriors of this "
+            f"size it is lost in rounding"
+        )
+    return factor
+
+
+def _inverse(factor: np.ndarray) -> np.ndarray:
+    """Returns (L·Lᵀ)⁻¹ of a lower factor, which is overwritten."""
+    inverse, _ = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
+    for row in range(len(inverse)):
+        inverse[row, row + 1 :] = inverse[row + 1 :, row]
+    return inverse
+
+
 def _trace_of_solved(matrix: np.ndarray, other: np.ndarray) -> float:
     """Returns tr[matrix⁻¹ other] of symmetric ones, the first positive definite and overwritten."""
-    factor, _ = linalg.lapack.dpotrf(matrix.T, lower=True, overwrite_a=True)
+    factor = information.cholesky(matrix)
     inverse, _ = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
     diagonal = np.diagonal(inverse) @ np.diagonal(other)
     return float(2 * np.vdot(np.tril(inverse), other) - diagonal)

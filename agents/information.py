@@ -79,8 +79,22 @@ def of_labels(logits: np.ndarray, sets: np.ndarray, rng: np.random.Generator) ->
 
 def half_log_det(matrix: np.ndarray) -> float:
     """Returns ½ log det of a positive definite matrix, which is overwritten."""
-    factor, _ = linalg.lapack.dpotrf(matrix.T, lower=True, overwrite_a=True)
-    return float(np.log(np.diagonal(factor)).sum())
+    return float(np.log(np.diagonal(cholesky(matrix))).sum())
+
+
+def cholesky(matrix: np.ndarray) -> np.ndarray:
+    """Returns the lower factor of a positive definite matrix, which is overwritten.
+
+    Raises:
+        ValueError: It is not positive definite, or no number.
+    """
+    factor, info = linalg.lapack.dpotrf(matrix.T, lower=True, overwrite_a=True)
+    if info or not np.isfinite(np.diagonal(factor)).all():
+        raise ValueError(
+            "information: expected a positive definite matrix of each set, got another; features "
+            "or outputs are too large for float64"
+        )
+    return factor
 
 
 def _of_samples(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -128,6 +128,41 @@ def test_a_fixed_number_of_components_is_kept_or_refused(name):
     assert np.isfinite(scores(f"{name}:components=20", state)).all()
 
 
+@pytest.mark.parametrize(
+    ("spec", "setting", "changes"),
+    [
+        ("bait:prior=1e-300", "prior: expected a larger one, got 1e-300", {}),
+        ("bait:prior=1e-17", "prior: expected a larger one, got 1e-17", {"labelled": 2}),
+        ("bald:weight_decay=1e-300", "weight_decay: expected a larger one, got 1e-300", {}),
+        ("bald", "weight_decay: expected a larger one, got 0.0005", {"scale": 1e7}),
+        ("bald:information=labels", "weight_decay: expected a larger one", {"scale": 1e7}),
+        ("bald:information=images:weight_decay=1e-300", "weight_decay: expected a larger", {}),
+    ],
+)
+def test_rounding_is_no_information(spec, setting, changes):
+    with pytest.raises(ValueError, match=setting):
+        scores(spec, stubs.make_state(**changes))
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_features_of_another_size_are_no_rounding_yet(scale):
+    state = stubs.make_state(use_bias=False, scale=scale)
+    v = jacobians(state) / scale  # in units in which nothing is lost
+    prior = 10 * 5e-4 / scale**2 * np.eye(v.shape[1])
+    before = prior + total(v[state.pool.labelled])
+    expected = [
+        (np.linalg.slogdet(before + total(v[r[r >= 0]]))[1] - np.linalg.slogdet(before)[1]) / 2
+        for r in state.candidates
+    ]
+    np.testing.assert_allclose(scores("bald", state), expected, rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("bad", [-np.eye(2), np.full((2, 2), np.nan)])
+def test_a_matrix_that_is_none_of_a_set(bad):
+    with pytest.raises(ValueError, match="information: expected a positive definite matrix"):
+        information.half_log_det(bad.copy())
+
+
 def samples(count=8, images=4, classes=3, seed=0, spread=2.0):
     return spread * np.random.default_rng(seed).normal(size=(count, images, classes))
 
