@@ -1,6 +1,7 @@
 """The interface of a query policy."""
 
 import abc
+import warnings
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from emoc_tf import streams
 from emoc_tf.exploration.state import ExplorationState
 
+LONG = 600  # seconds of a choice that are worth a warning
 _ROWS = 1 << 14  # images looked at together
 
 
@@ -142,6 +144,21 @@ def check_finite(state: ExplorationState) -> None:
                     f"{values[start + row, column]} for image {start + row} of the pool; the "
                     f"model's weights have diverged, or the image is none that it was made for"
                 )
+
+
+def warn_of_long_choice(seconds: float, work: str, less: str, stacklevel: int) -> None:
+    """Warns that a choice will take so long.
+
+    Args:
+        seconds: It is expected to take, or more.
+        work: What it is for.
+        less: What takes less.
+        stacklevel: As of `warnings.warn`, counted from the caller.
+    """
+    warnings.warn(
+        f"a choice is expected to take {seconds / 60:.0f} minutes or more for {work}; {less}",
+        stacklevel=stacklevel + 1,
+    )
 
 
 def check_choice(state: ExplorationState) -> np.ndarray:

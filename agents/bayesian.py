@@ -1,13 +1,15 @@
 """Policies that treat the last layer's weights as uncertain: BAIT and BALD."""
 
 import abc
+import time
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from emoc_tf.agents import head_gram, information
-from emoc_tf.agents.agent import SetScoringAgent
+from emoc_tf.agents.agent import LONG, SetScoringAgent, warn_of_long_choice
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.models.dropout import DropoutSampler
 from emoc_tf.scoring.checks import is_integer
@@ -26,6 +28,7 @@ class _HeadAgent(SetScoringAgent):
         if components is not None and (not is_integer(components) or components < 1):
             raise ValueError(f"components: expected None or an integer above 0, got {components!r}")
         self._components = None if components is None else int(components)
+        self._told = False
 
     def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns the score of each set, (M,); zeros where at most one class is known."""
@@ -53,6 +56,28 @@ class _HeadAgent(SetScoringAgent):
                 f"{num_classes:,} classes times {used + 1:,}; take {way}"
             )
         return head_gram.head_inputs(state, standardised=standardised, components=used)
+
+    def _grams(
+        self, matrices: list[np.ndarray], p: np.ndarray, h: np.ndarray, sets: np.ndarray
+    ) -> Iterator[list[np.ndarray]]:
+        """Yields `jacobian_grams`, and warns, once, if all will take long: the first set tells."""
+        start = 0.0
+        for i, found in enumerate(head_gram.jacobian_grams(matrices, p, h, sets)):
+            if i == 0:
+                start = time.perf_counter()
+            elif i == 1 and not self._told:
+                seconds = (time.perf_counter() - start) * len(sets)
+                self._told = seconds > LONG
+                if self._told:
+                    warn_of_long_choice(
+                        seconds,
+                        f"{len(sets):,} candidate sets of {sets.shape[1]} images and {p.shape[1]} "
+                        f"classes",
+                        "fewer or smaller sets take less, and so does another policy, such as "
+                        "badge",
+                        stacklevel=6,
+                    )
+            yield found
 
 
 class BaitAgent(_HeadAgent):
@@ -93,7 +118,7 @@ class BaitAgent(_HeadAgent):
         pool = covariance @ pool @ covariance
         scores = np.empty(len(sets))
         matrices = [covariance, pool]
-        for i, (one, other) in enumerate(head_gram.jacobian_grams(matrices, p, h, sets)):
+        for i, (one, other) in enumerate(self._grams(matrices, p, h, sets)):
             one /= number
             one[np.diag_indices_from(one)] += 1
             scores[i] = _trace_of_solved(one, other) / number
@@ -170,7 +195,7 @@ class BaldAgent(_HeadAgent):
         p, h = head_gram.posteriors(state), self._inputs(state, standardised=False)
         covariance = _inverse(self._precision_factor(state, p, h))
         scores = np.empty(len(sets))
-        for i, (one,) in enumerate(head_gram.jacobian_grams([covariance], p, h, sets)):
+        for i, (one,) in enumerate(self._grams([covariance], p, h, sets)):
             one[np.diag_indices_from(one)] += 1
             scores[i] = information.half_log_det(one)
         return scores

@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -161,6 +163,21 @@ def test_features_of_another_size_are_no_rounding_yet(scale):
 def test_a_matrix_that_is_none_of_a_set(bad):
     with pytest.raises(ValueError, match="information: expected a positive definite matrix"):
         information.half_log_det(bad.copy())
+
+
+@pytest.mark.parametrize("name", ["bait", "bald"])
+def test_a_choice_that_takes_long_is_told_once(name, monkeypatch):
+    state, agent = stubs.make_state(), agents.make(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = agent.score(state)
+    monkeypatch.setattr(bayesian, "LONG", 0)
+    text = r"expected to take .* for 6 candidate sets of 4 images and 3 classes; fewer"
+    with pytest.warns(UserWarning, match=text):
+        np.testing.assert_array_equal(agent.score(state), expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        agent.score(state)
 
 
 def samples(count=8, images=4, classes=3, seed=0, spread=2.0):
