@@ -1,3 +1,4 @@
+import tracemalloc
 import warnings
 
 import keras
@@ -178,6 +179,20 @@ def test_a_choice_that_takes_long_is_told_once(name, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         agent.score(state)
+
+
+def test_samples_of_many_images_are_not_held_in_double_precision(monkeypatch):
+    monkeypatch.setattr(information, "BLOCK_BYTES", 1 << 16)
+    logits = np.random.default_rng(0).normal(size=(40, 3000, 5)).astype(np.float32)
+    p, sets = softmax(logits[0]), np.arange(40).reshape(4, 10)
+    rng, most = np.random.default_rng(0), {"of_labels": 0.8, "of_images": 0.6, "gaussian": 2.6}
+    given = {"of_labels": (sets, rng), "of_images": (sets,), "gaussian": (p, sets)}
+    for name, size in most.items():
+        tracemalloc.start()
+        getattr(information, name)(logits, *given[name])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < size * logits.nbytes, name
 
 
 def samples(count=8, images=4, classes=3, seed=0, spread=2.0):
