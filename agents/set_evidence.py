@@ -119,7 +119,11 @@ def set_evidence(
 
 
 def most_likely_columns(state: ExplorationState, sets: np.ndarray) -> np.ndarray:
-    """Returns argmax_c Σ log p(c|x') of each set by the model's posteriors, ŷ(S), (M,)."""
+    """Returns argmax_c Σ log p(c|x') of each set by the model's posteriors, ŷ(S), (M,).
+
+    Posteriors below 1e-38 count as that, as the smallest float32: where every class of a set is as
+    unlikely for one of its images, ŷ may be another than `emoc` takes from the outputs.
+    """
     likelihood = np.maximum(state.probabilities, np.finfo(np.float32).tiny)
     return most_likely_set_labels(np.log(likelihood), sets)
 
