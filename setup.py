@@ -80,7 +80,7 @@ setup(
             "hypothesis>=6.170",
             "import-linter>=2.17",
             "ruff>=0.17",
-            "scikit-activeml>=1.0",
+            "scikit-activeml>=1.0.1",
             "setuptools>=80",
         ],
     },

@@ -1,12 +1,16 @@
 """The interface of a query policy."""
 
 import abc
+import warnings
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from emoc_tf import streams
 from emoc_tf.exploration.state import ExplorationState
+
+LONG = 600  # seconds of a choice that are worth a warning
+_ROWS = 1 << 14  # images looked at together
 
 
 class Agent(abc.ABC):
@@ -106,12 +110,55 @@ class SetScoringAgent(ScoringAgent):
         """
 
     def score(self, state: ExplorationState) -> np.ndarray:
-        """Returns `score_sets` of the candidate sets, (M,)."""
+        """Returns `score_sets` of the candidate sets, (M,).
+
+        Raises:
+            ValueError: A feature or posterior of the pool is not finite.
+        """
+        check_finite(state)
         return self.score_sets(state, state.candidates)
 
     def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
-        """Returns `score_sets` of some pool images, each a set of its own, (k,)."""
+        """Returns `score_sets` of some pool images, each a set of its own, (k,).
+
+        Raises:
+            ValueError: A feature or posterior of the pool is not finite.
+        """
+        check_finite(state)
         return self.score_sets(state, np.asarray(indices)[:, None])
+
+
+def check_finite(state: ExplorationState) -> None:
+    """Raises `ValueError` if a feature or posterior is not finite: what is chosen would be noise.
+
+    All images of the pool count: sums, scales and kernels are over those that wait.
+    """
+    for name in ("features", "probabilities"):
+        values = getattr(state, name)
+        for start in range(0, len(values), _ROWS):  # a mask of all may be large
+            finite = np.isfinite(values[start : start + _ROWS])
+            if not finite.all():
+                row, column = np.argwhere(~finite)[0]
+                raise ValueError(
+                    f"state.{name}: expected finite numbers, got "
+                    f"{values[start + row, column]} for image {start + row} of the pool; the "
+                    f"model's weights have diverged, or the image is none that it was made for"
+                )
+
+
+def warn_of_long_choice(seconds: float, work: str, less: str, stacklevel: int) -> None:
+    """Warns that a choice will take so long.
+
+    Args:
+        seconds: It is expected to take, or more.
+        work: What it is for.
+        less: What takes less.
+        stacklevel: As of `warnings.warn`, counted from the caller.
+    """
+    warnings.warn(
+        f"a choice is expected to take {seconds / 60:.0f} minutes or more for {work}; {less}",
+        stacklevel=stacklevel + 1,
+    )
 
 
 def check_choice(state: ExplorationState) -> np.ndarray:

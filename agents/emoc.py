@@ -1,11 +1,10 @@
 """EMOC: the candidate set whose label is expected to change the model's outputs most."""
 
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
 
-from emoc_tf.agents.agent import ScoringAgent
+from emoc_tf.agents.agent import LONG, ScoringAgent, warn_of_long_choice
 from emoc_tf.agents.refusals import answer_probabilities, set_answer_probabilities
 from emoc_tf.data import views
 from emoc_tf.exploration.state import ExplorationState
@@ -24,7 +23,6 @@ from emoc_tf.scoring.checks import (
 
 FIRST_REFERENCES = 32  # of an elimination, which meet all pairs
 MANY_PRODUCTS = 1e12  # a minute or so
-LONG = 600  # seconds of a choice that are worth a warning
 
 
 class EMOCAgent(ScoringAgent):
@@ -177,10 +175,11 @@ class EMOCAgent(ScoringAgent):
         self._told = True
         seconds = scorer.expected_seconds(count, pairs)
         if seconds > LONG:
-            warnings.warn(
-                f"a choice is expected to take {seconds / 60:.0f} minutes or more for {pairs:,} "
-                f"pairs and {count:,} reference images; fewer candidate sets take less, and so "
-                f"does a model whose first layers are frozen (layer.trainable = False)",
+            warn_of_long_choice(
+                seconds,
+                f"{pairs:,} pairs and {count:,} reference images",
+                "fewer candidate sets take less, and so does a model whose first layers are frozen "
+                "(layer.trainable = False)",
                 stacklevel=3,
             )
 

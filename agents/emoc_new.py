@@ -3,12 +3,13 @@
 import numpy as np
 
 from emoc_tf import uncertainty
+from emoc_tf.agents.agent import check_finite
 from emoc_tf.agents.emoc import EMOCAgent, has_one_class
 from emoc_tf.agents.grown import grown_outputs, grown_posterior
 from emoc_tf.agents.head_gram import head_inputs
 from emoc_tf.agents.kernel_solve import MOST_VALUES
 from emoc_tf.agents.refusals import answer_probabilities
-from emoc_tf.agents.set_evidence import set_evidence
+from emoc_tf.agents.set_evidence import TEMPERATURE, checked_settings, set_evidence
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.scoring.checks import MEMORY_BUDGET, is_integer
 
@@ -26,6 +27,8 @@ class EMOCNewAgent(EMOCAgent):
         seed: As of `EMOCAgent`.
         new_unit: 0: the change of the known outputs counts, as `emoc` measures it. 1: that of the
             new output too, |h(x)·h(x')| (1 − q_new(x')) with h the inputs of the head.
+        prior_new: P(new) that π starts from, before a set's features are looked at, in (0, 1).
+        tau: Temperature of the likelihoods in π, above 0, see `set_evidence`.
         output: `"logits"` or `"softmax"`, the output whose change is measured; `"logits"` where
             the new unit counts.
         regularizer: As of `EMOCAgent`.
@@ -45,6 +48,8 @@ class EMOCNewAgent(EMOCAgent):
         seed: int = 0,
         *,
         new_unit: int = 0,
+        prior_new: float = 0.5,
+        tau: float = TEMPERATURE,
         output: str = "logits",
         regularizer: bool = True,
         references: int | None = None,
@@ -73,14 +78,16 @@ class EMOCNewAgent(EMOCAgent):
                 f"that of its logit"
             )
         self._new_unit = bool(new_unit)
+        self._evidence = checked_settings(prior_new, tau)
 
     def score_images(self, state: ExplorationState, indices: np.ndarray) -> np.ndarray:
         """Returns the scores of some pool images, (k,), as sets of one, without elimination."""
         if has_one_class(state) or not len(indices):
             return np.zeros(len(indices))
+        check_finite(state)
         sets = np.asarray(indices)[:, None]
         weights = answer_probabilities(state, indices) if self._refusals else None
-        unseen = set_evidence(state, sets).novelty
+        unseen = set_evidence(state, sets, **self._evidence).novelty
         scores = self._scorer_of(state).set_scores(
             self._reference_images(state),
             state.trained_inputs,
@@ -91,8 +98,9 @@ class EMOCNewAgent(EMOCAgent):
         return scores + self._by_new_unit(state, sets, weights, unseen)
 
     def _parts_of(self, state: ExplorationState) -> tuple[np.ndarray | None, ...]:
+        check_finite(state)
         weights, _, _ = super()._parts_of(state)
-        unseen = set_evidence(state, state.candidates).novelty
+        unseen = set_evidence(state, state.candidates, **self._evidence).novelty
         return weights, unseen, self._by_new_unit(state, state.candidates, weights, unseen)
 
     def _by_new_unit(

@@ -3,6 +3,8 @@
 Axis letters: T samples of the model, n images, M sets, K images a set, C outputs.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import linalg
 from scipy.special import log_softmax, logsumexp, xlogy
@@ -17,17 +19,20 @@ DRAWS = 512  # labellings drawn where there are more
 def gaussian(logits: np.ndarray, probabilities: np.ndarray, sets: np.ndarray) -> np.ndarray:
     """Returns ½ log det(I + VᵀΣV) of each set, Σ the covariance of its logits, (M,).
 
-    Unlike what T samples can tell of labels themselves, it is not bounded by log T.
+    A Gaussian approximation of what `of_labels` tells: equal in the limit of small Σ, too high
+    where models differ much. Unlike what T samples can tell of labels, it is not bounded by log T.
 
     Args:
         logits: (T, n, C), T > 1.
         probabilities: p, (n, C), with V Vᵀ = diag p − ppᵀ for each image.
         sets: (M, K) row numbers, −1 as padding.
     """
-    count, _, num_classes = logits.shape
-    spread = logits.astype(np.float64) - logits.mean(axis=0, dtype=np.float64)
-    spread = np.ascontiguousarray(spread.transpose(1, 2, 0)) / np.sqrt(count - 1)  # (n, C, T)
-    weigh(spread, probabilities.astype(np.float64))
+    count, num_images, num_classes = logits.shape
+    spread = np.empty((num_images, num_classes, count))
+    for some in _blocks(logits):
+        own = logits[:, some].astype(np.float64) - logits[:, some].mean(axis=0, dtype=np.float64)
+        spread[some] = own.transpose(1, 2, 0) / np.sqrt(count - 1)
+        weigh(spread[some], probabilities[some].astype(np.float64))
     scores, set_size = np.empty(len(sets)), sets.shape[1]
     together = max(1, BLOCK_BYTES // (8 * set_size * num_classes * count))
     for start in range(0, len(sets), together):
@@ -48,9 +53,12 @@ def of_images(logits: np.ndarray, sets: np.ndarray) -> np.ndarray:
         logits: (T, n, C).
         sets: (M, K) row numbers, −1 as padding.
     """
-    posterior, conditional = _of_samples(logits)[1:]
-    mean = posterior.mean(axis=0)
-    return sum_over_sets(-xlogy(mean, mean).sum(axis=1) - conditional, sets)
+    own = [np.zeros(0)]
+    for some in _blocks(logits):
+        _, posterior, conditional = _of_samples(logits[:, some])
+        mean = posterior.mean(axis=0)
+        own.append(-xlogy(mean, mean).sum(axis=1) - conditional)
+    return sum_over_sets(np.concatenate(own), sets)
 
 
 def of_labels(logits: np.ndarray, sets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -63,23 +71,44 @@ def of_labels(logits: np.ndarray, sets: np.ndarray, rng: np.random.Generator) ->
         sets: (M, K) row numbers, −1 as padding.
         rng: Source of the draws, which are the same numbers for all sets.
     """
-    log_posterior, posterior, conditional = _of_samples(logits)
     numbers = rng.random((DRAWS, sets.shape[1]))
     scores = np.zeros(len(sets))
     for i, row in enumerate(sets):
         row = row[row >= 0]
+        log_posterior, posterior, conditional = _of_samples(logits[:, row])
         if posterior.shape[2] ** len(row) <= MOST_LABELLINGS:
-            scores[i] = _joint_entropy(posterior[:, row]) - conditional[row].sum()
+            scores[i] = _joint_entropy(posterior) - conditional.sum()
         else:
-            own = numbers[:, : len(row)]
-            scores[i] = _drawn_information(log_posterior[:, row], posterior[:, row], own)
+            scores[i] = _drawn_information(log_posterior, posterior, numbers[:, : len(row)])
     return scores
 
 
 def half_log_det(matrix: np.ndarray) -> float:
     """Returns ½ log det of a positive definite matrix, which is overwritten."""
-    factor, _ = linalg.lapack.dpotrf(matrix.T, lower=True, overwrite_a=True)
-    return float(np.log(np.diagonal(factor)).sum())
+    return float(np.log(np.diagonal(cholesky(matrix))).sum())
+
+
+def cholesky(matrix: np.ndarray) -> np.ndarray:
+    """Returns the lower factor of a positive definite matrix, which is overwritten.
+
+    Raises:
+        ValueError: It is not positive definite, or no number.
+    """
+    factor, info = linalg.lapack.dpotrf(matrix.T, lower=True, overwrite_a=True)
+    if info or not np.isfinite(np.diagonal(factor)).all():
+        raise ValueError(
+            "information: expected a positive definite matrix of each set, got another; features "
+            "or outputs are too large for float64"
+        )
+    return factor
+
+
+def _blocks(logits: np.ndarray) -> Iterator[slice]:
+    """Yields some images at a time, whose samples in double precision are a block."""
+    count, num_images, num_classes = logits.shape
+    size = max(1, BLOCK_BYTES // (8 * max(1, count * num_classes)))
+    for start in range(0, num_images, size):
+        yield slice(start, start + size)
 
 
 def _of_samples(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,7 +16,12 @@ from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.agents.grown import grown_outputs, grown_posterior
 from emoc_tf.agents.head_gram import head_inputs
 from emoc_tf.agents.kernel_solve import Kernel, SetUpdates, linear_kernel
-from emoc_tf.agents.set_evidence import most_likely_columns, set_evidence
+from emoc_tf.agents.set_evidence import (
+    TEMPERATURE,
+    checked_settings,
+    most_likely_columns,
+    set_evidence,
+)
 from emoc_tf.exploration.state import ExplorationState
 from emoc_tf.scoring.checks import MEMORY_BUDGET, check_memory_budget, is_integer, is_number
 from emoc_tf.scoring.tangent import TangentKernel
@@ -45,14 +50,17 @@ class LookaheadAgent(SetScoringAgent):
             the summed outputs, Σ_c f_c / √C.
         score: `"change"`, or `"flips"`: the share of reference images whose most likely class
             changes, or, under the label of a new class, becomes the new one.
+        prior_new: P(new) that π starts from, before a set's features are looked at, in (0, 1).
+        tau: Temperature of the likelihoods in π, above 0, see `set_evidence`.
         learning_rate: η of the learner, above 0.
         momentum: μ, in [0, 1).
         iterations: Of an update, at least 1.
         old_fraction: How much of a mini-batch is old images, in [0, 1).
-        memory_budget: Bytes that gradients may take with `"pntk"`, above 0.
+        memory_budget: Bytes that gradients may take with `"pntk"`, and the kernel of all pool
+            images with those that are labelled or in sets, above 0.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range; while scoring: what is to be held is too large.
     """
 
     def __init__(
@@ -61,6 +69,8 @@ class LookaheadAgent(SetScoringAgent):
         *,
         kernel: str = "head",
         score: str = "change",
+        prior_new: float = 0.5,
+        tau: float = TEMPERATURE,
         learning_rate: float = 1e-4,
         momentum: float = 0.9,
         iterations: int = 1000,
@@ -70,6 +80,7 @@ class LookaheadAgent(SetScoringAgent):
         super().__init__(seed)
         _check("kernel", kernel, isinstance(kernel, str) and kernel in KERNELS, f"one of {KERNELS}")
         _check("score", score, isinstance(score, str) and score in SCORES, f"one of {SCORES}")
+        self._evidence = checked_settings(prior_new, tau)
         rate = is_number(learning_rate) and 0 < learning_rate < np.inf
         _check("learning_rate", learning_rate, rate, "a number above 0")
         _check(
@@ -97,7 +108,7 @@ class LookaheadAgent(SetScoringAgent):
         if not state.probabilities.shape[1] or not there.any():
             return scores
         sets = sets[there]
-        unseen = set_evidence(state, sets).novelty
+        unseen = set_evidence(state, sets, **self._evidence).novelty
         labelled = np.flatnonzero(state.pool.labels >= 0 if self._old else [])
         updates = SetUpdates(
             self._kernel_of(state, labelled, sets),
@@ -161,7 +172,9 @@ class LookaheadAgent(SetScoringAgent):
                         totals[each, index] += np.abs(change).sum()
                         continue
                     now = (before[each] + change).argmax(axis=0)
-                    flips = now == len(change) - 1 if given.new else now != classes[each]
+                    flips = now != classes[each]
+                    if given.new:  # whose output may be the highest without the set already
+                        flips &= now == len(change) - 1
                     totals[each, index] += flips.sum()
         return totals / len(references)
 
@@ -172,6 +185,13 @@ class LookaheadAgent(SetScoringAgent):
         if self._tangent is None or self._tangent.model is not model:
             self._tangent = TangentKernel(model, self._budget)
         columns = np.union1d(labelled, sets[sets >= 0])
+        needed = self._tangent.gram_bytes(len(state.features), len(columns))
+        if needed > self._budget:
+            raise ValueError(
+                f"memory_budget: expected at least {needed:,} bytes for the kernel of "
+                f"{len(state.features):,} images with {len(columns):,}, got {self._budget:,}; give "
+                f"more, take fewer candidate sets, or kernel='head'"
+            )
         values = self._tangent.gram(state.trained_inputs, columns)
         return lambda one, other: values[one[:, None], np.searchsorted(columns, other)]
 

@@ -10,8 +10,7 @@ from scipy.special import logsumexp
 from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.agents.set_evidence import (
     TEMPERATURE,
-    check_prior,
-    check_temperature,
+    checked_settings,
     most_likely_columns,
     set_evidence,
 )
@@ -43,10 +42,7 @@ class PWrongAgent(SetScoringAgent):
 
     def __init__(self, seed: int = 0, *, prior_new: float = 0.5, tau: float = TEMPERATURE) -> None:
         super().__init__(seed)
-        self._settings = {
-            "new_prior": check_prior(prior_new, "prior_new"),
-            "temperature": check_temperature(tau, "tau"),
-        }
+        self._settings = checked_settings(prior_new, tau)
 
     def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns log P(wrong) − log P(right), (M,), which does not saturate."""

@@ -11,6 +11,10 @@ from emoc_tf.analysis.correlations import NOVEL, Correlation
 MEASURE = "own_change"
 LEAST = {"known": 0.5, "novel": 0.0}
 
+# Policies that go on from EMOC, one of which may be compared in whole runs if it passes; of `emoc`
+# variants alone, since the policy itself is compared anyway.
+ELIGIBLE = ("emoc-new", "lookahead", "gp-emoc")
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -30,8 +34,10 @@ class Gate:
         novel_rho: As above.
         novel_low: As above.
         novel_high: As above.
-        total: Sum of both ρ, by which one of those that pass is chosen.
+        total: Sum of both ρ, by which one of those that pass and are eligible is chosen.
         passes: Whether both ρ reach `LEAST`; what is NaN does not.
+        eligible: Whether the gate is for this score: a variant of EMOC, see `is_eligible`. Others
+            are there to compare with.
     """
 
     score: str
@@ -49,6 +55,7 @@ class Gate:
     novel_high: float
     total: float
     passes: bool
+    eligible: bool
 
 
 def decisive(found: Sequence[Correlation], measure: str = MEASURE) -> list[Correlation]:
@@ -71,7 +78,19 @@ def gates(found: Sequence[Correlation]) -> list[Gate]:
         made.append(
             Gate(
                 score, families.family(score), parts[0].iterations, *numbers[0], *numbers[1],
-                sum(rhos), passes,
+                sum(rhos), passes, is_eligible(score),
             )
         )  # fmt: skip
     return made
+
+
+def is_eligible(score: str) -> bool:
+    """Whether a score is of an EMOC beyond the paper's: the gate chooses among these alone."""
+    name, _, variant = score.partition(":")
+    return name in ELIGIBLE or (name == "emoc" and bool(variant))
+
+
+def chosen(found: Sequence[Gate]) -> Gate | None:
+    """Returns the eligible score that passes with the highest sum, the first of equal ones."""
+    passing = [row for row in found if row.passes and row.eligible]
+    return max(passing, key=lambda row: row.total, default=None)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emoc_tf.analysis import families
-from emoc_tf.analysis.gate import LEAST, Gate
+from emoc_tf.analysis.gate import LEAST, Gate, chosen
 from emoc_tf.analysis.novelty import Novelty
 from emoc_tf.report.tables import number
 
@@ -17,12 +17,14 @@ from emoc_tf.report.tables import number
 def gate_table(found: Sequence[Gate]) -> Table:
     """Returns how each score fares at the gate as a table to print, in 80 characters."""
     iterations = max((row.iterations for row in found), default=0)
+    best = chosen(found)
     limits = " and ".join(f"{least:g} within {part} sets" for part, least in LEAST.items())
     rows = Table(
         box=box.SIMPLE_HEAD,
         padding=0,
         caption=f"Spearman's ρ with the set's own change, true label, {iterations} iterations: "
-        f"mean over models [95% interval over their sets]. A score passes with at least {limits}.",
+        f"mean over models [95% interval over their sets]. A score passes with at least {limits}. "
+        f"Variants of EMOC alone may be chosen: {best.score if best else 'none'}.",
     )
     rows.add_column("score", overflow="fold", min_width=9)
     for heading in ("known sets", "novel sets"):

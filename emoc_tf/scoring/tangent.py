@@ -47,6 +47,10 @@ class TangentKernel:
         self._product = tf.function(self._trace_product, autograph=False, reduce_retracing=True)
         self._pairs = tf.function(self._trace_pairs, autograph=False, reduce_retracing=True)
 
+    def gram_bytes(self, num_images: int, num_columns: int) -> int:
+        """Returns what the kernel of so many images with some of them takes."""
+        return num_images * num_columns * self._factors.dtype.size
+
     def gram(self, images: Any, columns: np.ndarray) -> np.ndarray:
         """Returns the kernel of all images with some of them, (n, k).
 
@@ -66,7 +70,7 @@ class TangentKernel:
         others = np.setdiff1d(np.arange(len(images)), columns)
         order = np.concatenate([columns, others]).astype(np.int64)  # what mirrors comes first
         dtype = self._factors.dtype
-        values = np.zeros((len(order), len(columns)), dtype.as_numpy_dtype)
+        values = np.empty((len(order), len(columns)), dtype.as_numpy_dtype)
         one = self._factors.gradient_bytes(1, dtype, images.shape[1:])
         batch = max(1, min(BATCH, self._budget // 4 // one))
         most = max(1, min(COLUMNS, self._budget // 2 // self._factors.pair_bytes(dtype)))
@@ -79,13 +83,12 @@ class TangentKernel:
                 for first in range(start, len(order), batch):
                     rows = order[first : first + batch]
                     found = self._product(self._tensor(images, rows, batch), pairs)
-                    values[first : first + len(rows), part] = found.numpy()[: len(rows)]
-                values[part, part.stop :] = values[part.stop : len(columns), part].T
+                    values[rows, part] = found.numpy()[: len(rows)]
+                later = order[part.stop : len(columns)]
+                values[order[part], part.stop :] = values[later, part].T
         if not np.isfinite(values).all():
             raise ValueError("images: expected finite gradients, got others; gradients overflow")
-        found = np.empty_like(values)
-        found[order] = values
-        return found
+        return values
 
     def _pairs_of(self, images: Any, rows: np.ndarray, batch: int) -> Pairs:
         parts = []

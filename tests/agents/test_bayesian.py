@@ -1,10 +1,14 @@
+import tracemalloc
+import warnings
+
 import keras
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from skactiveml.pool import batch_bald
 
 from emoc_tf import agents
-from emoc_tf.agents import head_gram, information
+from emoc_tf.agents import bayesian, head_gram, information
 from tests.agents import stubs
 
 NAMES = ["bait", "bald", "bald:information=labels:samples=20", "bald:information=images:samples=20"]
@@ -104,15 +108,91 @@ def test_all_principal_directions_are_all_features(name):
 
 
 @pytest.mark.parametrize("name", ["bait", "bald", "bald:information=labels"])
-def test_heads_that_are_too_large(name):
+def test_of_heads_that_are_too_large_as_much_as_fits_may_change(name, monkeypatch):
+    """Classes are discovered within an episode: what fits at its start may not later on."""
+    monkeypatch.setattr(bayesian, "LARGEST_HEAD", 60)
+    for classes, fits in ((2, 20), (3, 19), (4, 14), (5, 11), (30, 1)):
+        state = stubs.make_state(size=20, classes=classes)
+        expected = scores(f"{name}:components={fits}", state)
+        np.testing.assert_array_equal(scores(name, state), expected)
+        if fits < 20:
+            more = agents.make(f"{name}:components={fits + 1}")
+            with pytest.raises(ValueError, match=rf"components: .*take components={fits} or less"):
+                more.score(state)
+    with pytest.raises(ValueError, match="take another policy, such as badge"):
+        scores(name, stubs.make_state(classes=31))
+
+
+@pytest.mark.parametrize("name", ["bait", "bald"])
+def test_a_fixed_number_of_components_is_kept_or_refused(name):
     state = stubs.make_state(size=700, classes=10)
     with pytest.raises(ValueError, match=r"components: .*6,000 weights.*10 classes times 701"):
-        scores(name, state)
+        scores(f"{name}:components=900", state)
     assert np.isfinite(scores(f"{name}:components=20", state)).all()
-    wide = stubs.make_state(num_images=3, size=1, classes=7000, labelled=0, rejected=0, num_sets=1,
-                            set_size=1)  # fmt: skip
-    with pytest.raises(ValueError, match="take another policy, such as badge"):
-        scores(name, wide)
+
+
+@pytest.mark.parametrize(
+    ("spec", "setting", "changes"),
+    [
+        ("bait:prior=1e-300", "prior: expected a larger one, got 1e-300", {}),
+        ("bait:prior=1e-17", "prior: expected a larger one, got 1e-17", {"labelled": 2}),
+        ("bald:weight_decay=1e-300", "weight_decay: expected a larger one, got 1e-300", {}),
+        ("bald", "weight_decay: expected a larger one, got 0.0005", {"scale": 1e7}),
+        ("bald:information=labels", "weight_decay: expected a larger one", {"scale": 1e7}),
+        ("bald:information=images:weight_decay=1e-300", "weight_decay: expected a larger", {}),
+    ],
+)
+def test_rounding_is_no_information(spec, setting, changes):
+    with pytest.raises(ValueError, match=setting):
+        scores(spec, stubs.make_state(**changes))
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_features_of_another_size_are_no_rounding_yet(scale):
+    state = stubs.make_state(use_bias=False, scale=scale)
+    v = jacobians(state) / scale  # in units in which nothing is lost
+    prior = 10 * 5e-4 / scale**2 * np.eye(v.shape[1])
+    before = prior + total(v[state.pool.labelled])
+    expected = [
+        (np.linalg.slogdet(before + total(v[r[r >= 0]]))[1] - np.linalg.slogdet(before)[1]) / 2
+        for r in state.candidates
+    ]
+    np.testing.assert_allclose(scores("bald", state), expected, rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("bad", [-np.eye(2), np.full((2, 2), np.nan)])
+def test_a_matrix_that_is_none_of_a_set(bad):
+    with pytest.raises(ValueError, match="information: expected a positive definite matrix"):
+        information.half_log_det(bad.copy())
+
+
+@pytest.mark.parametrize("name", ["bait", "bald"])
+def test_a_choice_that_takes_long_is_told_once(name, monkeypatch):
+    state, agent = stubs.make_state(), agents.make(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = agent.score(state)
+    monkeypatch.setattr(bayesian, "LONG", 0)
+    text = r"expected to take .* for 6 candidate sets of 4 images and 3 classes; fewer"
+    with pytest.warns(UserWarning, match=text):
+        np.testing.assert_array_equal(agent.score(state), expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        agent.score(state)
+
+
+def test_samples_of_many_images_are_not_held_in_double_precision(monkeypatch):
+    monkeypatch.setattr(information, "BLOCK_BYTES", 1 << 16)
+    logits = np.random.default_rng(0).normal(size=(40, 3000, 5)).astype(np.float32)
+    p, sets = softmax(logits[0]), np.arange(40).reshape(4, 10)
+    rng, most = np.random.default_rng(0), {"of_labels": 0.8, "of_images": 0.6, "gaussian": 2.6}
+    given = {"of_labels": (sets, rng), "of_images": (sets,), "gaussian": (p, sets)}
+    for name, size in most.items():
+        tracemalloc.start()
+        getattr(information, name)(logits, *given[name])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < size * logits.nbytes, name
 
 
 def samples(count=8, images=4, classes=3, seed=0, spread=2.0):
@@ -132,6 +212,25 @@ def test_joint_information_is_that_of_scikit_activeml():
     np.testing.assert_allclose(found, np.nanmax(utilities[-1]), rtol=1e-4)
     alone = information.of_images(logits, np.arange(4)[:, None])
     np.testing.assert_allclose(alone, utilities[0], rtol=1e-4)
+
+
+def spread_about_a_mean(spread, count=400):
+    """Logits of images that share directions in which models differ, and some sets of them."""
+    rng = np.random.default_rng(0)
+    directions, weights = rng.normal(size=(24, 6)) / np.sqrt(6), rng.normal(size=(count, 6, 3))
+    logits = 1.5 * rng.normal(size=(24, 3)) + spread * np.einsum("nd,tdc->tnc", directions, weights)
+    return logits, np.stack([rng.choice(24, 4, replace=False) for _ in range(60)])
+
+
+@pytest.mark.parametrize(("spread", "low", "high"), [(1e-3, 0.999, 1.001), (1.0, 1.1, 1.4)])
+def test_the_gaussian_information_against_exact_enumeration(spread, low, high):
+    """Equal where models hardly differ; too high where they do, in nearly the same order."""
+    logits, sets = spread_about_a_mean(spread)
+    exact = information.of_labels(logits, sets, np.random.default_rng(0))
+    found = information.gaussian(logits, softmax(logits).mean(axis=0), sets)
+    ratio = found * (1 - 1 / len(logits)) / exact  # covariances of samples divide by T − 1
+    assert low < ratio.min() <= ratio.max() < high
+    assert spearmanr(found, exact).statistic > 0.98
 
 
 def test_information_of_images_is_a_sum():

@@ -1,8 +1,9 @@
-"""Entropy of images and of sets, against SciPy."""
+"""Entropy of images and of sets, against SciPy and scikit-activeml."""
 
 import numpy as np
 import pytest
 from scipy.stats import entropy
+from skactiveml.pool import uncertainty_scores
 
 from emoc_tf import agents
 from tests.exploration import fakes
@@ -26,6 +27,13 @@ def test_entropy_is_the_images_mean():
     assert list(np.delete(score, 3).argsort()) == list(np.argsort(expected))
     images = agents.make("entropy").score_images(state, np.array([4, 2]))
     np.testing.assert_allclose(images * np.log(4), entropy(p[[4, 2]], axis=1), rtol=1e-5)
+
+
+def test_entropy_is_that_of_scikit_activeml():
+    p = state_of().probabilities
+    expected = uncertainty_scores(p.astype(np.float64), method="entropy")
+    found = agents.make("entropy").score_images(state_of(), np.arange(9))
+    np.testing.assert_allclose(found * np.log(4), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_set_entropy_is_that_of_the_mean_posterior():

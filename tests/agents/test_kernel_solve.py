@@ -1,5 +1,7 @@
 """The update by a set against the whole system, solved with and without it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,66 @@ def test_the_whole_system_solved_directly(count, monkeypatch):
         np.testing.assert_allclose(without, alone, atol=1e-10)
 
 
+def updates_and_parts(kernel, labelled, ridge, sets):
+    """All numbers that an update consists of."""
+    rng = np.random.default_rng(1)
+    updates = kernel_solve.SetUpdates(kernel, labelled, ridge, sets, np.full(len(sets), 0.3))
+    targets = rng.normal(size=(len(labelled), 3))
+    steps = updates.solve(updates.innovations(targets, rng.normal(size=(*sets.shape, 3))))
+    alone = updates.by_labelled(targets)
+    blocks = [(left, told.T @ alone) for _, left, told in updates.blocks(np.arange(60))]
+    return steps, *(
+        np.concatenate(each, axis)
+        for each, axis in zip(zip(*blocks, strict=True), (1, 0), strict=True)
+    )
+
+
+@pytest.mark.parametrize("ridge", [1e-6, 0.3, 1e3])
+@pytest.mark.parametrize("rank", [6, 2])
+def test_fewer_features_than_labelled_images_give_the_same(ridge, rank):
+    """As a kernel of images, each with each, which nothing is known of."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, rank)) @ rng.normal(size=(rank, 6))
+    labelled, sets = np.arange(30), rng.integers(30, 60, (5, 4))
+    sets[1, 2:] = -1
+    linear = kernel_solve.linear_kernel(features)
+    found = updates_and_parts(linear, labelled, ridge, sets)
+    wanted = updates_and_parts(lambda one, other: linear(one, other), labelled, ridge, sets)
+    for one, other in zip(found, wanted, strict=True):
+        scale = np.abs(other).max()
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-9 * scale / min(1, ridge))
+
+
+def peak(function):
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_of_many_labelled_images():
+    features = np.random.default_rng(0).normal(size=(1020, 3))
+    labelled, sets = np.arange(1000), np.arange(1000, 1020).reshape(5, 4)
+    linear, square = kernel_solve.linear_kernel(features), 8 * 1000**2
+
+    def make(kernel):
+        kernel_solve.SetUpdates(kernel, labelled, 0.3, sets, np.full(5, 0.3))
+
+    assert peak(lambda: make(lambda one, other: linear(one, other))) < 1.5 * square
+    assert peak(lambda: make(linear)) < 0.1 * square
+
+
+def test_what_is_too_large_is_refused_before_it_is_made(monkeypatch):
+    monkeypatch.setattr(kernel_solve, "MOST_BYTES", 10_000)
+    features = np.zeros((60, 3))
+    linear, labelled, sets = kernel_solve.linear_kernel(features), np.arange(50), np.array([[51]])
+    kernel_solve.SetUpdates(linear, labelled, 1.0, sets, np.ones(1))
+    with pytest.raises(ValueError, match=r"at most 10,000 bytes, got 20,800 with 50 labelled"):
+        kernel_solve.SetUpdates(lambda *_: 1 / 0, labelled, 1.0, sets, np.ones(1))
+
+
 def test_rounding_is_jittered_and_nonsense_refused():
     rng = np.random.default_rng(0)
     half = rng.normal(size=(8, 2)).astype(np.float32)
@@ -60,6 +122,12 @@ def test_rounding_is_jittered_and_nonsense_refused():
     np.testing.assert_array_equal(kernel_solve.cholesky(np.zeros((0, 0))), np.zeros((0, 0)))
     with pytest.raises(ValueError, match="kernel: expected a positive definite matrix"):
         kernel_solve.cholesky(-np.eye(3))
+    for power in (-16, -11, -7):  # of what is missing to be positive definite
+        almost = np.diag([1.0, 1.0, -(10.0**power)])
+        np.testing.assert_allclose(
+            kernel_solve.cholesky(almost.copy()) @ kernel_solve.cholesky(almost.copy()).T,
+            almost, atol=max(1e-12, 200 * 10.0**power),
+        )  # fmt: skip
     with pytest.raises(ValueError, match="kernel: expected finite values"):
         kernel_solve.cholesky(np.full((2, 2), np.nan))
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from emoc_tf import agents
-from emoc_tf.agents.set_evidence import set_evidence
+from emoc_tf.agents.grown import grown_outputs
+from emoc_tf.agents.set_evidence import most_likely_columns, set_evidence
 from emoc_tf.scoring import reference
+from tests.agents import stubs
 from tests.agents.test_kernel_solve import dense_change
 from tests.exploration import fakes
 from tests.scoring import models
@@ -56,7 +58,10 @@ def literal(state, kernel, score, time=1.0, old=0.9):
                 total += share * np.abs(change).sum(axis=1).mean()
                 continue
             now, then = (before + learnt + change).argmax(1), (before + learnt).argmax(1)
-            total += share * (now == before.shape[1] - 1 if new else now != then).mean()
+            became = now != then
+            if new:
+                became &= now == before.shape[1] - 1
+            total += share * became.mean()
         values.append(total)
     return np.array(values)
 
@@ -90,6 +95,73 @@ def test_whole_systems(kernel, score):
     np.testing.assert_allclose(
         agent.score_images(state, images), literal(alone, kernel, score, 5000.0, 0.6), rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("shift", [-1.0, -30.0])
+def test_only_images_that_become_the_new_class_count(shift):
+    """Where all known outputs are negative the new one, 0 at first, is the highest already."""
+    state = a_state()
+    head = state.model.layers[-1]
+    head.set_weights([head.get_weights()[0], head.get_weights()[1] + shift])
+    outputs = reference.outputs(reference.rebuild(state.model), state.pool.images)
+    assert (outputs.max(axis=1) < 0).mean() > 0.2
+    settings = {"score": "flips", "iterations": 500, "old_fraction": 0.6}
+    found = agents.make("lookahead", learning_rate=1.0, **settings).score(state)
+    wanted = literal(state, "head", "flips", time=5000.0, old=0.6)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3)
+    idle = agents.make("lookahead", learning_rate=1e-12, **settings).score(state)
+    np.testing.assert_array_equal(idle, np.zeros(8))
+
+
+def scores_of_training(state, train, old=0.6):
+    """The score with nets of one dense layer that `train` fits to residuals, by squares."""
+    h = np.c_[state.features.astype(float), np.ones(len(state.features))]
+    labelled, unseen = state.pool.labelled, set_evidence(state, state.candidates).novelty
+    grown = grown_outputs(state)
+    columns = most_likely_columns(state, state.candidates)
+    values = np.zeros(len(state.candidates))
+    for posterior, new in ((state.probabilities, False), (softmax(grown), True)):
+        posterior = posterior.astype(float)
+        identity = np.eye(posterior.shape[1])
+        of_labelled = identity[state.pool.labels[labelled]] - posterior[labelled]
+        of_old = np.full(len(labelled), old / len(labelled))
+        before = train(h[labelled], of_labelled, of_old)
+        for index, row in enumerate(state.candidates):
+            members = row[row >= 0]
+            of_set = identity[-1 if new else columns[index]] - posterior[members]
+            rows = np.r_[labelled, members]
+            weights = np.r_[of_old, np.full(len(members), (1 - old) / max(1, len(members)))]
+            after = train(h[rows], np.concatenate([of_labelled, of_set]), weights)
+            share = unseen[index] if new else 1 - unseen[index]
+            values[index] += share * np.abs(h @ (after - before)).sum(axis=1).mean()
+    return values
+
+
+def descend(h, targets, weights, rate, steps, momentum=0.0, decay=0.0):
+    w, velocity = np.zeros((h.shape[1], targets.shape[1])), 0.0
+    for _ in range(steps):
+        gradient = h.T @ (weights[:, None] * (h @ w - targets)) + decay * w
+        velocity = momentum * velocity - rate * gradient
+        w = w + velocity
+    return w
+
+
+def test_a_dense_layer_that_is_really_trained():
+    """With decay until nothing moves, which is the same; and as the learner does, for t = 20."""
+    shape = {"num_images": 60, "labelled": 30, "num_sets": 12, "classes": 4, "size": 8}
+    state = stubs.make_state(**shape)
+    agent = agents.make("lookahead:learning_rate=0.02:iterations=100:old_fraction=0.6")
+    found = agent.score(state)
+    until_still = scores_of_training(
+        state, lambda *given: descend(*given, rate=0.1, steps=1500, decay=1 / 20)
+    )
+    np.testing.assert_allclose(found, until_still, rtol=1e-6)
+    ended_early = scores_of_training(
+        state, lambda *given: descend(*given, rate=0.02, steps=100, momentum=0.9)
+    )
+    real = state.candidate_mask
+    assert np.corrcoef(found[real], ended_early[real])[0, 1] > 0.97
+    np.testing.assert_allclose(found, ended_early, rtol=0.15)
 
 
 def test_the_protocol_is_the_default_and_old_images_may_be_left_out():
@@ -132,3 +204,11 @@ def test_states_that_tell_little(kernel):
 def test_bad_settings(spec, message):
     with pytest.raises(ValueError, match=message):
         agents.make(f"lookahead:{spec}")
+
+
+def test_a_kernel_that_takes_more_than_the_budget_is_refused_in_bytes():
+    state = fakes.make_state()
+    columns = len(np.union1d(np.arange(10), state.candidates))
+    needed = 20 * columns * 4
+    with pytest.raises(ValueError, match=f"memory_budget: expected at least {needed:,} bytes"):
+        agents.make(f"lookahead:kernel=pntk:memory_budget={needed - 1}").score(state)

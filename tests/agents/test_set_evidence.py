@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
+from sklearn.covariance import LedoitWolf
 
 from emoc_tf.agents.set_evidence import set_evidence
 from emoc_tf.data.images import read_only
@@ -56,16 +57,31 @@ def blocks(within, between, count):
     return np.kron(np.eye(count), within) + np.kron(np.ones((count, count)), between)
 
 
-def literal(state, indices, new_prior):
+def unshrunk(residuals, means, counts):
+    within = residuals.T @ residuals / (sum(counts) - len(counts))
+    between = np.cov(means.T).reshape(within.shape)
+    return within, between - np.mean(1 / counts) * within
+
+
+def shrunk(residuals, means, counts):
+    """By scikit-learn: W towards a multiple of I, then B in coordinates in which W = I."""
+    factor = sum(counts) / (sum(counts) - len(counts))  # degrees of freedom, not images
+    within = LedoitWolf(assume_centered=True).fit(residuals).covariance_ * factor
+    half = np.linalg.cholesky(within)
+    white = np.linalg.solve(half, (means - means.mean(axis=0)).T).T
+    between = LedoitWolf(assume_centered=True).fit(white).covariance_
+    between = between * len(means) / (len(means) - 1) - np.mean(1 / counts) * np.eye(len(within))
+    return within, half @ between @ half.T
+
+
+def literal(state, indices, new_prior, covariances):
     """log P(class) + log p(all images of the set | class, its labelled images), new last."""
     features, labels = np.asarray(state.features, np.float64), state.pool.labels
     classes = range(len(state.known_classes))
     members = [features[labels == c] for c in classes]
     means = np.stack([m.mean(axis=0) for m in members])
-    within = sum((m - m.mean(axis=0)).T @ (m - m.mean(axis=0)) for m in members)
-    within /= sum(len(m) - 1 for m in members)
-    between = np.cov(means.T).reshape(within.shape)
-    between -= np.mean([1 / len(m) for m in members]) * within
+    residuals = np.concatenate([m - m.mean(axis=0) for m in members])
+    within, between = covariances(residuals, means, np.array([len(m) for m in members]))
     assert np.linalg.eigvalsh(between).min() > 0
 
     def density(rows):
@@ -78,19 +94,28 @@ def literal(state, indices, new_prior):
     return np.array([*(each + share for each in known), density(own) + np.log(new_prior)])
 
 
+@pytest.mark.parametrize("shrinkage", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_it_is_the_density_of_all_numbers_of_a_set(size):
+def test_it_is_the_density_of_all_numbers_of_a_set(size, shrinkage):
     state, sets, _ = world(num_known=9, size=size, spread=9.0)
     sets[1, 2:], sets[2, 1:] = -1, -1
-    found = set_evidence(state, sets, new_prior=0.2, temperature=1, shrinkage=False)
+    found = set_evidence(state, sets, new_prior=0.2, temperature=1, shrinkage=shrinkage)
+    covariances = shrunk if shrinkage and size > 1 else unshrunk
     for i, row in enumerate(sets):
-        expected = literal(state, row[row >= 0], 0.2)
+        expected = literal(state, row[row >= 0], 0.2, covariances)
         joint = np.append(found.known[i], found.new[i])
         np.testing.assert_allclose(joint - joint[-1], expected - expected[-1], atol=1e-7)
         odds = expected[-1] - np.logaddexp.reduce(expected[:-1])
         assert found.log_odds[i] == pytest.approx(odds, abs=1e-7)
         shares = np.exp(expected - np.logaddexp.reduce(expected))
         np.testing.assert_allclose(found.posterior[i], shares, atol=1e-9)
+
+
+def test_shrinking_changes_what_is_told():
+    """Or the comparison above would show nothing."""
+    state, sets, _ = world(num_known=9, size=4, spread=9.0)
+    one, other = (set_evidence(state, sets, shrinkage=s).log_odds for s in (False, True))
+    assert np.abs(one - other).max() > 0.1
 
 
 def test_sets_of_new_classes_are_told():

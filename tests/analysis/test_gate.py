@@ -76,6 +76,29 @@ def test_limits_belong_to_it_and_what_is_unknown_does_not_pass(known, novel, pas
     assert row.passes == passes
 
 
+def test_one_variant_of_emoc_is_chosen_whatever_else_passes():
+    def rows(scores):
+        return [
+            correlations.Correlation(
+                name, among, "own_change", True, 9, 4, 60, rho, rho, rho, rho, rho, 0.5
+            )
+            for name, rho in scores.items()
+            for among in ("known", "novel")
+        ]  # fmt: skip
+
+    scores = {
+        "novel": 0.95, "badge": 0.9, "emoc": 0.85, "emoc-expected": 0.84, "emoc-old": 0.83,
+        "emoc-new:new_unit=1": 0.6, "emoc:labels=joint": 0.7, "lookahead": 0.65,
+        "lookahead:kernel=pntk": 0.4, "gp-emoc": 0.55, "gp-emoc:kernel=linear": 0.52,
+    }  # fmt: skip
+    found = gate.gates(rows(scores))
+    assert {row.score for row in found if row.passes} == set(scores) - {"lookahead:kernel=pntk"}
+    assert [row.score for row in found if row.eligible] == list(scores)[5:]
+    assert gate.chosen(found).score == "emoc:labels=joint"
+    assert gate.chosen([row for row in found if not row.eligible]) is None
+    assert gate.chosen(gate.gates(rows({"lookahead": np.nan, "emoc-new": 0.4}))) is None
+
+
 def test_without_the_numbers_there_is_no_gate(changes):
     assert gate.gates([]) == []
     assert gate.gates(changes(labels=(0,))) == []

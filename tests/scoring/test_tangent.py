@@ -1,5 +1,7 @@
 """The tangent kernel against gradients of the summed outputs, one image at a time."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -39,3 +41,17 @@ def test_what_is_refused():
     model.set_weights([np.full_like(weight, 1e30) for weight in model.get_weights()])
     with pytest.raises(ValueError, match="images: expected finite gradients"):
         kernel.gram(images * 1e20, np.arange(2))
+
+
+def test_the_kernel_is_held_once():
+    model = models.make("dense")
+    images = models.images(700, model.input_shape[1:])
+    kernel, columns = tangent.TangentKernel(model), np.arange(600)
+    wanted = kernel.gram(images, columns)
+    tracemalloc.start()
+    found = kernel.gram(images, columns)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, wanted)
+    assert kernel.gram_bytes(700, 600) == wanted.nbytes
+    assert peak < 1.7 * wanted.nbytes
