@@ -1,7 +1,7 @@
 """The sets of images that wait for an answer, and on whose screen each is."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,10 +158,10 @@ class Offers:
         """Takes a set away that was answered."""
         self._offers.pop(query, None)
 
-    def forget_seats(self) -> None:
-        """Makes all sets free, as nobody's."""
-        for each in self._offers.values():
-            each.seat = None
+    def give_up(self, query: str) -> None:
+        """Takes a set away that nobody will be shown; the worker withdraws it."""
+        self._offers.pop(query)
+        self._withdrawn.add(query)
 
     def on_screens(self) -> list[str]:
         """Returns the ids of the sets that are on somebody's screen."""
@@ -172,8 +172,3 @@ class Offers:
         now = self._clock()
         active = sum(now - seen < ACTIVE for seen in self._contacts.values())
         return RESERVE * max(1, active)
-
-    def images_ahead(self) -> Iterable[str]:
-        """Yields the keys of all images that may be shown soon, those on screens first."""
-        for each in sorted(self._offers.values(), key=lambda each: each.seat is None):
-            yield from each.images

@@ -9,14 +9,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from emoc_tf.annotation.album import Album
-from emoc_tf.annotation.desk import Desk, RefusedError, shown
+from emoc_tf.annotation.desk import Desk, shown
 from emoc_tf.annotation.journal import FILE, Journal
 from emoc_tf.annotation.offers import Offer
+from emoc_tf.annotation.requests import RefusedError, key_of
 from emoc_tf.annotation.said import class_of, is_settled
 from emoc_tf.annotation.settings import EXPORTS, Settings
 
 # Seconds between two looks at who is there.
 _LOOK = 2.0
+# Seconds in which the images of a set are made small before it is shown; it is shown without them
+# where that takes longer, and they come one by one.
+_MOST_MADE = 30.0
 _MOST_SHOWN = 200
 # Points of a curve; a page asks for all of them every second.
 _MOST_POINTS = 200
@@ -51,6 +55,9 @@ class Service:
         self._ready, self._applied = False, 0
         self._outcomes: list[dict[str, Any]] = []
         self._exports: list[dict[str, Any]] = []
+        # The jobs by the keys that they were ordered with; what each was of, and after which line.
+        self._ordered: dict[str, str] = {}
+        self._asked: dict[str, tuple[str, int]] = {}
         self._warnings: list[str] = []
         self._last_sent: dict[str, Any] = {}
         self.worker = make_worker(settings, self.hear, self._command)
@@ -84,6 +91,8 @@ class Service:
     def hear(self, told: dict[str, Any]) -> None:
         """Takes a message of the worker."""
         kind = told.pop("type")
+        if kind == "sets":
+            self._make_small(told["sets"])
         with self.desk.lock:
             if kind == "status":
                 self._set_phase(told)
@@ -126,14 +135,24 @@ class Service:
         self._last_sent = {}
         self._pass_on()
 
+    def _make_small(self, sets: list[dict[str, Any]]) -> None:
+        """Makes the images of sets small before anybody is told of them."""
+
+        def tell(done: int, total: int) -> None:
+            with self.desk.lock:
+                self._set_phase({"phase": "making images small", "done": done, "total": total})
+
+        album, offers = self.desk.album, self.desk.offers
+        if album is not None:
+            keys = [key for each in sets for key in each["images"]]
+            album.prepare(keys, _MOST_MADE, tell if not len(offers) else lambda *_: None)
+
     def _take_sets(self, told: dict[str, Any]) -> None:
-        desk, album = self.desk, self.desk.album
+        desk = self.desk
         answered = set(desk.said.answered)
         stale = desk.offers.publish(told["sets"], told["generation"], told["exhausted"], answered)
         if stale:
             self.worker.send({"withdraw": stale})
-        if album is not None:
-            album.prepare(desk.offers.images_ahead())
 
     def _take_end(self, told: dict[str, Any]) -> None:
         self._ready, self.problem = False, told["text"]
@@ -145,22 +164,38 @@ class Service:
         if told["fatal"]:
             self.ended.set()
 
-    def export(self, format: Any) -> str:
+    def export(self, told: Mapping[str, Any]) -> str:
         """Orders an export; returns the job's name.
+
+        What is ordered twice is written once: with the same key, or while the same is waited for.
+
+        Args:
+            told: `format`, `key`.
 
         Raises:
             RefusedError: There is no such format, or no worker that is ready.
         """
+        key, format = key_of(told), told.get("format")
         if format not in EXPORTS:
             raise RefusedError(f"format: expected one of {EXPORTS}, got {format!r}", 400)
         with self.desk.lock:
+            if key in self._ordered:
+                return self._ordered[key]
             if not self._ready:
                 raise RefusedError("the model is not ready yet; try again in a moment", 503)
-            job = {"job": secrets.token_hex(4), "format": format}
-            self._exports.append({**job, "state": "waits"})
-            self._last_sent = self._command()
-            self.worker.send({**self._last_sent, "export": job})
-            return job["job"]
+            command = self._command()
+            asked = format, command["lines"]
+            waits = {job["job"] for job in self._exports if job["state"] == "waits"}
+            name = next((n for n, what in self._asked.items() if n in waits and what == asked), "")
+            if not name:
+                name = secrets.token_hex(4)
+                self._asked[name] = asked
+                job = {"job": name, "format": format}
+                self._exports.append({**job, "state": "waits"})
+                self._last_sent = command
+                self.worker.send({**command, "export": job})
+            self._ordered[key] = name
+            return name
 
     def state(self, seat: str, told: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what the page shows.

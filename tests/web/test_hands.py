@@ -91,7 +91,7 @@ def test_a_reply_that_was_long_on_its_way_brings_no_old_set_back(driver, hands):
 def test_the_page_goes_on_asking_whatever_goes_wrong_in_it(driver, hands, found):
     driver.execute_script("const take = app.take.bind(app);"
                           "app.take = () => { app.take = take; throw Error('oh'); };")  # fmt: skip
-    found.desk.set_goal({"goal": 9})
+    found.desk.set_goal("", "", {"goal": 9, "key": desks.key()})
     until(driver, "app.state.goal === 9")
 
 

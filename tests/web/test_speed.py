@@ -32,13 +32,11 @@ def address(tmp_path):
         pixels = rng.integers(256, size=(60, 80, 3), dtype=np.uint8).repeat(12, 0).repeat(12, 1)
         Image.fromarray(pixels).save(tmp_path / f"{i}.jpg")
     sets = desks.offers(*[range(25 * i, 25 * i + 25) for i in range(SETS)])
-    service = desks.service(tmp_path, count=POOL, sets=[])
-    service.desk.album.paths[: 25 * SETS] = [f"{i}.jpg" for i in range(25 * SETS)]
+    service = desks.service(tmp_path, count=POOL, sets=[], suffix=".jpg")
     labels = [{"class": f"class {i % 50}"} for i in range(POOL // 2)]
     keys = desks.keys_of(POOL)[POOL // 2 :]
     service.desk._enter({"kind": "folder", "images": keys, "labels": labels})
     service.worker.tell("sets", sets=sets, generation=0, exhausted=False)
-    service.desk.album._makers.shutdown()  # they are made small while nobody waits
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     app = make_app(service, desks.TOKEN, [f"127.0.0.1:{port}"], port)

@@ -78,9 +78,10 @@ export class Tiles {
       if (status === 200) {
         note.replaceWith(picture);
         picture.src = src;
-      } else if (status === 404) {
-        note.textContent = "file is gone";
-        this.tiles[i].dataset.gone = "its file is gone";
+      } else if (status === 404 || status === 410) {
+        const what = status === 404 ? "is gone" : "was changed";
+        note.textContent = `file ${what}`;
+        this.tiles[i].dataset.gone = `its file ${what}`;
         this.describe(i);
         return;
       }
