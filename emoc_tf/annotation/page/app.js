@@ -7,6 +7,7 @@ import { ProgressView } from "./progress.js";
 import { askState, SetView } from "./set.js";
 
 const OPEN = 1200;
+const EMPTY = 400;
 const HIDDEN = 8000;
 const KEYS = [
   ["letters", "the name of the class; ↓ and → take a known one"],
@@ -40,6 +41,9 @@ class App {
     $("help").addEventListener("click", () => this.showHelp());
     $("person").addEventListener("click", () => this.askPerson());
     window.addEventListener("hashchange", () => this.route());
+    window.addEventListener("beforeunload", (event) => {
+      if (this.view.hasUnsent) event.preventDefault(); // the browser asks whether to leave
+    });
     document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
     document.addEventListener("keydown", (event) => {
       const typing = event.target.matches("input, select, textarea");
@@ -74,7 +78,8 @@ class App {
     try {
       await this.refresh();
     } finally { // whatever went wrong, it goes on
-      setTimeout(() => this.poll(), document.hidden ? HIDDEN : OPEN);
+      const open = this.view.set ? OPEN : EMPTY;
+      setTimeout(() => this.poll(), document.hidden ? HIDDEN : open);
     }
   }
 
@@ -126,7 +131,7 @@ class App {
 
   tellEmpty({ set, worker, exhausted, counts, can_undo: canUndo }) {
     if (set) {
-      this.empty = "";
+      this.empty = this.told = "";
       return;
     }
     const all = counts.images > 0 && counts.settled === counts.images;
@@ -139,7 +144,10 @@ class App {
     const told = JSON.stringify([title, small, worker.total, worker.done, canUndo]);
     if (told === this.empty) return; // what has the focus keeps it
     this.empty = told;
-    if (!worker.total) announce(title);
+    // Steps on the way are shown, not told: screen readers would say each of them.
+    const kind = all ? "all" : waits ? "waits" : "soon";
+    if (kind !== this.told) announce(title);
+    this.told = kind;
     const bar = worker.total
       ? [el("progress", { max: worker.total, value: worker.done, "aria-label": worker.phase })] : [];
     $("empty").replaceChildren(
@@ -185,7 +193,7 @@ class App {
   }
 
   async askPerson() {
-    const field = el("input", { type: "text", id: "person-name", maxlength: "80",
+    const field = el("input", { type: "text", id: "person-name", dir: "auto", maxlength: "80",
       value: person.get() });
     const name = await ask("Who are you?", [
       el("label", { for: "person-name" }, "Your name goes beside your answers in the records"), field,

@@ -29,6 +29,9 @@ export class SetView {
     $("enlarge").addEventListener("click", () => this.tiles.enlarge());
   }
 
+  /** Whether something was said that is lost if the page is closed. */
+  get hasUnsent() { return Boolean(this.parts.length || this.unsent || this.busy); }
+
   /** Shows the set of a state, unless it is on the screen already. */
   show(state) {
     const { set } = state;
