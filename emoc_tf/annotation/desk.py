@@ -10,7 +10,7 @@ from typing import Any
 from emoc_tf.annotation import names
 from emoc_tf.annotation.album import Album
 from emoc_tf.annotation.journal import Journal
-from emoc_tf.annotation.offers import Offer, Offers
+from emoc_tf.annotation.offers import Offers
 from emoc_tf.annotation.requests import RefusedError, is_index, key_of, recognised, tidy
 from emoc_tf.annotation.said import MARKS, Label, Said, class_of, is_settled
 
@@ -299,12 +299,3 @@ class Desk:
 
 def _images_of(entry: Mapping[str, Any]) -> Sequence[str]:
     return entry.get("images", ())
-
-
-def shown(offer: Offer | None, album: Album | None, guesses: bool = False) -> dict | None:
-    """Returns a set as the page is told of it; None if there is none or an image is not there."""
-    if offer is None or album is None:
-        return None
-    images = [[album.place.get(key, -1), key[:12]] for key in offer.images]
-    told = {"query": offer.query, "images": images, "audit": offer.audit}
-    return told | {"guesses": offer.guesses} if guesses and offer.guesses else told

@@ -177,12 +177,14 @@ class Worker:
     def _learn(self) -> None:
         """Brings the next line in."""
         self.tell("status", phase="learning", behind=len(self._backlog))
-        self._applier.apply(self._backlog.pop(0))
+        line, start = self._backlog.pop(0), time.monotonic()
+        self._applier.apply(line)
         self._recording.write()
         exploration = self._exploration
+        learning = time.monotonic() - start if line["kind"] == "answer" else None
         self.tell(
             "applied", applied=exploration.applied, outcome=_told(exploration.outcomes[-1]),
-            classes=self._classes(), timings=exploration.timings,
+            classes=self._classes(), seconds=learning,
         )  # fmt: skip
         self._publish()
 

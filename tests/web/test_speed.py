@@ -1,5 +1,7 @@
 """A grid of 25 from a pool of 100,000 images, from the moment the page asks."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,12 +38,12 @@ def address(tmp_path):
 
 
 def test_a_grid_is_there_at_once(driver, address):
-    """Whatever else this machine does: it is shown again until nothing is in between."""
+    """In 200 ms of a machine that does nothing else: longer if others keep it busy just now."""
     driver.get(address)
     until(driver, "app.view.set")
     driver.execute_cdp_cmd("Network.enable", {})
-    found = []
-    while not found or found[-1] >= 200:
+    found, busy = [], max(1, os.getloadavg()[0] / os.cpu_count())
+    while not found or found[-1] >= 200 * busy:
         driver.execute_cdp_cmd("Network.clearBrowserCache", {})
         count, milliseconds = driver.execute_async_script(SHOW)
         found.append(milliseconds)
