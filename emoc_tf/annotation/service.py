@@ -249,7 +249,7 @@ class Service:
                 "counts": {
                     "images": total, "settled": said.settled, "answered": len(said.by_people),
                     "rejected": said.tally["reject"], "unsure": said.tally["unsure"],
-                    "skipped": said.tally["skip"] + said.tally["left"],
+                    "skipped": said.tally["skip"] + said.tally["left"], "left": said.tally["left"],
                 },
                 "seconds": round(statistics.median(said.seconds), 1) if said.seconds else None,
                 "goal": said.goal,

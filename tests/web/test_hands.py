@@ -54,6 +54,7 @@ def test_the_last_answer_is_taken_back_where_no_set_is_left(driver, hands, found
     hands.type("dog")
     hands.press(Keys.ENTER)
     until(driver, "!app.state.set && app.state.can_undo")
+    assert text(driver, "hint") == ""  # there is nothing to name
     hands.go_to("Undo")
     hands.together(Keys.CONTROL, "z")
     until(driver, "app.view.set")

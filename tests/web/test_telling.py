@@ -158,6 +158,8 @@ def test_of_skipped_images_those_on_a_screen_are_left_and_the_others_corrected(
     hands.press(Keys.ENTER)
     heading = "document.querySelector('.class-name')?.textContent"
     until(driver, f"{heading} === 'Skipped · 3 images'")
+    aside = "[...document.querySelectorAll('.class-list li')].slice(-4).map((li) => li.innerText)"
+    assert [each.split()[-1] for each in driver.execute_script(f"return {aside}")] == list("3030")
     driver.execute_script("document.querySelector('#view-classes .tile').focus()")
     hands.together(Keys.CONTROL, "a")
     driver.execute_script("document.getElementById('new-name').focus()")

@@ -138,7 +138,7 @@ class App {
     const large = all ? "All images are answered." : `${capital(worker.phase)}${counted(worker)} …`;
     const small = all || exhausted
       ? "Export your labels under Progress. Whatever was said can still be changed under Classes."
-      : "The first set is shown as soon as it is chosen. You can leave this page open.";
+      : `The ${counts.answered ? "next" : "first"} set is shown as soon as it is chosen. You can leave this page open.`;
     const waits = exhausted && !all && worker.phase === "ready";
     const title = waits ? "The last images are on other screens." : large;
     const told = JSON.stringify([title, small, worker.total, worker.done, canUndo]);
@@ -160,6 +160,7 @@ class App {
 
   tellSummary({ counts, classes, goal, seconds }) {
     const most = goal ?? counts.images;
+    $("summary").hidden = !counts.images; // the folder is being read
     $("summary").replaceChildren(
       el("p", {}, el("b", {}, counts.answered.toLocaleString("en")),
         goal ? ` of your goal of ${plural(goal, "image")}` : ` of ${plural(counts.images, "image")}`),

@@ -7,6 +7,8 @@ import { Tiles } from "./tiles.js";
 const ASIDE = [["mark:reject", "Cannot be named"], ["mark:unsure", "Not sure"],
   ["mark:skip", "Skipped"], ["mark:left", "Put back"]];
 
+const asideOf = (counts) => [counts.rejected, counts.unsure, counts.skipped - counts.left, counts.left];
+
 export class ClassesView {
   constructor(app, box) {
     Object.assign(this, { app, box, name: null, start: 0, busy: false });
@@ -37,8 +39,7 @@ export class ClassesView {
     const focused = [...this.list.querySelectorAll("button")].indexOf(document.activeElement);
     this.list.replaceChildren(
       ...state.classes.map(([name, count]) => row(name, name, count)),
-      ...ASIDE.map(([key, text], i) => row(key, text, key === "mark:reject" ? state.counts.rejected
-        : key === "mark:unsure" ? state.counts.unsure : null, i ? null : "apart")),
+      ...ASIDE.map(([key, text], i) => row(key, text, asideOf(state.counts)[i], i ? null : "apart")),
     );
     if (focused >= 0) this.list.querySelectorAll("button")[focused]?.focus();
     this.load();

@@ -52,7 +52,7 @@ export class ProgressView {
     this.cards.replaceChildren(
       card(counts.answered.toLocaleString("en"), "images answered"),
       card(left.toLocaleString("en"), goal === null ? "images left" : "left to your goal"),
-      card(classes.length, "classes"),
+      card(classes.length, classes.length === 1 ? "class" : "classes"),
       card(seconds === null ? "–" : `${seconds} s`, "a set, median"),
       card(counts.rejected.toLocaleString("en"), "cannot be named"),
       card(counts.unsure.toLocaleString("en"), "not sure"),
@@ -131,6 +131,8 @@ function charts(outcomes) {
       note: `With its 95% interval, now ${share(audit.at(-1).audit_low)} to ${
         share(audit.at(-1).audit_high)}.` }));
   }
+  found.push(chart("Images with a class", points("labelled"), {
+    note: "With those that had one at the start." }));
   found.push(chart("Classes found", points("discovered_classes"), {
     note: "Beside those that were there at the start." }));
   return found;

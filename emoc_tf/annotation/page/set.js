@@ -44,6 +44,7 @@ export class SetView {
       this.set = this.unsent = null;
       this.parts = [];
       this.tiles.show([]);
+      this.hint();
     } else if (set.query !== this.set?.query) {
       if (this.set && !this.busy && !this.answered) {
         toast("That set was answered in another window, or is not open any more.");
@@ -107,6 +108,7 @@ export class SetView {
       box.textContent = text;
       announce(text);
     }
+    else if (!this.set) box.textContent = "";
     else if (this.unsent) box.textContent = "Not saved yet. Enter sends it again.";
     else if (this.parts.length) {
       box.textContent = `${plural(left, "image is", "images are")} left. Name ${
