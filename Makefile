@@ -39,7 +39,8 @@ test-rl test-readers test-ray: test-%: $(VENV)/installed-%
 
 # The page where a person answers, with a real browser: needs chromium, chromedriver and npm.
 test-web: $(VENV)/installed-web node_modules/axe-core
-	EMOC_KILLS=20 EMOC_ANSWERS=2000 $(BIN)/python -m pytest tests/web tests/annotation/test_killed.py
+	EMOC_KILLS=20 EMOC_ANSWERS=2000 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 \
+		tests/web tests/annotation/test_killed.py
 
 node_modules/axe-core:
 	npm install --no-save --no-package-lock --silent axe-core@4

@@ -122,9 +122,9 @@ def _serve(settings: Settings) -> None:
     from emoc_tf.annotation.journal import NotSavedError
 
     service = Service(settings, WorkerProcess, lambda text: print(text, flush=True))
-    if GOAL.value is not None and service.desk.said.goal != GOAL.value:
+    if GOAL.value is not None:
         try:
-            service.desk.set_goal({"goal": GOAL.value})
+            service.desk.set_goal("", "", {"goal": GOAL.value, "key": secrets.token_hex(8)})
         except NotSavedError as error:
             raise OSError(f"output_dir: {error.strerror}") from error
     token, before = _last_time(settings.folder)

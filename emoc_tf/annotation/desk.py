@@ -3,29 +3,16 @@
 import datetime
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from emoc_tf.annotation import names
 from emoc_tf.annotation.album import Album
 from emoc_tf.annotation.journal import Journal
-from emoc_tf.annotation.offers import Offer, Offers
+from emoc_tf.annotation.offers import Offers
+from emoc_tf.annotation.requests import RefusedError, is_index, key_of, recognised, tidy
 from emoc_tf.annotation.said import MARKS, Label, Said, class_of, is_settled
-
-
-class RefusedError(ValueError):
-    """What was sent cannot be written down; nothing was saved.
-
-    Args:
-        text: Why.
-        status: Of the reply.
-        **told: More for the page.
-    """
-
-    def __init__(self, text: str, status: int = 409, **told: Any) -> None:
-        super().__init__(text)
-        self.status, self.told = status, told
 
 
 class Desk:
@@ -63,6 +50,8 @@ class Desk:
         with self.lock:
             images = list(told["paths"]), list(told["keys"])
             if self.album is None or (self.album.paths, self.album.keys) != images:
+                if self.album is not None:
+                    self.album.close()
                 self.album = Album(Path(told["root"]), *images, cache)
             self.known = list(told["classes"])
             then = Said(self.said.entries[: told["applied"]])
@@ -78,14 +67,21 @@ class Desk:
                 labels = list(new.values())
                 self._enter({"kind": "folder", "images": list(new), "labels": labels})
 
-    def _enter(self, entry: dict[str, Any], seat: str = "", person: str = "") -> int:
-        """Writes an entry down, and only then counts it.
+    def _enter(
+        self,
+        entry: dict[str, Any],
+        seat: str = "",
+        person: str = "",
+        told: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Writes an entry down, with the key of what was sent, and only then counts it.
 
         Raises:
             NotSavedError: It could not be written; all is as it was.
         """
         who = {"person": person} if person else {}
         who |= {"seat": seat} if seat else {}
+        who |= {"key": told["key"]} if told else {}
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         number = self._journal.append(entry | who | {"time": now})
         self.said.enter(self._journal.entries[number])
@@ -128,30 +124,48 @@ class Desk:
                 entry["seconds"] = round(float(seconds), 2)  # how long the page showed it
             if offer.audit:
                 entry["audit"] = True
-            number = self._enter(entry | self._key(told), seat, person)
+            number = self._enter(entry, seat, person, told)
             self.offers.close(query)
             return number
 
-    def correct(self, seat: str, person: str, told: Mapping[str, Any]) -> int:
-        """Writes down another label for some images; as `answer`.
+    def correct(self, seat: str, person: str, told: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes down another label for some images.
+
+        Images of a set that is on a screen are left to its answer. A set that nobody sees is given
+        up for them.
 
         Args:
             seat: Of the browser.
             person: Who says it.
             told: `images` by index, `label`, `key`.
+
+        Returns:
+            `saved`, the entry's number, and `left`, the images that were left.
+
+        Raises:
+            RefusedError: All of them were left, or as `answer`. Nothing was saved.
+            NotSavedError: It could not be written. Nothing was saved.
         """
         with self.lock:
-            if (before := self._same(told)) is not None:
-                return before
-            keys = self._keys(told.get("images"))
-            if any(self.offers.of_image(key) for key in keys):
-                raise RefusedError("an image of these is in a set that waits for its answer")
-            (label,) = self._labels({**told, "labels": [told.get("label")]}, 1)
-            name = class_of(label)
-            kind = "correct" if name is None or name in self._known() else "split"
-            labels = [label] * len(keys)
-            entry = {"kind": kind, "images": keys, "labels": labels}
-            return self._enter(entry | self._key(told), seat, person)
+            number = self._same(told)
+            if number is None:
+                keys = self._keys(told.get("images"))
+                sets = {key: self.offers.of_image(key) for key in keys}
+                taken = [key for key in keys if sets[key] is None or sets[key].seat is None]
+                if not taken:
+                    raise RefusedError("what is on a screen gets its name there: nothing was saved")
+                (label,) = self._labels({**told, "labels": [told.get("label")]}, 1)
+                name = class_of(label)
+                kind = "correct" if name is None or name in self._known() else "split"
+                labels = [label] * len(taken)
+                entry = {"kind": kind, "images": taken, "labels": labels}
+                number = self._enter(entry, seat, person, told)
+                for query in {sets[key].query for key in taken if sets[key] is not None}:
+                    self.offers.give_up(query)
+            saved = set(self.said.entries[number].get("images", ()))
+            # Sent twice, it may meet another folder.
+            there = [i for i in told.get("images") or () if is_index(i, len(self.album or ()))]
+            return {"saved": number, "left": [i for i in there if self.album.keys[i] not in saved]}
 
     def change_class(self, seat: str, person: str, told: Mapping[str, Any]) -> int:
         """Writes down another name for a class, or that it is another class; as `answer`.
@@ -171,14 +185,14 @@ class Desk:
                     raise RefusedError("into: expected another class", 400)
                 entry = {"kind": "merge", "name": name, "into": into}
             else:
-                to = _tidy(told.get("to"))
-                other = _recognised(to, self._known())
+                to = tidy(told.get("to"))
+                other = recognised(to, self._known())
                 if other not in (None, name):
                     raise RefusedError(f"{to!r} is a class: merge the two instead", 409)
                 if to == name:
                     raise RefusedError("to: expected another name", 400)
                 entry = {"kind": "rename", "name": name, "to": to}
-            return self._enter(entry | self._key(told), seat, person)
+            return self._enter(entry, seat, person, told)
 
     def undo(self, seat: str, person: str, told: Mapping[str, Any]) -> int:
         """Takes somebody's newest entry back, or the one of a number; as `answer`.
@@ -205,45 +219,52 @@ class Desk:
                 ]
                 if again:
                     entry |= {"query": secrets.token_hex(8), "again": again}
-            number = self._enter(entry | self._key(told), seat, person)
+            number = self._enter(entry, seat, person, told)
             if "again" in entry:
                 audit = bool(self.said.entries[entry["of"]].get("audit"))
                 self.offers.reopen(entry["query"], entry["again"], seat, audit)
             return number
 
-    def set_goal(self, told: Mapping[str, Any]) -> int:
-        """Writes down how many images somebody wants to answer; 0 for no goal."""
+    def set_goal(self, seat: str, person: str, told: Mapping[str, Any]) -> int:
+        """Writes down how many images somebody wants to answer; as `answer`.
+
+        The goal that there is already is not written again.
+
+        Args:
+            seat: Of the browser.
+            person: Who says it.
+            told: `goal`, 0 for none; `key`.
+        """
         goal = told.get("goal")
         if not isinstance(goal, int) or isinstance(goal, bool) or goal < 0:
             raise RefusedError(f"goal: expected a number of images, got {goal!r}", 400)
         with self.lock:
-            return self._enter({"kind": "goal", "goal": goal or None})
+            if (before := self._same(told)) is not None:
+                return before
+            goals = [i for i, e in enumerate(self.said.entries) if e["kind"] == "goal"]
+            if goals and (goal or None) == self.said.goal:
+                return goals[-1]
+            return self._enter({"kind": "goal", "goal": goal or None}, seat, person, told)
 
     def _same(self, told: Mapping[str, Any]) -> int | None:
         """Returns the entry that was made with the same key: what is sent twice counts once."""
-        key = told.get("key")
-        if not isinstance(key, str) or not 8 <= len(key) <= 64:
-            raise RefusedError("key: expected 8 to 64 characters of the page's own", 400)
-        return self.said.keys.get(key)
-
-    def _key(self, told: Mapping[str, Any]) -> dict[str, str]:
-        return {"key": told["key"]}
+        return self.said.keys.get(key_of(told))
 
     def _known(self) -> list[str]:
         return [*self.said.members, *(n for n in self.known if n not in self.said.members)]
 
     def _class(self, told: Mapping[str, Any], field: str) -> str:
         given = told.get(field)
-        name = _recognised(given, self.said.members)
+        name = recognised(given, self.said.members)
         if name is None:
-            name = _tidy(given, field)
+            name = tidy(given, field)
             raise RefusedError(f"{field}: expected a class with an image, got {name!r}", 404)
         return name
 
     def _keys(self, images: Any) -> list[str]:
         count = len(self.album or ())
         valid = isinstance(images, list) and images and len(set(map(repr, images))) == len(images)
-        if not valid or not all(_is_index(index, count) for index in images):
+        if not valid or not all(is_index(index, count) for index in images):
             raise RefusedError(f"images: expected different indices in [0, {count})", 400)
         return [self.album.keys[index] for index in images]
 
@@ -262,9 +283,9 @@ class Desk:
                     raise RefusedError(f"labels: expected a name or one of {MARKS}", 400)
                 found.append(label)
                 continue
-            name = _recognised(typed, known)
+            name = recognised(typed, known)
             if name is None:
-                name = self.said.now(_tidy(typed), seen)
+                name = self.said.now(tidy(typed), seen)
             if name not in known:
                 other = names.near(name, known)
                 if other is not None and name not in confirmed:
@@ -276,33 +297,5 @@ class Desk:
         return found
 
 
-def _recognised(text: Any, known: Iterable[str]) -> str | None:
-    """Returns the class that a text names, whose own name may be as untidy as a folder's."""
-    if not isinstance(text, str) or text in known:
-        return text if isinstance(text, str) else None
-    spelt = names.spelt(text)
-    return next((name for name in known if names.spelt(name) == spelt), None)
-
-
-def _tidy(text: Any, field: str = "name") -> str:
-    try:
-        return names.tidy(text)
-    except ValueError as error:
-        raise RefusedError(str(error).replace("name:", f"{field}:", 1), 400) from None
-
-
-def _is_index(index: Any, count: int) -> bool:
-    return isinstance(index, int) and not isinstance(index, bool) and 0 <= index < count
-
-
 def _images_of(entry: Mapping[str, Any]) -> Sequence[str]:
     return entry.get("images", ())
-
-
-def shown(offer: Offer | None, album: Album | None, guesses: bool = False) -> dict | None:
-    """Returns a set as the page is told of it; None if there is none or an image is not there."""
-    if offer is None or album is None:
-        return None
-    images = [[album.place.get(key, -1), key[:12]] for key in offer.images]
-    told = {"query": offer.query, "images": images, "audit": offer.audit}
-    return told | {"guesses": offer.guesses} if guesses and offer.guesses else told

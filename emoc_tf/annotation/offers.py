@@ -1,7 +1,7 @@
 """The sets of images that wait for an answer, and on whose screen each is."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,12 @@ class Offers:
         return next((each for each in self._offers.values() if key in each.images), None)
 
     def publish(
-        self, told: Sequence[dict[str, Any]], generation: int, exhausted: bool, answered: set[str]
+        self,
+        told: Sequence[dict[str, Any]],
+        generation: int,
+        exhausted: bool,
+        answered: set[str],
+        enough: int = 1,
     ) -> list[str]:
         """Takes the worker's list of all open sets.
 
@@ -81,6 +86,8 @@ class Offers:
             generation: Of the worker's model.
             exhausted: Whether no further set can be formed.
             answered: Ids of queries that were answered, which the worker may not have read yet.
+            enough: How many sets of the newest model have to be free before those of earlier ones
+                go.
 
         Returns:
             Sets of earlier models that nobody will be shown any more, to be withdrawn; also those
@@ -101,13 +108,15 @@ class Offers:
             elif each["query"] not in answered | self._withdrawn:
                 self._offers[each["query"]] = Offer(**each)
         free = [each for each in self._free() if not each.audit]
-        if not any(each.generation == generation for each in free):
-            return stale
-        for each in free:
-            if each.generation < generation:
-                stale.append(each.query)
-                self._withdrawn.add(each.query)
-                del self._offers[each.query]
+        older = [each for each in free if each.generation < generation]
+        fresh = len(free) - len(older)
+        if fresh < enough:
+            # Where they hold all images that wait, no new one can be formed before some of them go.
+            older = older[enough:] if exhausted and not fresh else []
+        for each in older:
+            stale.append(each.query)
+            self._withdrawn.add(each.query)
+            del self._offers[each.query]
         return stale
 
     def _free(self) -> list[Offer]:
@@ -158,22 +167,21 @@ class Offers:
         """Takes a set away that was answered."""
         self._offers.pop(query, None)
 
-    def forget_seats(self) -> None:
-        """Makes all sets free, as nobody's."""
-        for each in self._offers.values():
-            each.seat = None
+    def give_up(self, query: str) -> None:
+        """Takes a set away that nobody will be shown; the worker withdraws it."""
+        self._offers.pop(query)
+        self._withdrawn.add(query)
 
     def on_screens(self) -> list[str]:
         """Returns the ids of the sets that are on somebody's screen."""
         return [each.query for each in self._offers.values() if each.seat is not None]
 
-    def reserve(self) -> int:
-        """Returns how many sets should lie ready beside those on screens."""
+    def reserve(self, each: int = RESERVE) -> int:
+        """Returns how many sets should lie ready beside those on screens.
+
+        Args:
+            each: How many for each person.
+        """
         now = self._clock()
         active = sum(now - seen < ACTIVE for seen in self._contacts.values())
-        return RESERVE * max(1, active)
-
-    def images_ahead(self) -> Iterable[str]:
-        """Yields the keys of all images that may be shown soon, those on screens first."""
-        for each in sorted(self._offers.values(), key=lambda each: each.seat is None):
-            yield from each.images
+        return each * max(1, active)

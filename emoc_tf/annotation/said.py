@@ -74,6 +74,11 @@ class Said:
         """How many entries there are."""
         return len(self.entries)
 
+    @property
+    def settled(self) -> int:
+        """How many images do not wait for an answer."""
+        return self.tally["class"] + self.tally["reject"]
+
     def enter(self, entry: Entry) -> None:
         """Takes the next entry."""
         number = len(self.entries)

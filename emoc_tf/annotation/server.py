@@ -12,9 +12,10 @@ from werkzeug.exceptions import HTTPException
 
 from emoc_tf.annotation import names
 from emoc_tf.annotation.album import SIZES
-from emoc_tf.annotation.desk import RefusedError
 from emoc_tf.annotation.journal import NotSavedError
+from emoc_tf.annotation.requests import RefusedError
 from emoc_tf.annotation.service import Service
+from emoc_tf.data.decoding import ChangedError
 
 PAGE = Path(__file__).parent / "page"
 _TYPES = {
@@ -53,7 +54,7 @@ def make_app(service: Service, token: str, hosts: Iterable[str], port: int = 0) 
     def check() -> None:
         request = flask.request
         if request.host not in allowed:
-            flask.abort(403, f"Host: expected one of {sorted(allowed)}")
+            flask.abort(403, "Host: open the address that was printed in the terminal")
         given = (request.args.get("token"), request.headers.get("X-Token"),
                  request.cookies.get(cookie))  # fmt: skip
         if not any(hmac.compare_digest((each or "").encode(), token.encode()) for each in given):
@@ -115,6 +116,8 @@ def make_app(service: Service, token: str, hosts: Iterable[str], port: int = 0) 
             return _cached(flask.Response(status=304), version)
         try:
             content = album.jpeg(index, size)
+        except ChangedError as error:
+            flask.abort(410, str(error))
         except ValueError as error:
             flask.abort(404, str(error))
         return _cached(flask.Response(content, mimetype="image/jpeg"), version)
@@ -137,8 +140,8 @@ def make_app(service: Service, token: str, hosts: Iterable[str], port: int = 0) 
     _post(app, service, "correct", desk.correct)
     _post(app, service, "class", desk.change_class)
     _post(app, service, "undo", desk.undo)
-    _post(app, service, "goal", lambda seat, person, told: desk.set_goal(told))
-    _post(app, service, "export", lambda seat, person, told: service.export(told.get("format")))
+    _post(app, service, "goal", desk.set_goal)
+    _post(app, service, "export", lambda seat, person, told: service.export(told))
     return app
 
 
@@ -157,7 +160,8 @@ def _post(
         except ValueError as error:
             raise RefusedError(f"person: {error}", 400) from None
         made = take(flask.g.seat, person, told)
-        return {"saved": made, "state": service.state(flask.g.seat, told)}
+        made = made if isinstance(made, dict) else {"saved": made}
+        return made | {"state": service.state(flask.g.seat, told)}
 
     app.add_url_rule(f"/api/{name}", f"post_{name}", answer, methods=["POST"])
 

@@ -1,25 +1,31 @@
 """The desk and the worker together: what there is to tell, and what is passed on."""
 
+import math
 import secrets
 import statistics
 import threading
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from emoc_tf.annotation.album import Album
-from emoc_tf.annotation.desk import Desk, RefusedError, shown
+from emoc_tf.annotation import telling
+from emoc_tf.annotation.desk import Desk
 from emoc_tf.annotation.journal import FILE, Journal
-from emoc_tf.annotation.offers import Offer
-from emoc_tf.annotation.said import class_of, is_settled
+from emoc_tf.annotation.offers import RESERVE
+from emoc_tf.annotation.requests import RefusedError, key_of
 from emoc_tf.annotation.settings import EXPORTS, Settings
 
 # Seconds between two looks at who is there.
 _LOOK = 2.0
-_MOST_SHOWN = 200
-# Points of a curve; a page asks for all of them every second.
-_MOST_POINTS = 200
+# Seconds in which the images of a set are made small before it is shown; it is shown without them
+# where that takes longer, and they come one by one.
+_MOST_MADE = 30.0
+# Answers that tell how fast somebody is, and how long the network learns; and how long it is
+# taken to learn before it was seen.
+_NEWEST, _FIRST = 5, 10.0
+# Sets that lie ready for each person at most.
+_MOST_READY = 24
 
 
 class Service:
@@ -49,8 +55,12 @@ class Service:
         self._phase: dict[str, Any] = {"phase": "starting"}
         self._since = self._said_at = time.monotonic()
         self._ready, self._applied = False, 0
+        self._learning: deque[float] = deque(maxlen=_NEWEST)  # seconds that an answer took
         self._outcomes: list[dict[str, Any]] = []
         self._exports: list[dict[str, Any]] = []
+        # The jobs by the keys that they were ordered with; what each was of, and after which line.
+        self._ordered: dict[str, str] = {}
+        self._asked: dict[str, tuple[str, int]] = {}
         self._warnings: list[str] = []
         self._last_sent: dict[str, Any] = {}
         self.worker = make_worker(settings, self.hear, self._command)
@@ -69,9 +79,22 @@ class Service:
         with desk.lock:
             return {
                 "lines": desk.said.count,
-                "reserve": desk.offers.reserve(),
+                "reserve": desk.offers.reserve(self._needed()),
                 "shown": desk.offers.on_screens(),
             }
+
+    def _needed(self) -> int:
+        """Returns how many sets a person answers while the network learns one, and some more."""
+        recent = list(self.desk.said.seconds)[-_NEWEST:]
+        if not recent:
+            return RESERVE
+        learning = max(self._learning, default=_FIRST)
+        # The worker begins to learn when two thirds of them lie ready.
+        count = 1 + math.ceil(1.5 * learning / max(0.1, statistics.median(recent)))
+        # Most images are left to be chosen by the next model.
+        waiting = len(self.desk.album or ()) - self.desk.said.settled
+        most = min(_MOST_READY, waiting // (4 * self._settings.exploration.set_size))
+        return max(RESERVE, min(count, most))
 
     def _pass_on(self) -> None:
         """Tells the worker what has changed."""
@@ -84,6 +107,8 @@ class Service:
     def hear(self, told: dict[str, Any]) -> None:
         """Takes a message of the worker."""
         kind = told.pop("type")
+        if kind == "sets":
+            self._make_small(told["sets"])
         with self.desk.lock:
             if kind == "status":
                 self._set_phase(told)
@@ -93,6 +118,8 @@ class Service:
                 self._take_sets(told)
             elif kind == "applied":
                 self._applied = told["applied"]
+                if told.get("seconds"):
+                    self._learning.append(told["seconds"])
                 self.desk.known = told["classes"]
                 outcome = told["outcome"]
                 if not self._outcomes or self._outcomes[-1]["step"] != outcome["step"]:
@@ -126,14 +153,27 @@ class Service:
         self._last_sent = {}
         self._pass_on()
 
+    def _make_small(self, sets: list[dict[str, Any]]) -> None:
+        """Makes the images of sets small before anybody is told of them."""
+
+        def tell(done: int, total: int) -> None:
+            with self.desk.lock:
+                self._set_phase({"phase": "making images small", "done": done, "total": total})
+
+        album, offers = self.desk.album, self.desk.offers
+        if album is not None:
+            keys = [key for each in sets for key in each["images"]]
+            album.prepare(keys, _MOST_MADE, tell if not len(offers) else lambda *_: None)
+
     def _take_sets(self, told: dict[str, Any]) -> None:
-        desk, album = self.desk, self.desk.album
+        desk = self.desk
         answered = set(desk.said.answered)
-        stale = desk.offers.publish(told["sets"], told["generation"], told["exhausted"], answered)
+        enough = desk.offers.reserve(self._needed()) // RESERVE
+        stale = desk.offers.publish(
+            told["sets"], told["generation"], told["exhausted"], answered, enough
+        )
         if stale:
             self.worker.send({"withdraw": stale})
-        if album is not None:
-            album.prepare(desk.offers.images_ahead())
 
     def _take_end(self, told: dict[str, Any]) -> None:
         self._ready, self.problem = False, told["text"]
@@ -145,22 +185,38 @@ class Service:
         if told["fatal"]:
             self.ended.set()
 
-    def export(self, format: Any) -> str:
+    def export(self, told: Mapping[str, Any]) -> str:
         """Orders an export; returns the job's name.
+
+        What is ordered twice is written once: with the same key, or while the same is waited for.
+
+        Args:
+            told: `format`, `key`.
 
         Raises:
             RefusedError: There is no such format, or no worker that is ready.
         """
+        key, format = key_of(told), told.get("format")
         if format not in EXPORTS:
             raise RefusedError(f"format: expected one of {EXPORTS}, got {format!r}", 400)
         with self.desk.lock:
+            if key in self._ordered:
+                return self._ordered[key]
             if not self._ready:
                 raise RefusedError("the model is not ready yet; try again in a moment", 503)
-            job = {"job": secrets.token_hex(4), "format": format}
-            self._exports.append({**job, "state": "waits"})
-            self._last_sent = self._command()
-            self.worker.send({**self._last_sent, "export": job})
-            return job["job"]
+            command = self._command()
+            asked = format, command["lines"]
+            waits = {job["job"] for job in self._exports if job["state"] == "waits"}
+            name = next((n for n, what in self._asked.items() if n in waits and what == asked), "")
+            if not name:
+                name = secrets.token_hex(4)
+                self._asked[name] = asked
+                job = {"job": name, "format": format}
+                self._exports.append({**job, "state": "waits"})
+                self._last_sent = command
+                self.worker.send({**command, "export": job})
+            self._ordered[key] = name
+            return name
 
     def state(self, seat: str, told: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what the page shows.
@@ -180,25 +236,24 @@ class Service:
                 following = desk.offers.following(seat)
                 self._pass_on()
             total = len(album or ())
-            settled = said.tally["class"] + said.tally["reject"]
             return {
                 "rev": said.count,
                 "worker": self._worker(),
-                "set": shown(offer, album, bool(told.get("guesses"))),
-                "next": shown(following, album) if _is_other(offer, following) else None,
+                "set": telling.shown(offer, album, bool(told.get("guesses"))),
+                "next": telling.shown(following, album) if following is not offer else None,
                 # Which sets are open is not known yet.
                 "starting": album is None or not desk.offers.told,
                 "exhausted": desk.offers.exhausted,
                 "classes": sorted([name, len(m)] for name, m in said.members.items()),
                 "known": [name for name in desk.known if name not in said.members],
                 "counts": {
-                    "images": total, "settled": settled, "answered": len(said.by_people),
+                    "images": total, "settled": said.settled, "answered": len(said.by_people),
                     "rejected": said.tally["reject"], "unsure": said.tally["unsure"],
-                    "skipped": said.tally["skip"] + said.tally["left"],
+                    "skipped": said.tally["skip"] + said.tally["left"], "left": said.tally["left"],
                 },
                 "seconds": round(statistics.median(said.seconds), 1) if said.seconds else None,
                 "goal": said.goal,
-                "outcomes": _thinned(self._outcomes),
+                "outcomes": telling.thinned(self._outcomes),
                 "exports": self._exports[-8:],
                 "can_undo": said.last_of(seat) is not None,
             }  # fmt: skip
@@ -215,52 +270,9 @@ class Service:
     def members(self, name: str, start: int) -> dict[str, Any]:
         """Returns images of a class, or with a mark such as `reject`, from a number on."""
         with self.desk.lock:
-            said, album = self.desk.said, self.desk.album
-            if name.startswith("mark:"):
-                mark = name[len("mark:") :]
-                keys = [key for key, label in said.labels.items() if label == mark]
-            else:
-                keys = list(said.members.get(name, ()))
-            there = [key for key in keys if album is not None and key in album.place]
-            part = there[start : start + _MOST_SHOWN]
-            images = [[album.place[key], key[:12]] for key in part]
-            return {"name": name, "count": len(there), "start": start, "images": images}
+            return telling.members(self.desk.said, self.desk.album, name, start)
 
     def history(self, before: int | None) -> dict[str, Any]:
         """Returns what was said, the newest first."""
         with self.desk.lock:
-            said, rows = self.desk.said, []
-            number = said.count if before is None else min(before, said.count)
-            while number > 0 and len(rows) < _MOST_SHOWN // 4:
-                number -= 1
-                rows.append(_summary(said.entries[number], number, said, self.desk.album))
-            return {"rows": rows, "before": number}
-
-
-def _thinned(outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns as many of them as a curve has points, with the first and the newest."""
-    kept = outcomes[:: -(-len(outcomes) // _MOST_POINTS) or 1]
-    return kept if not kept or kept[-1] is outcomes[-1] else [*kept, outcomes[-1]]
-
-
-def _is_other(offer: Offer | None, following: Offer | None) -> bool:
-    return following is not None and following is not offer
-
-
-def _summary(entry: Mapping[str, Any], number: int, said: Any, album: Album | None) -> dict:
-    """Returns a line of the history."""
-    # Apart, since a class may well be called "left".
-    names, marks = Counter(), Counter()
-    for label in entry.get("labels", ()):
-        name = class_of(label)
-        (marks if name is None else names)[label if name is None else name] += 1
-    place = album.place if album is not None else {}
-    images = [[place[key], key[:12]] for key in entry.get("images", ())[:3] if key in place]
-    told = {k: entry[k] for k in ("kind", "person", "time", "name", "to", "into", "of", "goal")
-            if k in entry}  # fmt: skip
-    settled = sum(is_settled(label) for label in entry.get("labels", ()))
-    return told | {
-        "number": number, "count": len(entry.get("images", ())), "labels": names, "marks": marks,
-        "settled": settled, "images": images, "undone": number in said.undone,
-        "can_undo": said.can_undo(number),
-    }  # fmt: skip
+            return telling.history(self.desk.said, self.desk.album, before)

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 from emoc_tf.annotation.journal import FILE, Follower
@@ -24,8 +25,25 @@ WRONG, DIVERGED = 3, 4
 # Share of the sets that are asked for which has to lie ready before an answer is learnt: learning
 # may take a while, and there may be several people.
 _AT_LEAST = 2 / 3
+# So many sets are chosen at once.
+_MANY = 4
 # Seconds in which a worker without a page ends.
 _MOST_WAITED = 20.0
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The scores of all candidate sets, and the state that they are of."""
+
+    state: Any
+    scores: Any
+
+    def holds(self, state: Any) -> bool:
+        """Whether the sets that can be chosen now are among those, and the model is the same."""
+        mask, then = state.candidate_mask, self.state
+        # What the model computes is computed anew whenever it has changed.
+        same = state.probabilities is then.probabilities and mask.shape == then.candidate_mask.shape
+        return same and bool((state.candidates[mask] == then.candidates[mask]).all())
 
 
 class Worker:
@@ -49,6 +67,7 @@ class Worker:
         self._exports: list[tuple[int, dict[str, Any]]] = []  # and how much of it has to be learnt
         self._backlog: list[dict[str, Any]] = []
         self._told: dict[str, dict[str, Any]] = {}
+        self._ranking: Ranking | None = None
 
     def tell(self, type: str, **told: Any) -> None:
         """Sends a message."""
@@ -146,24 +165,45 @@ class Worker:
     def _step(self) -> int:
         return self._exploration.state.step
 
-    def _missing(self, wanted: int, fresh: bool) -> bool:
-        """Whether fewer sets than wanted lie ready, of the model of now, and more can be formed."""
+    def _missing(self, wanted: int, fresh: bool) -> int:
+        """Returns how many sets fewer than wanted lie ready; 0 if no more can be formed.
+
+        Args:
+            wanted: How many should.
+            fresh: Whether only those of the model of now count.
+        """
         if not self._exploration.state.candidate_mask.any():
-            return False
+            return 0
         answered = {line.get("query") for line in self._backlog if line["kind"] == "answer"}
         ids = set(self._exploration.ids.values()) - self._shown - answered
         if fresh:
             ids = {i for i in ids if self._told.get(i, {}).get("generation") == self._step()}
-        return len(ids) < wanted
+        return max(0, wanted - len(ids))
 
     def _ask(self) -> None:
         """Chooses one set more."""
+        self.tell("status", phase="choosing sets", behind=len(self._backlog))
+        self._exploration.ask(self._choose())
+        self._publish()
+
+    def _choose(self) -> int:
+        """Returns the set that the policy wants most.
+
+        Where many are needed all are scored at once, and the next ones chosen by these scores: that
+        takes about as long as one choice by elimination.
+        """
+        from emoc_tf.agents.agent import ScoringAgent
         from emoc_tf.envs.observation import observe
 
-        self.tell("status", phase="choosing sets", behind=len(self._backlog))
-        exploration, state = self._exploration, self._exploration.state
-        exploration.ask(self._agent.act(observe(state, exploration.config), state))
-        self._publish()
+        state, agent = self._exploration.state, self._agent
+        if self._ranking is not None and not self._ranking.holds(state):
+            self._ranking = None
+        ranks = isinstance(agent, ScoringAgent) and state.known_classes
+        if ranks and self._ranking is None and self._missing(self._reserve, fresh=True) >= _MANY:
+            self._ranking = Ranking(state, agent.score(state))
+        if self._ranking is not None:
+            return agent.best(self._ranking.scores, state)
+        return agent.act(observe(state, self._exploration.config), state)
 
     def _withdraw(self) -> None:
         wanted, self._to_withdraw = self._to_withdraw, []
@@ -177,12 +217,14 @@ class Worker:
     def _learn(self) -> None:
         """Brings the next line in."""
         self.tell("status", phase="learning", behind=len(self._backlog))
-        self._applier.apply(self._backlog.pop(0))
+        line, start = self._backlog.pop(0), time.monotonic()
+        self._applier.apply(line)
         self._recording.write()
         exploration = self._exploration
+        learning = time.monotonic() - start if line["kind"] == "answer" else None
         self.tell(
             "applied", applied=exploration.applied, outcome=_told(exploration.outcomes[-1]),
-            classes=self._classes(), timings=exploration.timings,
+            classes=self._classes(), seconds=learning,
         )  # fmt: skip
         self._publish()
 

@@ -38,6 +38,10 @@ class LeftOutError(ValueError):
     """A file is not taken; the text is the reason."""
 
 
+class ChangedError(LeftOutError):
+    """A file is not the one that it was when its folder was read."""
+
+
 def check_size(image_size: int | tuple[int, int], fit: str) -> tuple[int, int]:
     """Returns (height, width).
 
@@ -82,21 +86,21 @@ def decode(path: Path, size: tuple[int, int], fit: str, expected: str | None = N
         path: The file; its content tells the format, not its name.
         size: (H, W).
         fit: See `fitted`.
-        expected: The file's SHA-256, where it has to be a certain one.
+        expected: The file's SHA-256 or its first digits, where it has to be a certain one.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
         LeftOutError: It cannot be read, is none of `FORMATS`, broken, too large for Pillow
-            (`PIL.Image.MAX_IMAGE_PIXELS`), or of values in no plain range; or another file than
-            expected.
+            (`PIL.Image.MAX_IMAGE_PIXELS`), or of values in no plain range.
+        ChangedError: It is another file than expected.
     """
     try:
         with _opened(path) as file:
             if expected is not None:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    raise LeftOutError("another file than when the folder was read")
+                if not hashlib.file_digest(file, "sha256").hexdigest().startswith(expected):
+                    raise ChangedError("another file than when the folder was read")
                 file.seek(0)
             return _decode(file, size, fit)
     except LeftOutError:

@@ -1,7 +1,9 @@
 """A desk, a server and a worker that needs no model, for tests."""
 
+import hashlib
 import itertools
 import json
+import re
 
 from emoc_tf.annotation.journal import FILE, Journal
 from emoc_tf.annotation.server import make_app
@@ -25,6 +27,7 @@ class FakeWorker:
 
     def __init__(self, settings, hear, begin):
         self.sent, self._hear, self.begin = [], hear, begin
+        self.real = {}  # the keys of images whose files are there, by those of `keys_of`
 
     def start(self):
         pass
@@ -36,11 +39,17 @@ class FakeWorker:
         pass
 
     def tell(self, type, **told):
-        self._hear({"type": type, **json.loads(json.dumps(told))})
+        real = lambda found: self.real.get(found[0], found[0])  # noqa: E731
+        text = re.sub(r'(?<=")0{20}\w{12}(?=")', real, json.dumps(told))
+        self._hear({"type": type, **json.loads(text)})
 
 
 def keys_of(count):
     return [f"{i:032x}" for i in range(count)]
+
+
+def key_of_file(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
 def offers(*images, generation=0):
@@ -52,13 +61,13 @@ def offers(*images, generation=0):
     ]  # fmt: skip
 
 
-def service(folder, count=40, labels=(), sets=None, write=None):
+def service(folder, count=40, labels=(), sets=None, write=None, suffix=".png"):
     """A service whose worker has read a folder and chosen sets of three."""
     found = Service(Settings(str(folder), str(folder / "out")), FakeWorker)
     if write is not None:
         found.desk._journal.close()
         found.desk._journal = Journal(folder / "out" / FILE, write)
-    paths = [f"{i}.png" for i in range(count)]
+    paths = [f"{i}{suffix}" for i in range(count)]
     ready(found, folder, paths, labels)
     if sets is None:
         sets = offers(*[range(i, i + 3) for i in range(0, 15, 3)])
@@ -67,6 +76,10 @@ def service(folder, count=40, labels=(), sets=None, write=None):
 
 
 def ready(found, folder, paths, labels=(), applied=None):
+    found.worker.real |= {
+        key: key_of_file(folder / path)
+        for key, path in zip(keys_of(len(paths)), paths, strict=True) if (folder / path).exists()
+    }  # fmt: skip
     found.worker.tell(
         "ready", root=str(folder), paths=paths, keys=keys_of(len(paths)),
         labels=[[i, {"class": name}] for i, name in labels], classes=[], left_out=0, gone=0,

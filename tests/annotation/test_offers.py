@@ -61,6 +61,28 @@ def test_older_sets_stay_where_no_new_one_can_be_formed():
     assert len(offers) == 4
 
 
+def test_older_sets_stay_until_there_are_enough_new_ones():
+    offers, _ = make(3)
+    told = desks.offers(*[[i] for i in range(6)])
+    for number, each in enumerate(told):
+        each["generation"] = int(number > 2)
+    assert offers.publish(told[:4], 1, False, set(), enough=2) == []
+    assert offers.following("s").query == "d"
+    assert offers.publish(told[:5], 1, False, set(), enough=2) == ["a", "b", "c"]
+
+
+def test_where_old_sets_hold_all_images_some_go_for_new_ones():
+    offers, _ = make()
+    offers.current("s")
+    told = desks.offers(*[[2 * i, 2 * i + 1] for i in range(4)])
+    assert offers.publish(told, 1, True, set()) == ["c", "d"]
+    assert offers.following("s").query == "b"
+    assert offers.publish(told[:2], 1, True, set()) == []
+    fresh = [told[0], told[1], told[2] | {"query": "new", "generation": 1}]
+    assert offers.publish(fresh, 1, True, set()) == ["b"]
+    assert offers.publish([told[0], fresh[2]], 1, True, set()) == []
+
+
 def test_what_the_worker_has_no_more_is_shown_to_nobody_but_who_sees_it():
     offers, _ = make()
     offers.current("s")

@@ -47,9 +47,14 @@ def test_nothing_is_said_without_the_token(browser, name):
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:5000", "127.0.0.1", "127.0.0.1:1"])
-def test_other_hosts_are_refused(browser, host):
-    reply = browser.get("/api/state", headers=desks.headers() | {"Host": host})
-    assert reply.status_code == 403
+def test_other_hosts_are_refused_and_told_no_names(found, host):
+    names = [desks.HOST, "workstation:5000", "192.168.1.20:5000"]
+    browser = desks.client(found, hosts=names)
+    for given in (desks.headers(), {}):
+        reply = browser.get("/api/state", headers=given | {"Host": host})
+        assert reply.status_code == 403
+        told = f"{reply.get_data(as_text=True)} {reply.headers}"
+        assert not [name for name in names if name.split(":")[0] in told]
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1:5000"])
@@ -99,7 +104,8 @@ def test_the_page_names_no_other_origin():
 
 
 def test_images_are_made_once_and_kept_by_the_browser(tmp_path, browser, found):
-    reply = desks.image(browser, "3/small?v=000000000000")
+    version = desks.key_of_file(tmp_path / "3.png")[:12]
+    reply = desks.image(browser, f"3/small?v={version}")
     assert reply.status_code == 200 and reply.mimetype == "image/jpeg"
     assert "immutable" in reply.headers["Cache-Control"]
     etag = reply.headers["ETag"]
@@ -126,6 +132,7 @@ def test_images_are_shown_whole_and_upright(tmp_path):
     image.save(tmp_path / "5.jpg", exif=exif)
     found = desks.service(tmp_path, count=6)
     found.desk.album.paths[5] = "5.jpg"
+    found.desk.album.keys[5] = desks.key_of_file(tmp_path / "5.jpg")
     sizes = [Image.open(io.BytesIO(found.desk.album.jpeg(5, s))).size
              for s in ("small", "large")]  # fmt: skip
     assert sizes == [(160, 320), (800, 1600)]
@@ -139,14 +146,12 @@ def test_a_grid_of_a_large_pool_is_there_at_once(tmp_path):
             tmp_path / f"{i}.jpg"
         )
     sets = desks.offers(range(25))
-    found = desks.service(tmp_path, count=100_000, sets=[])
-    found.desk.album.paths[:30] = [f"{i}.jpg" for i in range(30)]
+    found = desks.service(tmp_path, count=100_000, sets=[], suffix=".jpg")
     labels = [{"class": f"class {i % 50}"} for i in range(50_000)]
     found.desk._enter(
         {"kind": "folder", "images": desks.keys_of(100_000)[50_000:], "labels": labels}
     )
     found.worker.tell("sets", sets=sets, generation=0, exhausted=False)
-    found.desk.album._makers.shutdown()  # what lies ready was made small while nobody waited
     browser = desks.client(found)
     start = time.process_time()
     shown = desks.state(browser)["set"]["images"]

@@ -5,15 +5,21 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 
+import waitress
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+
+from emoc_tf.annotation.server import make_app
+from tests.annotation import desks
 
 FAST = ("--image_size=16", "--set_size=9", "--update_iterations=4", "--pretrain_iterations=4",
         "--num_candidate_sets=20", "--agent=1-vs-2")  # fmt: skip
@@ -96,28 +102,45 @@ class Page:
 
 
 @contextlib.contextmanager
-def chromium(width=1280, height=900, dark=False):
+def chromium():
     """A headless browser that writes down what it asks for."""
     options = webdriver.ChromeOptions()
     options.binary_location = os.environ.get("CHROMIUM") or shutil.which("chromium")
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
-                     "--hide-scrollbars", f"--window-size={width},{height}",
-                     "--disable-background-networking", "--disable-component-update",
-                     "--no-first-run"):  # fmt: skip
+                     "--hide-scrollbars", "--window-size=1280,900", "--no-first-run",
+                     "--disable-background-networking", "--disable-component-update"):  # fmt: skip
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     service = webdriver.ChromeService(shutil.which("chromedriver"))
     driver = webdriver.Chrome(options=options, service=service)
+    resize(driver)
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def resize(driver, width=1280, height=900, dark=False):
+    """Gives the browser a screen."""
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
     )
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-    try:
-        yield driver
-    finally:
-        driver.quit()
+
+
+@contextlib.contextmanager
+def serving(service):
+    """A server in a thread; the address of its page."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    app = make_app(service, desks.TOKEN, [f"127.0.0.1:{port}"], port)
+    server = waitress.create_server(app, sockets=[listening], threads=8)
+    threading.Thread(target=server.run, daemon=True).start()
+    yield f"http://127.0.0.1:{port}/?token={desks.TOKEN}"
+    server.close()
+    server.task_dispatcher.shutdown()
 
 
 def requests_of(driver):
@@ -148,6 +171,11 @@ def until(driver, script, *arguments):
     raise AssertionError(script)
 
 
+def text(driver, place):
+    """What is written in an element."""
+    return driver.execute_script("return document.getElementById(arguments[0]).textContent", place)
+
+
 class Hands:
     """Somebody at the keyboard, who has no mouse."""
 
@@ -157,7 +185,7 @@ class Hands:
     def press(self, *keys):
         """Presses keys one after the other, wherever the focus is."""
         for key in keys:
-            self.driver.switch_to.active_element.send_keys(key)
+            webdriver.ActionChains(self.driver).send_keys(key).perform()
             self.strokes += 1
 
     def type(self, text):
@@ -185,7 +213,8 @@ class Hands:
         """Presses Tab until what bears a text has the focus."""
         for _ in range(80):
             self.press(Keys.TAB)
-            if self.driver.switch_to.active_element.text.startswith(text):
+            here = self.driver.execute_script("return document.activeElement.innerText")
+            if here.startswith(text):
                 return
         raise AssertionError(f"{text!r} cannot be reached by Tab")
 
@@ -194,4 +223,5 @@ class Hands:
         self.press(Keys.ARROW_DOWN, Keys.HOME, *[Keys.ARROW_RIGHT] * place, " ", Keys.ESCAPE)
 
 
-__all__ = ["By", "Hands", "Keys", "Page", "chromium", "errors_of", "requests_of", "until"]
+__all__ = ["By", "Hands", "Keys", "Page", "chromium", "errors_of", "requests_of", "resize",
+           "serving", "text", "until"]  # fmt: skip

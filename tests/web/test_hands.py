@@ -1,53 +1,7 @@
 """What hands, networks and other screens do to a page, with a worker that needs no model."""
 
-import socket
-import threading
-
-import pytest
-import waitress
-
-from emoc_tf.annotation.server import make_app
 from tests.annotation import desks
-from tests.web.browsers import Hands, Keys, chromium, until
-
-COUNT = 40
-
-
-@pytest.fixture
-def found(tmp_path):
-    desks.write_pictures(tmp_path, COUNT)
-    (tmp_path / "2.png").unlink()
-    return desks.service(tmp_path, COUNT, labels=[(30, "cat"), (31, "left")])
-
-
-@pytest.fixture
-def address(found):
-    listening = socket.create_server(("127.0.0.1", 0))
-    port = listening.getsockname()[1]
-    app = make_app(found, desks.TOKEN, [f"127.0.0.1:{port}"], port)
-    server = waitress.create_server(app, sockets=[listening], threads=4)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{port}/?token={desks.TOKEN}"
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def driver():
-    with chromium() as made:
-        yield made
-
-
-@pytest.fixture
-def hands(driver, address):
-    driver.get(address)
-    made = Hands(driver)
-    made.set()
-    return made
-
-
-def text(driver, place):
-    return driver.execute_script("return document.getElementById(arguments[0]).textContent", place)
+from tests.web.browsers import Keys, text, until
 
 
 def shown(driver):
@@ -91,7 +45,7 @@ def test_a_reply_that_was_long_on_its_way_brings_no_old_set_back(driver, hands):
 def test_the_page_goes_on_asking_whatever_goes_wrong_in_it(driver, hands, found):
     driver.execute_script("const take = app.take.bind(app);"
                           "app.take = () => { app.take = take; throw Error('oh'); };")  # fmt: skip
-    found.desk.set_goal({"goal": 9})
+    found.desk.set_goal("", "", {"goal": 9, "key": desks.key()})
     until(driver, "app.state.goal === 9")
 
 
@@ -100,6 +54,7 @@ def test_the_last_answer_is_taken_back_where_no_set_is_left(driver, hands, found
     hands.type("dog")
     hands.press(Keys.ENTER)
     until(driver, "!app.state.set && app.state.can_undo")
+    assert text(driver, "hint") == ""  # there is nothing to name
     hands.go_to("Undo")
     hands.together(Keys.CONTROL, "z")
     until(driver, "app.view.set")
@@ -168,7 +123,7 @@ def test_an_image_that_did_not_come_is_asked_for_again(driver, address):
     finally:
         driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
     until(driver, "document.querySelectorAll('#grid img').length === 2")
-    assert text(driver, "grid") == "file is gone"
+    until(driver, "document.getElementById('grid').textContent === 'file is gone'")
     last = driver.execute_script(
         "return document.querySelector('#grid .tile:last-child').ariaLabel"
     )
@@ -197,10 +152,11 @@ def test_the_history_takes_no_set_from_the_screen_and_keeps_its_place(driver, ha
 
 def test_what_is_unticked_stays_so_when_guesses_are_shown(driver, hands, found):
     hands.untick(1)
-    driver.execute_script("document.getElementById('guesses').click()")
+    driver.execute_script("const redraw = app.view.redraw.bind(app.view);"
+                          "app.view.redraw = (set) => { redraw(set); window.redrawn = true; };"
+                          "document.getElementById('guesses').click()")  # fmt: skip
     try:
-        until(driver, "app.guesses")
-        driver.execute_script("return new Promise((go) => setTimeout(go, 300))")
+        until(driver, "window.redrawn")
         driver.execute_script("document.getElementById('name').focus()")
         hands.type("dog")
         hands.press(Keys.ENTER, Keys.ENTER)

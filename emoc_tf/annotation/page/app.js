@@ -7,6 +7,7 @@ import { ProgressView } from "./progress.js";
 import { askState, SetView } from "./set.js";
 
 const OPEN = 1200;
+const EMPTY = 400;
 const HIDDEN = 8000;
 const KEYS = [
   ["letters", "the name of the class; ↓ and → take a known one"],
@@ -40,6 +41,9 @@ class App {
     $("help").addEventListener("click", () => this.showHelp());
     $("person").addEventListener("click", () => this.askPerson());
     window.addEventListener("hashchange", () => this.route());
+    window.addEventListener("beforeunload", (event) => {
+      if (this.view.hasUnsent) event.preventDefault(); // the browser asks whether to leave
+    });
     document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
     document.addEventListener("keydown", (event) => {
       const typing = event.target.matches("input, select, textarea");
@@ -74,7 +78,8 @@ class App {
     try {
       await this.refresh();
     } finally { // whatever went wrong, it goes on
-      setTimeout(() => this.poll(), document.hidden ? HIDDEN : OPEN);
+      const open = this.view.set ? OPEN : EMPTY;
+      setTimeout(() => this.poll(), document.hidden ? HIDDEN : open);
     }
   }
 
@@ -126,20 +131,23 @@ class App {
 
   tellEmpty({ set, worker, exhausted, counts, can_undo: canUndo }) {
     if (set) {
-      this.empty = "";
+      this.empty = this.told = "";
       return;
     }
     const all = counts.images > 0 && counts.settled === counts.images;
     const large = all ? "All images are answered." : `${capital(worker.phase)}${counted(worker)} …`;
     const small = all || exhausted
       ? "Export your labels under Progress. Whatever was said can still be changed under Classes."
-      : "The first set is shown as soon as it is chosen. You can leave this page open.";
+      : `The ${counts.answered ? "next" : "first"} set is shown as soon as it is chosen. You can leave this page open.`;
     const waits = exhausted && !all && worker.phase === "ready";
     const title = waits ? "The last images are on other screens." : large;
     const told = JSON.stringify([title, small, worker.total, worker.done, canUndo]);
     if (told === this.empty) return; // what has the focus keeps it
     this.empty = told;
-    if (!worker.total) announce(title);
+    // Steps on the way are shown, not told: screen readers would say each of them.
+    const kind = all ? "all" : waits ? "waits" : "soon";
+    if (kind !== this.told) announce(title);
+    this.told = kind;
     const bar = worker.total
       ? [el("progress", { max: worker.total, value: worker.done, "aria-label": worker.phase })] : [];
     $("empty").replaceChildren(
@@ -152,6 +160,7 @@ class App {
 
   tellSummary({ counts, classes, goal, seconds }) {
     const most = goal ?? counts.images;
+    $("summary").hidden = !counts.images; // the folder is being read
     $("summary").replaceChildren(
       el("p", {}, el("b", {}, counts.answered.toLocaleString("en")),
         goal ? ` of your goal of ${plural(goal, "image")}` : ` of ${plural(counts.images, "image")}`),
@@ -185,7 +194,7 @@ class App {
   }
 
   async askPerson() {
-    const field = el("input", { type: "text", id: "person-name", maxlength: "80",
+    const field = el("input", { type: "text", id: "person-name", dir: "auto", maxlength: "80",
       value: person.get() });
     const name = await ask("Who are you?", [
       el("label", { for: "person-name" }, "Your name goes beside your answers in the records"), field,

@@ -7,14 +7,16 @@ import { Tiles } from "./tiles.js";
 const ASIDE = [["mark:reject", "Cannot be named"], ["mark:unsure", "Not sure"],
   ["mark:skip", "Skipped"], ["mark:left", "Put back"]];
 
+const asideOf = (counts) => [counts.rejected, counts.unsure, counts.skipped - counts.left, counts.left];
+
 export class ClassesView {
   constructor(app, box) {
-    Object.assign(this, { app, box, name: null, start: 0 });
+    Object.assign(this, { app, box, name: null, start: 0, busy: false });
     this.list = el("ul", { class: "list class-list", "aria-label": "Classes" });
     this.side = el("div");
     this.grid = el("div", { class: "grid members", role: "group", "aria-label": "Images of the class" });
     this.tiles = new Tiles(this.grid, {
-      ticked: false, onchange: () => this.tellTicked(),
+      ticked: false, lazy: true, onchange: () => this.tellTicked(),
       onkey: (event) => event.key === "+" && (this.tiles.enlarge(), true),
     });
     box.append(el("h2", { id: "classes-title" }, "Classes"),
@@ -37,8 +39,7 @@ export class ClassesView {
     const focused = [...this.list.querySelectorAll("button")].indexOf(document.activeElement);
     this.list.replaceChildren(
       ...state.classes.map(([name, count]) => row(name, name, count)),
-      ...ASIDE.map(([key, text], i) => row(key, text, key === "mark:reject" ? state.counts.rejected
-        : key === "mark:unsure" ? state.counts.unsure : null, i ? null : "apart")),
+      ...ASIDE.map(([key, text], i) => row(key, text, asideOf(state.counts)[i], i ? null : "apart")),
     );
     if (focused >= 0) this.list.querySelectorAll("button")[focused]?.focus();
     this.load();
@@ -83,7 +84,7 @@ export class ClassesView {
   }
 
   imageTools(isMark) {
-    this.field = el("input", { type: "text", id: "new-name", maxlength: "80", list: "all-names",
+    this.field = el("input", { type: "text", id: "new-name", dir: "auto", maxlength: "80", list: "all-names",
       autocomplete: "off" });
     const options = this.app.state.classes.map(([name]) => el("option", { value: name }));
     this.count = el("span", { id: "ticked", role: "status" });
@@ -118,23 +119,33 @@ export class ClassesView {
   }
 
   async correct(label, confirmed = []) {
+    if (this.busy) return; // the second Enter of two
     const images = this.tiles.ticked().map((i) => this.tiles.images[i][0]);
     if (!images.length) {
       toast("No image is ticked.");
       return;
     }
+    this.busy = true;
     const found = await post("correct", { images, label, confirmed });
+    this.busy = false;
     if (found.near) {
       const answer = await askNear(found.near);
       if (answer === "known") this.correct({ class: found.near.known }, confirmed);
       else if (answer === "new") this.correct(label, [...confirmed, found.near.name]);
       return;
     }
-    this.told(found, "Corrected.");
+    const left = found.left?.length ?? 0;
+    this.told(found, left ? `${plural(images.length - left, "image")} corrected. ${
+      plural(left, "is", "are")} left as before: on a screen just now, to be named there.`
+      : "Corrected.");
+    if (!left) return;
+    await this.load();
+    this.tiles.images.forEach(([i], at) => found.left.includes(i) && this.tiles.tick(at, true));
+    this.tellTicked();
   }
 
   async askName() {
-    const field = el("input", { type: "text", id: "class-name", maxlength: "80", value: this.name });
+    const field = el("input", { type: "text", id: "class-name", dir: "auto", maxlength: "80", value: this.name });
     const to = await ask("Rename the class", [
       el("label", { for: "class-name" }, "New name"), field,
     ], [["Cancel", null], ["Rename", () => field.value, true]], {

@@ -19,9 +19,10 @@ export function el(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Tells screen readers something. */
+/** Tells screen readers something, also if it is what they were told last. */
 export function announce(text) {
-  $("said").textContent = text;
+  const box = $("said");
+  box.textContent = box.textContent === text ? `${text}\u00a0` : text;
 }
 
 let toastTimer;

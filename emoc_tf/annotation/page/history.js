@@ -18,6 +18,9 @@ export class HistoryView {
   async load(before = null) {
     const found = await get("history", { before: before === null ? "" : String(before) });
     if (!found.ok) return;
+    const shown = JSON.stringify(found);
+    if (before === null && shown === this.shown && this.rows.children.length) return;
+    this.shown = before === null ? shown : "";
     this.before = found.before;
     this.more.hidden = found.before <= 0;
     const rows = found.rows.map((row) => this.row(row));

@@ -7,11 +7,15 @@ const FORMATS = [
   ["labelstudio", "Label Studio"], ["fiftyone", "FiftyOne"], ["imagefolder", "Hugging Face"],
   ["predictions", "Predictions of the rest"], ["model", "Model (.keras)"],
 ];
+// Milliseconds in which a button that is pressed again was not meant twice.
+const TWICE = 1000;
 const TITLES = Object.fromEntries(FORMATS);
 
 export class ProgressView {
   constructor(app, box) {
     this.app = app;
+    this.rows = new Map();
+    this.pressed = {};
     this.cards = el("div", { class: "cards" });
     this.charts = el("div", { class: "charts" });
     this.done = el("ul", { class: "done-list", "aria-live": "polite" });
@@ -48,7 +52,7 @@ export class ProgressView {
     this.cards.replaceChildren(
       card(counts.answered.toLocaleString("en"), "images answered"),
       card(left.toLocaleString("en"), goal === null ? "images left" : "left to your goal"),
-      card(classes.length, "classes"),
+      card(classes.length, classes.length === 1 ? "class" : "classes"),
       card(seconds === null ? "–" : `${seconds} s`, "a set, median"),
       card(counts.rejected.toLocaleString("en"), "cannot be named"),
       card(counts.unsure.toLocaleString("en"), "not sure"),
@@ -60,17 +64,38 @@ export class ProgressView {
       this.charts.replaceChildren(...charts(outcomes));
     }
     const notes = [...state.worker.warnings, ...(last.stopped ? [`You could stop: ${last.stopped}`] : [])];
-    const rows = [...state.exports].reverse().map((job) => el("li", {}, told(job)));
-    const text = JSON.stringify([state.exports, notes]);
+    this.list(state.exports);
+    const text = JSON.stringify(notes);
     if (text !== this.listed) {
       this.listed = text;
-      this.done.replaceChildren(...rows);
       this.notes.hidden = !notes.length;
       this.notes.replaceChildren(el("h3", {}, "Notes"), ...notes.map((note) => el("p", {}, note)));
     }
   }
 
+  /** Lists the exports; only what is new is told to screen readers. */
+  list(exports) {
+    for (const [job, row] of this.rows) {
+      if (!exports.some((each) => each.job === job)) {
+        row.remove();
+        this.rows.delete(job);
+      }
+    }
+    for (const each of exports) {
+      const text = told(each);
+      if (!this.rows.has(each.job)) {
+        this.rows.set(each.job, el("li", {}, text));
+        this.done.prepend(this.rows.get(each.job));
+      } else if (this.rows.get(each.job).textContent !== text) {
+        this.rows.get(each.job).textContent = text;
+      }
+    }
+  }
+
   async order(format) {
+    const [now, before] = [performance.now(), this.pressed[format] ?? -TWICE];
+    this.pressed[format] = now;
+    if (now - before < TWICE) return;
     const found = await post("export", { format });
     if (found.ok) this.app.take(found.state);
     else toast(found.error);
@@ -106,6 +131,8 @@ function charts(outcomes) {
       note: `With its 95% interval, now ${share(audit.at(-1).audit_low)} to ${
         share(audit.at(-1).audit_high)}.` }));
   }
+  found.push(chart("Images with a class", points("labelled"), {
+    note: "With those that had one at the start." }));
   found.push(chart("Classes found", points("discovered_classes"), {
     note: "Beside those that were there at the start." }));
   return found;

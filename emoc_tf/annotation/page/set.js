@@ -29,6 +29,9 @@ export class SetView {
     $("enlarge").addEventListener("click", () => this.tiles.enlarge());
   }
 
+  /** Whether something was said that is lost if the page is closed. */
+  get hasUnsent() { return Boolean(this.parts.length || this.unsent || this.busy); }
+
   /** Shows the set of a state, unless it is on the screen already. */
   show(state) {
     const { set } = state;
@@ -41,6 +44,7 @@ export class SetView {
       this.set = this.unsent = null;
       this.parts = [];
       this.tiles.show([]);
+      this.hint();
     } else if (set.query !== this.set?.query) {
       if (this.set && !this.busy && !this.answered) {
         toast("That set was answered in another window, or is not open any more.");
@@ -104,6 +108,7 @@ export class SetView {
       box.textContent = text;
       announce(text);
     }
+    else if (!this.set) box.textContent = "";
     else if (this.unsent) box.textContent = "Not saved yet. Enter sends it again.";
     else if (this.parts.length) {
       box.textContent = `${plural(left, "image is", "images are")} left. Name ${

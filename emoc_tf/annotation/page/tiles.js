@@ -30,11 +30,12 @@ export function enlarge(images, start, words) {
 export class Tiles {
   /**
    * @param {HTMLElement} box - Where the images go.
-   * @param {object} options - `ticked`: how images begin; `onchange`, `onkey`: called after a
-   *   toggle and with keys that are not the grid's.
+   * @param {object} options - `ticked`: how images begin; `lazy`: whether they are fetched when
+   *   they are seen; `onchange`, `onkey`: called after a toggle and with keys that are not the
+   *   grid's.
    */
-  constructor(box, { ticked = true, onchange = () => {}, onkey = () => {} } = {}) {
-    Object.assign(this, { box, begins: ticked, onchange, onkey });
+  constructor(box, { ticked = true, lazy = false, onchange = () => {}, onkey = () => {} } = {}) {
+    Object.assign(this, { box, begins: ticked, lazy, onchange, onkey });
     this.images = [];
     this.tiles = [];
     this.at = 0;
@@ -53,7 +54,8 @@ export class Tiles {
 
   tile(image, i, guess) {
     const src = imageUrl(image);
-    const picture = el("img", { src, alt: "", draggable: "false" });
+    const loading = this.lazy ? "lazy" : "eager";
+    const picture = el("img", { loading, src, alt: "", draggable: "false" });
     picture.onload = () => picture.classList.toggle("tiny", picture.naturalWidth < TINY);
     picture.onerror = () => this.bring(picture, src, i);
     const tile = el("button", {
@@ -78,9 +80,10 @@ export class Tiles {
       if (status === 200) {
         note.replaceWith(picture);
         picture.src = src;
-      } else if (status === 404) {
-        note.textContent = "file is gone";
-        this.tiles[i].dataset.gone = "its file is gone";
+      } else if (status === 404 || status === 410) {
+        const what = status === 404 ? "is gone" : "was changed";
+        note.textContent = `file ${what}`;
+        this.tiles[i].dataset.gone = `its file ${what}`;
         this.describe(i);
         return;
       }
