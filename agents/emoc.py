@@ -49,8 +49,9 @@ class EMOCAgent(ScoringAgent):
         refusals: Whether scores are multiplied by the probability that an image of the set is
             answered, once images have been rejected; see `refusals.answer_probabilities`.
         method: `"exact"`, or `"sketch"`: gradients cut down to their principal directions, for
-            networks that are trained whole, see `EMOCScorer`. Where a choice would take too long
-            even so, `confidence=None` chooses by sketched scores alone.
+            networks that are trained whole and choices among hundreds of images or more: they are
+            fitted at each choice, see `EMOCScorer`. Where a choice would take too long even so,
+            `confidence=None` chooses by sketched scores alone.
 
     Raises:
         ValueError: An argument is out of range.

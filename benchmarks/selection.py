@@ -10,17 +10,12 @@ images, and its choices are compared with the exact best set.
 It takes about ten minutes on two cores.
 """
 
-import csv
-
 import numpy as np
+import states
 from absl import app, flags
-from rich.console import Console
-from rich.table import Table
 
-from emoc_tf.config import ExplorationConfig
-from emoc_tf.exploration import Exploration
 from emoc_tf.scoring import EMOCScorer
-from emoc_tf.scoring.selection import Sample, select
+from emoc_tf.scoring.selection import select
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "tensorflow-datasets folder with CIFAR-100.")
 PRESET = flags.DEFINE_string("preset", "paper", "Settings of the exploration.")
@@ -40,28 +35,14 @@ NETWORKS = [
 
 def measure(root: int, changes: dict, steps: int) -> dict[str, object]:
     """Returns a line of the table: one network, many draws."""
-    settings = {"data_dir": DATA_DIR.value, **changes} if DATA_DIR.value else changes
-    exploration = Exploration(ExplorationConfig.preset(PRESET.value, **settings))
-    exploration.reset(root)
-    for step in range(steps):
-        exploration.advance(int(np.flatnonzero(exploration.state.candidate_mask)[step]))
-    state = exploration.state
-    rng = np.random.default_rng(root)
-    count = min(REFERENCE.value, len(state.reference))
-    reference = state.reference[rng.choice(len(state.reference), count, replace=False)]
+    state = states.explored(PRESET.value, root, changes, steps, REFERENCE.value, DATA_DIR.value)
+    count = len(state.reference)
     pairs, weights = EMOCScorer(state.model)._pairs_of_sets(
-        reference, state.pool.images, state.candidates[state.candidate_mask], "set"
+        state.reference, state.images, state.sets, "set", None, None
     )
     known = pairs.sample(np.arange(count), np.arange(weights.shape[1]))
     scores = weights @ known.changes.mean(axis=0)
-
-    def sample(rows: np.ndarray, columns: np.ndarray) -> Sample:
-        return Sample(
-            known.changes[np.ix_(rows, columns)],
-            known.control[np.ix_(rows, columns)],
-            known.control_mean[columns],
-        )
-
+    sample = states.Known(known).sample
     first, second = np.sort(np.unique(scores))[[-1, -2]]
     found = [
         select(sample, weights, count, CONFIDENCE.value, seed) for seed in range(REPETITIONS.value)
@@ -83,16 +64,7 @@ def measure(root: int, changes: dict, steps: int) -> dict[str, object]:
 
 def main(_: list[str]) -> None:
     """Measures all networks and shows the table."""
-    rows = [measure(*network) for network in NETWORKS]
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(str(v) if isinstance(v, int) else f"{v:.4g}" for v in row.values()))
-    Console(width=160).print(table)
-    if OUTPUT.value:
-        with open(OUTPUT.value, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    states.show([measure(*network) for network in NETWORKS], OUTPUT.value)
 
 
 if __name__ == "__main__":

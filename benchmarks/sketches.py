@@ -14,21 +14,16 @@ iterations and some update steps; `mobilenet0`, ... are MobileNetV2, and `resnet
 trained whole. `--seconds` measures time as well, exact and sketched in turns.
 """
 
-import csv
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
-import keras
 import numpy as np
-import problem
+import states
 from absl import app, flags
 from rich.console import Console
-from rich.table import Table
 from scipy import sparse, stats
+from states import Known, State
 
-from emoc_tf.config import ExplorationConfig
-from emoc_tf.exploration import Exploration
 from emoc_tf.scoring import EMOCScorer
 from emoc_tf.scoring import selection as elimination
 from emoc_tf.scoring.pairs import PairScores
@@ -41,6 +36,9 @@ from emoc_tf.scoring.sketches.selection import select_by_sketch
 DATA_DIR = flags.DEFINE_string("data_dir", None, "tensorflow-datasets folder with CIFAR-100.")
 NETWORKS = flags.DEFINE_list("networks", ["quick0", "quick1", "quick2"], "States, see above.")
 REFERENCE = flags.DEFINE_integer("reference", 256, "N, reference images.", 1)
+LARGE_REFERENCE = flags.DEFINE_integer("large_reference", 64, "N of large networks.", 1)
+POOL = flags.DEFINE_integer("pool", 1000, "Images that sets of large networks are made of.", 500)
+PIXELS = flags.DEFINE_integer("pixels", 32, "Of MobileNetV2's images, a multiple of 32.", 32)
 SETS = flags.DEFINE_integer("sets", 1000, "M, candidate sets.", 2)
 DRAWS = flags.DEFINE_integer("draws", 100, "Orders of the reference images.", 1)
 SKETCHES = flags.DEFINE_list(
@@ -54,7 +52,6 @@ OUTPUT = flags.DEFINE_string("output", None, "CSV file for the table.")
 
 CONFIDENCE = 0.95
 FIRST = 200  # root of the first episode
-LARGE_CLASSES, LARGE_IMAGES, LARGE_POOL = 10, 500, 2000
 # Changes of the preset and update steps before the choice, in turns.
 QUICK = [
     ({}, 0),
@@ -65,95 +62,18 @@ QUICK = [
 ]
 
 
-class State(NamedTuple):
-    """A network, reference images, images and sets of them."""
-
-    model: keras.Model
-    reference: np.ndarray
-    images: np.ndarray
-    sets: np.ndarray
-
-
 def state_of(name: str) -> State:
     """Returns a state by its name."""
     kind, number = name.rstrip("0123456789"), int(name.lstrip("abcdefghijklmnopqrstuvwxyz") or 0)
-    rng = np.random.default_rng(FIRST + number)
-    if kind == "quick" and DATA_DIR.value:
+    if kind == "quick":
         changes, steps = QUICK[number % len(QUICK)]
-        settings = {**changes, "data_dir": DATA_DIR.value, "num_candidate_sets": SETS.value}
-        exploration = Exploration(ExplorationConfig.preset("paper", **settings))
-        exploration.reset(FIRST + number)
-        for step in range(steps):
-            exploration.advance(int(np.flatnonzero(exploration.state.candidate_mask)[step]))
-        state = exploration.state
-        chosen = rng.permutation(len(state.reference))[: REFERENCE.value]
-        sets = state.candidates[state.candidate_mask]
-        return State(state.model, state.reference[chosen], state.pool.images, sets)
-    network = {"quick": "cifar10_quick", "resnet": "resnet", "mobilenet": "mobilenet"}[kind]
-    if network == "mobilenet":
-        keras.utils.set_random_seed(FIRST + number)
-        body = keras.applications.MobileNetV2((32, 32, 3), weights=None, include_top=False)
-        x = keras.layers.GlobalAveragePooling2D()(body.output)
-        model = keras.Model(body.input, keras.layers.Dense(LARGE_CLASSES)(x))
-    else:
-        case = problem.Case(network, REFERENCE.value, LARGE_POOL, LARGE_CLASSES)
-        model = problem.build(case, rng)
-    images, labels = _large_images(rng)
-    trained = LARGE_CLASSES * LARGE_IMAGES
-    if DATA_DIR.value:
-        _train(model, images[:trained], labels[:trained], number)
-    pool, known = images[trained:], labels[trained:]
-    members = [np.flatnonzero(known == label) for label in range(known.max() + 1)]
-    picked = rng.integers(len(members), size=SETS.value)
-    sets = np.stack([rng.choice(members[one], problem.SET_SIZE, replace=False) for one in picked])
-    reference = images[rng.permutation(trained)[: REFERENCE.value]]
-    return State(model, reference, pool, sets)
-
-
-def _large_images(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images and their labels: those of the known classes, then those of the pool."""
-    trained = LARGE_CLASSES * LARGE_IMAGES
-    if not DATA_DIR.value:
-        images = problem._random_images(trained + LARGE_POOL, rng) / 128
-        return images, np.arange(len(images)) % LARGE_CLASSES
-    import tensorflow_datasets as tfds
-
-    data = tfds.as_numpy(tfds.load("cifar100", data_dir=DATA_DIR.value, batch_size=-1))
-    images, labels = data["train"]["image"], data["train"]["label"]
-    classes = rng.permutation(100)[: 2 * LARGE_CLASSES]
-    known = [np.flatnonzero(labels == one)[:LARGE_IMAGES] for one in classes[:LARGE_CLASSES]]
-    each = LARGE_POOL // len(classes)
-    tests = data["test"]["image"], data["test"]["label"]
-    pool = [np.flatnonzero(tests[1] == one)[:each] for one in classes]
-    found = np.concatenate([images[np.concatenate(known)], tests[0][np.concatenate(pool)]])
-    told = np.concatenate(
-        [np.repeat(np.arange(LARGE_CLASSES), LARGE_IMAGES), np.repeat(np.arange(len(pool)), each)]
-    )
-    return (found.astype(np.float32) - 128) / 64, told
-
-
-def _train(model: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int) -> None:
-    keras.utils.set_random_seed(seed)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
-    history = model.fit(images, labels, batch_size=64, epochs=EPOCHS.value, verbose=0).history
-    print(f"accuracy on what was trained: {history['accuracy'][-1]:.3f}")
-
-
-class Values:
-    """Known output changes in the place of `PairScores`."""
-
-    def __init__(self, known: Sample) -> None:
-        self._known, self.reference = known, known.changes
-
-    def sample(self, references: np.ndarray, pairs: np.ndarray, control: bool = True) -> Sample:
-        """See `PairScores`."""
-        rows = np.ix_(references, pairs)
-        return Sample(
-            self._known.changes[rows],
-            self._known.control[rows] if control else np.zeros((len(references), len(pairs))),
-            self._known.control_mean[pairs],
+        changes = {**changes, "num_candidate_sets": SETS.value}
+        return states.explored(
+            "paper", FIRST + number, changes, steps, REFERENCE.value, DATA_DIR.value
         )
+    sizes = LARGE_REFERENCE.value, POOL.value, SETS.value
+    pixels = PIXELS.value if kind == "mobilenet" else 32
+    return states.trained(kind, pixels, FIRST + number, EPOCHS.value, sizes, DATA_DIR.value)
 
 
 def sketched(pairs: PairScores, state: State, name: str) -> tuple[np.ndarray, int, float]:
@@ -224,11 +144,11 @@ def draws(
     chosen, shares = [], []
     for seed in range(DRAWS.value):
         if control is None:
-            sample = Values(known).sample
+            sample = Known(known).sample
             found = elimination.select(sample, weights, total, CONFIDENCE, seed)
         else:
-            other = Values(Sample(control, control, control.mean(axis=0)))
-            found = select_by_sketch(Values(known), other, weights, CONFIDENCE, seed, 1 << 26)
+            other = Known(Sample(control, control, control.mean(axis=0)))
+            found = select_by_sketch(Known(known), other, weights, CONFIDENCE, seed, 1 << 26)
         chosen.append(scores[found.index])
         shares.append(found.pairs_evaluated / found.pairs)
     return {
@@ -304,16 +224,10 @@ def seconds(name: str, state: State) -> None:
 
 def main(_: list[str]) -> None:
     """Measures all states and shows the table."""
-    rows = [row for name in NETWORKS.value for row in measure(name)]
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
-    Console(width=200).print(table)
-    if OUTPUT.value:
-        with open(OUTPUT.value, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    rows: list[dict[str, object]] = []
+    for name in NETWORKS.value:  # each takes minutes: what there is is shown
+        rows += measure(name)
+        states.show(rows, OUTPUT.value)
 
 
 if __name__ == "__main__":

@@ -206,6 +206,7 @@ class _Sketch:
 
     def __init__(self, sketch: Sketch) -> None:
         self._sketch = sketch
+        self.plan = sketch.plan
         self.report: SketchReport | None = None
 
     @property
@@ -214,4 +215,6 @@ class _Sketch:
 
     def apply(self, pairs: RayPairs) -> RayPairs:
         directions, self.report = pairs.fit()
-        return pairs.along(pairs.pairs.by(self._sketch.along(directions)), directions)
+        changes = self._sketch.along(directions)
+        self.plan = changes.factors.plan
+        return pairs.along(pairs.pairs.by(changes), directions)

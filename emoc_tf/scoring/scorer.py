@@ -68,8 +68,9 @@ class EMOCScorer:
             in another order and give other last digits.
         method: `"exact"`, or `"sketch"`, for networks that are trained whole: gradients are cut
             down to their principal directions, fitted on 128 images of each call, anew if weights
-            or images are others. Scores are approximate, `sketch` tells how far. A linear layer
-            behind frozen ones is scored exactly, as it always is.
+            or images are others. Scores are approximate, `sketch` tells how far. It pays with many
+            pairs: the fit takes as long as J of some dozens of images does. A linear layer behind
+            frozen ones is scored exactly, as it always is.
         sketch_size: Numbers that a pair's sketch may have; None for as many as leave out 5% of
             the gradients' energy, if the budget has room for them.
         seed: At least 0; of the images that directions are fitted on.
@@ -118,8 +119,9 @@ class EMOCScorer:
         return None if self._sketch is None else self._sketch.report
 
     def plan(self) -> list[LayerPlan]:
-        """Returns how each trainable layer's gradients are multiplied: the cheapest way."""
-        return list(self._changes.factors.plan)
+        """Returns how each trainable layer's gradients are multiplied; sketched, once it was."""
+        own = self._changes.factors if self._sketch is None else self._sketch
+        return list(own.plan)
 
     def print_plan(self) -> None:
         """Prints `plan` as a table, and what the last call's sketch was like."""

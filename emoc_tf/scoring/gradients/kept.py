@@ -44,3 +44,9 @@ class Sums(NamedTuple):
     explicit: tf.Tensor
     factored: list[tuple[tf.Tensor, ...]]
     counts: tf.Tensor
+
+
+def flat(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns all vectors of the last axis one below the other."""
+    last = tensor.shape[-1]
+    return tf.reshape(tensor, [-1, tf.shape(tensor)[-1] if last is None else last])

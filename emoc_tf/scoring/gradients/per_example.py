@@ -15,7 +15,7 @@ import tensorflow as tf
 from emoc_tf.models.checks import check_model
 from emoc_tf.models.graphs import functional, trained_variables
 from emoc_tf.scoring.gradients import contractions
-from emoc_tf.scoring.gradients.kept import Gradients, Pairs, Sums
+from emoc_tf.scoring.gradients.kept import Gradients, Pairs, Sums, flat
 from emoc_tf.scoring.gradients.model_passes import ModelPasses, Run
 from emoc_tf.scoring.gradients.plans import LayerPlan
 from emoc_tf.scoring.gradients.stages import Factors, Stage, size
@@ -114,8 +114,11 @@ class GradientFactors:
             positions = each.plan.positions
             if positions is None:  # a size that the model leaves open
                 positions = math.prod(shape[:-1]) * len(each.uses)
-            factors += contractions.factor_floats(each.stage, positions, rows)
+            factors += self._factor_floats(each, positions, rows)
         return explicit + factors * self.dtype.size
+
+    def _factor_floats(self, layer: "_Layer", positions: int, rows: int) -> int:
+        return contractions.factor_floats(layer.stage, positions, rows)
 
     def change_bytes(self, num_pairs: int) -> int:
         """Returns about what an image takes while it meets `num_pairs` pairs."""
@@ -149,9 +152,14 @@ class GradientFactors:
         if direction:
             added = self._explicit_directions(direction)
             explicit = [part + row for part, row in zip(explicit, added, strict=True)]
+        return self._joined(run, explicit, factors, dtype)
+
+    def _joined(
+        self, run: Run, explicit: list[tf.Tensor], factors: list[Factors], dtype: tf.DType
+    ) -> Gradients:
         if not explicit:
             shape = tf.shape(run.seeds)[0], run.seeds.shape[1], 0
-            explicit.append(tf.zeros(shape, dtype))
+            explicit = [tf.zeros(shape, dtype)]
         return Gradients(tf.concat([tf.cast(part, dtype) for part in explicit], -1), factors)
 
     def last_dense(
@@ -184,7 +192,7 @@ class GradientFactors:
             gradients: Of B images x', a row for each of their R labels; B·R pairs.
         """
         return Pairs(
-            tf.reshape(gradients.explicit, [-1, gradients.explicit.shape[2]]),
+            flat(gradients.explicit),
             [
                 contractions.prepare(*_shape(each), own)
                 for each, own in zip(self._factored, gradients.factors, strict=True)
@@ -208,9 +216,8 @@ class GradientFactors:
         """
         total = tf.zeros([], self.dtype)
         batch, (rows, size) = tf.shape(jacobian.explicit)[0], jacobian.explicit.shape[1:]
-        if size:
-            flat = tf.reshape(jacobian.explicit, [batch * rows, size])
-            product = tf.matmul(flat, pairs.explicit, transpose_b=True)  # [B·R, n]
+        if size != 0:  # None where it is not the same at each call
+            product = tf.matmul(flat(jacobian.explicit), pairs.explicit, transpose_b=True)
             total += tf.cast(tf.reshape(product, [batch, rows, -1]), self.dtype)
         for each, own in zip(self._factored, jacobian.factors, strict=True):
             for term in self._terms(each, own, pairs, direction):

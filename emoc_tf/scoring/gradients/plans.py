@@ -12,7 +12,8 @@ class LayerPlan(NamedTuple):
     Attributes:
         layer: Its name.
         contraction: `"explicit"`, `"gram"` or `"apply"`, see `contractions`; `"generic"`: explicit,
-            from the layer's own gradients, where it has no factors.
+            from the layer's own gradients, where it has no factors; `"sketch"`: explicit, of what
+            is left once they are cut down, see `scoring.sketches`.
         positions: S, output positions that share the weights; None if the graph does not tell.
         parameters: Trainable parameters.
         multiply_adds: Per pair (x, x'), for all C outputs.

@@ -42,20 +42,15 @@ class SketchedChanges(OutputChanges):
         other.factors = self.factors.along(other._directions, self._regularizer)
         return other
 
-    def whole_rows(self, images: tf.Tensor, seeds: np.ndarray) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Returns logits and gradients as they are, see `SketchedGradients.whole_rows`.
-
-        Args:
-            images: (B, ...).
-            seeds: (B, 1, C), what ∂f is multiplied by.
-        """
+    def vectors(
+        self, images: tf.Tensor, seeds: np.ndarray, signs: np.ndarray
+    ) -> list[tuple[tf.Tensor, ...]]:
+        """Returns what directions are fitted to, see `SketchedGradients.vectors`."""
         dtype = self.factors.dtype
-        outputs = tf.TensorSpec([None, 1, self.num_classes], dtype)
-        function = super()._function("whole rows", self._whole_rows, self._images, outputs)
-        return function(images, tf.constant(seeds, dtype))
-
-    def _whole_rows(self, images: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, list]:
-        return self.factors.whole_rows(images, lambda logits: seeds)
+        given = [tf.constant(seeds, dtype), tf.constant(signs, dtype)]
+        specs = [tf.TensorSpec([None, *each.shape[1:]], dtype) for each in given]
+        function = super()._function("vectors", self.factors.vectors, self._images, *specs)
+        return function(images, *given)
 
     def _function(self, name: Hashable, function: Callable, *specs: Any) -> Callable:
         if self._in_parts:  # nothing is traced that directions could be arguments of

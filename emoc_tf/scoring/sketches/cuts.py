@@ -15,11 +15,19 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from emoc_tf.scoring.gradients import contractions
-from emoc_tf.scoring.gradients.stages import ConvStage, EmbeddingStage, Factors, Stage, size
+from emoc_tf.scoring.gradients.kept import flat
+from emoc_tf.scoring.gradients.stages import (
+    ConvStage,
+    DepthwiseStage,
+    EmbeddingStage,
+    Factors,
+    Stage,
+    size,
+)
 
 WHOLE_UNITS = 64  # outputs that are not cut: their spectrum is flat
 WHOLE_SIZE = 64  # parameters of a stage that are not cut
-FEW_POSITIONS = 32  # with so few it costs less to cut δ before it meets a
+MIXTURES = 8  # vectors that stand for more of an image's, where directions are fitted
 
 # Of each stage that is cut: Q (F, k); Q and P (O, l); or V (parameters, k).
 Directions = list[tuple[tf.Tensor, ...]]
@@ -63,7 +71,7 @@ class Projection:
 
     Args:
         cut: The layer.
-        directions: What it is cut down to.
+        directions: What it is cut down to; nothing where a is shown whole.
         direction: A tensor per variable, by its id, that products are wanted with; or nothing.
     """
 
@@ -73,12 +81,13 @@ class Projection:
         self.stage: Stage = cut.layer.stage
         self.compute_dtype = self.stage.compute_dtype
         self._kind, self._directions, self._direction = cut.kind, directions, direction
-        self._positions = cut.layer.plan.positions
 
     def factor(self, inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """Returns a, or a·Q, and beside it a·D for a direction D."""
-        if self._kind == "rows":
+        if not self._directions and self._kind != "rows":
             return self.stage.factor(inputs, outputs)
+        if self._kind == "rows":
+            return factor_of_rows(self.stage, inputs, outputs)
         wanted = self._directions[0]
         if self._direction:
             kernel = self.stage.kernel_rows(self._direction[id(self.stage.kernel)])[0]
@@ -89,8 +98,7 @@ class Projection:
         """Returns what is kept of the gradients, (B, R, numbers) each, and products (B, R)."""
         stage, deltas = self.stage, factors.deltas
         if self._kind == "rows":
-            parts = contractions.explicit_rows(stage, factors)
-            row = tf.concat(parts, -1)
+            row = whole_rows(stage, factors)
             kept = tf.matmul(flat(row), self._directions[0])
             kept = tf.reshape(kept, [-1, row.shape[1], tf.shape(kept)[1]])
             if not self._direction:
@@ -98,7 +106,7 @@ class Projection:
             given = contractions.direction_rows(stage, self._direction)
             return [kept], [dot(row, tf.concat(given, 0))]
         count = tf.shape(self._directions[0])[1]
-        kept = [_outer(deltas, factors.inputs[..., :count], self._directions[1:], self._positions)]
+        kept = [_outer(deltas, factors.inputs[..., :count], self._directions[1:])]
         if stage.bias is not None:
             kept.append(tf.reduce_sum(deltas, 2))
         if not self._direction:
@@ -144,32 +152,73 @@ def sketch_size(cut: Cut, counts: Sequence[int]) -> int:
     return counts[0] * units + (stage.units if stage.bias is not None else 0)
 
 
-def _outer(
-    deltas: tf.Tensor, inputs: tf.Tensor, others: Sequence[tf.Tensor], positions: int | None
-) -> tf.Tensor:
-    """Returns Σ_s δ_s ⊗ a_s, (B, R, O·k), with δ cut down if there are directions of it."""
-    rows, units = deltas.shape[1], deltas.shape[3]
-    early = bool(others) and positions is not None and positions <= FEW_POSITIONS
-    if early:
-        cut = tf.matmul(flat(deltas), others[0])
-        deltas = tf.reshape(cut, [-1, rows, tf.shape(deltas)[2], tf.shape(others[0])[1]])
-        units = tf.shape(others[0])[1]
+def factor_of_rows(stage: Stage, inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """Returns a of a stage whose whole gradient is cut down, as `whole_rows` wants it."""
+    if not _is_depthwise(stage):
+        return stage.factor(inputs, outputs)
+    # One operation where `unfold` has dozens: models in parts run each of them by itself.
+    ones = [1] * (2 - len(stage.window))
+    sizes, strides, rates = (
+        [1, *ones, *each, 1] for each in (stage.window, stage.strides, stage.dilation)
+    )
+    shape = tf.shape(inputs)
+    flat_ = tf.reshape(inputs, [shape[0], 1, shape[1], stage.groups]) if ones else inputs
+    found = tf.image.extract_patches(flat_, sizes, strides, rates, stage.padding.upper())
+    return tf.reshape(found, [shape[0], -1, stage.fan_in, stage.groups])
+
+
+def whole_rows(stage: Stage, factors: Factors) -> tf.Tensor:
+    """Returns a stage's gradients as one vector each, (B, R, parameters), in the usual order."""
+    if not _is_depthwise(stage):
+        return tf.concat(contractions.explicit_rows(stage, factors), -1)
+    inputs, deltas = factors
+    # One product a channel, of all rows: [B, G, R, S] × [B, G, S, F].
+    found = tf.matmul(tf.transpose(deltas, [0, 3, 1, 2]), tf.transpose(inputs, [0, 3, 1, 2]))
+    row = tf.transpose(found, [0, 2, 1, 3])
+    row = tf.reshape(row, [-1, deltas.shape[1], stage.groups * stage.fan_in])
+    return row if stage.bias is None else tf.concat([row, tf.reduce_sum(deltas, 2)], -1)
+
+
+def _is_depthwise(stage: Stage) -> bool:
+    return isinstance(stage, DepthwiseStage) and stage.units == 1 < stage.groups
+
+
+def vectors(cut: Cut, factors: Factors, signs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Returns vectors of a layer's gradients in each space that is cut, (B, m, F) each.
+
+    Sides of more vectors than `MIXTURES` give random mixtures: their second moment is the same.
+
+    Args:
+        cut: The layer.
+        factors: Of one row an image.
+        signs: (B, at least F and O, `MIXTURES`), that vectors are added up with.
+    """
+    if cut.kind == "rows":
+        return (whole_rows(cut.layer.stage, factors),)
+    inputs, deltas = factors.inputs, factors.deltas[:, 0]
+    sides = [(deltas, inputs)] if cut.kind == "inputs" else [(deltas, inputs), (inputs, deltas)]
+    return tuple(tf.matmul(_mixed(one, signs), other, transpose_a=True) for one, other in sides)
+
+
+def _mixed(side: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+    width = side.shape[-1]
+    if width <= MIXTURES:
+        return side
+    return tf.matmul(side, signs[:, :width]) / MIXTURES**0.5
+
+
+def _outer(deltas: tf.Tensor, inputs: tf.Tensor, others: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns Σ_s δ_s ⊗ a_s, (B, R, O·k), with δ cut down first if there are directions of it."""
     shape = tf.shape(deltas)
-    turned = tf.reshape(tf.transpose(deltas, [0, 1, 3, 2]), [shape[0], -1, shape[2]])
-    found = tf.matmul(turned, inputs)  # [B, R·O, k]
-    if others and not early:
-        found = tf.reshape(found, [shape[0] * rows, units, -1])
-        found = tf.matmul(tf.transpose(others[0])[None], found)  # [B·R, l, k]
+    units = deltas.shape[3]
+    if others:
         units = tf.shape(others[0])[1]
-    return tf.reshape(found, [-1, rows, units * tf.shape(inputs)[2]])
+        cut = tf.matmul(flat(deltas), others[0])
+        deltas = tf.reshape(cut, [shape[0], deltas.shape[1], shape[2], units])
+    found = tf.matmul(deltas, inputs[:, None], transpose_a=True)  # [B, R, O, k]
+    return tf.reshape(found, [shape[0], deltas.shape[1], units * tf.shape(inputs)[2]])
 
 
 def dot(rows: tf.Tensor, direction: tf.Tensor) -> tf.Tensor:
     """Returns the products of rows (B, R, P) with one vector, (B, R)."""
     return tf.linalg.matvec(rows, direction)
-
-
-def flat(tensor: tf.Tensor) -> tf.Tensor:
-    """Returns all vectors of the last axis one below the other."""
-    last = tensor.shape[-1]
-    return tf.reshape(tensor, [-1, tf.shape(tensor)[-1] if last is None else last])

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import linalg
+import tensorflow as tf
 
-MOST = 256  # directions of one space that are looked for
+MOST = 96  # directions of one space that are looked for
 STEP = 4  # directions that are added together
 
 
@@ -39,42 +39,57 @@ class Part(NamedTuple):
     units: int
 
 
-def of_moments(fitted: np.ndarray, held_out: np.ndarray) -> Spectrum:
-    """Returns the leading directions of a second moment.
+def spectrum_of(fitted: tf.Tensor, held_out: tf.Tensor, seed: int) -> Spectrum:
+    """Returns the leading directions of some vectors, at most `MOST`.
 
-    Args:
-        fitted: (F, F) sum of v vᵀ over the vectors that are fitted.
-        held_out: (F, F) that over others.
-    """
-    basis = _leading(fitted)[1]
-    energy = np.einsum("fk,fk->k", basis, held_out @ basis)
-    return Spectrum(basis, _shares(energy, np.trace(held_out)))
-
-
-def of_rows(fitted: np.ndarray, held_out: np.ndarray) -> Spectrum:
-    """Returns the leading directions of a few vectors.
+    In a wide space they are looked for in the range of the second moment, applied twice to random
+    vectors (Halko, Martinsson and Tropp 2011): an eigenvalue problem of the whole space takes
+    longer than all scores do.
 
     Args:
         fitted: (m, F) vectors.
         held_out: (m', F) others.
+        seed: Of the random vectors.
     """
-    if len(fitted) >= fitted.shape[1]:
-        return of_moments(fitted.T @ fitted, held_out.T @ held_out)
-    values, weights = _leading(fitted @ fitted.T)
-    # Directions that rounding made hold nothing; one is kept, so that no stage is without.
-    real = np.flatnonzero(values > 1e-6 * max(values[0], 0.0))
-    weights = weights[:, real if len(real) else [0]]
-    basis, _ = linalg.qr(fitted.T @ weights, mode="economic")
-    energy = np.square(held_out @ basis).sum(axis=0)
-    return Spectrum(basis, _shares(energy, np.square(held_out).sum()))
+    count, size = fitted.shape
+    if size <= MOST:
+        basis = tf.eye(size, dtype=tf.float64)
+    elif count <= MOST:
+        basis = _orthonormal(tf.transpose(fitted))
+    else:
+        mixtures = np.random.default_rng(seed).normal(size=(count, MOST))
+        found = tf.matmul(fitted, tf.constant(mixtures, fitted.dtype), transpose_a=True)
+        found = tf.matmul(fitted, tf.matmul(fitted, found), transpose_a=True)
+        basis = _orthonormal(found)
+    shown = tf.matmul(fitted, tf.cast(basis, fitted.dtype))
+    _, turned = _eigen(shown)
+    basis = tf.matmul(basis, turned)
+    held = tf.cast(tf.matmul(held_out, tf.cast(basis, held_out.dtype)), tf.float64)
+    energy = tf.reduce_sum(held * held, 0).numpy()
+    total = float(tf.reduce_sum(tf.square(tf.cast(held_out, tf.float64))))
+    return Spectrum(basis.numpy(), _shares(energy, total))
 
 
-def _leading(moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the leading eigenvalues of a second moment, descending, and their vectors."""
-    last = len(moment) - 1
-    first = max(0, last + 1 - MOST)
-    values, basis = linalg.eigh(moment, subset_by_index=[first, last])
-    return values[::-1], basis[:, ::-1]
+def _orthonormal(vectors: tf.Tensor) -> tf.Tensor:
+    """Returns an orthonormal basis (F, k) of the columns of a tensor (F, m)."""
+    vectors = tf.cast(vectors, tf.float64)
+    length = tf.norm(vectors, axis=0, keepdims=True)
+    vectors = vectors / tf.where(length > 0, length, 1.0)
+    for _ in range(2):  # the second time what rounding left
+        values, turned = _eigen(vectors)
+        # Directions that rounding made hold nothing; one is kept, so that no stage is without.
+        real = max(1, int(np.sum(values.numpy() > 1e-14 * max(float(values[0]), 1e-300))))
+        vectors = tf.matmul(vectors, turned[:, :real])
+        length = tf.norm(vectors, axis=0, keepdims=True)
+        vectors = vectors / tf.where(length > 0, length, 1.0)
+    return vectors
+
+
+def _eigen(vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the eigenvalues of VᵀV, descending, and its eigenvectors, in float64."""
+    vectors = tf.cast(vectors, tf.float64)
+    values, turned = tf.linalg.eigh(tf.matmul(vectors, vectors, transpose_a=True))
+    return values[::-1], turned[:, ::-1]
 
 
 def _shares(energy: np.ndarray, total: float) -> np.ndarray:

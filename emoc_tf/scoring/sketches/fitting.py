@@ -4,24 +4,21 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from emoc_tf.scoring.images import Images
 from emoc_tf.scoring.sketches.changes import SketchedChanges
-from emoc_tf.scoring.sketches.cuts import Cut
+from emoc_tf.scoring.sketches.cuts import MIXTURES
 from emoc_tf.scoring.sketches.directions import (
     Part,
-    Spectrum,
     left,
     numbers,
-    of_moments,
-    of_rows,
     sizes,
+    spectrum_of,
 )
 
-BATCH = 16
+BATCH = 32
 HELD_OUT = 4  # every so many images measure the energy that the others' directions hold
-WIDEST = 1024  # spaces whose second moment is found as it is
-MIXTURES = 16  # vectors an image that stand for more
 
 
 class LayerSketch(NamedTuple):
@@ -74,26 +71,24 @@ def spectra(changes: SketchedChanges, images: Images, budget: int, seed: int) ->
     that of all rows of J. Directions come from most images, what they hold is measured on others.
     """
     cuts = changes.factors.cut
-    if not cuts:
-        return []
-    spaces = [[_Space(size) for size in cut.spaces] for cut in cuts]
-    energies = np.zeros(len(cuts))
-    for rows, batch, fitted, held_out in _rows(changes, images, budget, seed):
-        for place, (cut, own) in enumerate(zip(cuts, rows, strict=True)):
-            energies[place] += np.square(own, dtype=np.float64).sum() / len(images)
-            for space, vectors in zip(
-                spaces[place], _vectors(cut, own, [[seed, place, i] for i in batch]), strict=True
-            ):
-                space.add(vectors[fitted], 0)
-                space.add(vectors[held_out], 1)
-    return [
-        Part(
-            energy,
-            tuple(space.spectrum() for space in own),
-            1 if cut.kind == "rows" else cut.layer.stage.units,
-        )
-        for cut, own, energy in zip(cuts, spaces, energies, strict=True)
-    ]
+    found: list[list[list[tf.Tensor]]] = [[[] for _ in cut.spaces] for cut in cuts]
+    for vectors in _vectors(changes, images, budget, seed) if cuts else ():
+        for kept, own in zip(found, vectors, strict=True):
+            for space, each in zip(kept, own, strict=True):
+                space.append(each)
+    held_out = np.arange(len(images)) % HELD_OUT == HELD_OUT - 1
+    few = len(images) < 2 * HELD_OUT  # all are both fitted and held out
+    parts = []
+    for place, cut in enumerate(cuts):
+        spaces, found[place] = [tf.concat(space, 0) for space in found[place]], []  # frees memory
+        energy = tf.reduce_sum(tf.square(tf.cast(spaces[0], tf.float64))) / len(images)
+        spectra = [
+            spectrum_of(_flat(space, few | ~held_out), _flat(space, few | held_out), seed)
+            for space in spaces
+        ]
+        units = 1 if cut.kind == "rows" else cut.layer.stage.units
+        parts.append(Part(float(energy), tuple(spectra), units))
+    return parts
 
 
 def fit_of(changes: SketchedChanges, parts: list[Part], counts: list[list[int]]) -> Fit:
@@ -110,64 +105,26 @@ def fit_of(changes: SketchedChanges, parts: list[Part], counts: list[list[int]])
     return Fit(directions, layers, float(lost / (sum(p.energy for p in parts) or 1.0)))
 
 
-class _Space:
-    """Vectors of a space, as they come: added up, or kept where the space is wide."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._moments: list[np.ndarray | float] = [0.0, 0.0]
-        self._kept: tuple[list[np.ndarray], list[np.ndarray]] = [], []
-
-    def add(self, vectors: np.ndarray, where: int) -> None:
-        """Adds vectors (B, m, F) of B images, to those that are fitted, 0, or held out, 1."""
-        own = vectors.reshape(-1, self.size)
-        if self.size <= WIDEST and vectors.shape[1] > 1:
-            self._moments[where] = self._moments[where] + own.T @ own
-        else:
-            self._kept[where].append(own)
-
-    def spectrum(self) -> Spectrum:
-        """Returns the leading directions."""
-        if not isinstance(self._moments[0], float):
-            return of_moments(*self._moments)
-        return of_rows(*(np.concatenate(own) for own in self._kept))
+def _flat(vectors: tf.Tensor, wanted: np.ndarray) -> tf.Tensor:
+    """Returns the vectors (B, m, F) of some of the images, one below the other."""
+    return tf.reshape(vectors[wanted], [-1, vectors.shape[-1]])
 
 
-def _vectors(cut: Cut, rows: np.ndarray, seeds: list[list[int]]) -> list[np.ndarray]:
-    """Returns what a batch of gradients has in each space that is cut, (B, m, F) each.
-
-    Args:
-        cut: The layer.
-        rows: Its gradients.
-        seeds: One an image, so that mixtures do not depend on what is in a batch.
-    """
-    if cut.kind == "rows":
-        return [rows[:, None]]
-    sides = [rows] if cut.kind == "inputs" else [rows, rows.transpose(0, 2, 1)]
-    return [side if side.shape[1] <= MIXTURES else _mixed(side, seeds) for side in sides]
-
-
-def _mixed(vectors: np.ndarray, seeds: list[list[int]]) -> np.ndarray:
-    """Returns few random mixtures of each image's vectors; their second moment is the same."""
-    shape = MIXTURES, vectors.shape[1]
-    signs = np.stack([np.random.default_rng(seed).choice([-1.0, 1.0], shape) for seed in seeds])
-    return np.matmul(signs.astype(vectors.dtype) / MIXTURES**0.5, vectors)
-
-
-def _rows(
+def _vectors(
     changes: SketchedChanges, images: Images, budget: int, seed: int
-) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields gradients, of which images, and which of these are fitted and which held out.
+) -> Iterator[list[tuple[tf.Tensor, ...]]]:
+    """Yields what batches of images have in each space that is cut, see `SketchedGradients`.
 
-    Few images are both.
+    Mixtures are those of an image, whatever batch it is in.
     """
-    one = changes.exact.factors.gradient_bytes(1, changes.factors.dtype, images.shape[1:])
-    size = max(1, min(BATCH, budget // 4 // one))
-    places = np.arange(len(images))
-    mixtures = np.random.default_rng(seed).normal(size=(len(images), 1, changes.num_classes))
+    exact, dtype = changes.exact.factors, changes.factors.dtype
+    one = exact.gradient_bytes(1, dtype, images.shape[1:])
+    one -= 2 * exact.explicit_size * dtype.size  # of gradients, which stay factors here
+    size = max(1, min(BATCH, budget // 4 // max(1, one)))
+    rng = np.random.default_rng(seed)
+    seeds = rng.normal(size=(len(images), 1, changes.num_classes))
     for start in range(0, len(images), size):
-        batch = places[start : start + size]
-        _, rows = changes.whole_rows(changes.tensor(images[batch]), mixtures[batch])
-        held_out = batch % HELD_OUT == HELD_OUT - 1
-        few = len(images) < 2 * HELD_OUT
-        yield [part.numpy() for part in rows], batch, few | ~held_out, few | held_out
+        rows = np.arange(start, min(start + size, len(images)))
+        shape = len(rows), changes.factors.most_mixed, MIXTURES
+        signs = np.where(rng.random(shape) < 0.5, -1.0, 1.0)
+        yield changes.vectors(changes.tensor(images[rows]), seeds[rows], signs)

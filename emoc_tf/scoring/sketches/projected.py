@@ -1,14 +1,14 @@
 """Gradients of a model, cut down to some directions of each stage, see `cuts`."""
 
 import copy
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import tensorflow as tf
 
 from emoc_tf.scoring.gradients import contractions
-from emoc_tf.scoring.gradients.kept import Gradients, Pairs
+from emoc_tf.scoring.gradients.kept import Gradients
+from emoc_tf.scoring.gradients.model_passes import Run
 from emoc_tf.scoring.gradients.per_example import GradientFactors
 from emoc_tf.scoring.gradients.stages import Factors, size
 from emoc_tf.scoring.sketches.cuts import (
@@ -16,9 +16,9 @@ from emoc_tf.scoring.sketches.cuts import (
     Directions,
     Projection,
     dot,
-    flat,
     kind_of,
     sketch_size,
+    vectors,
 )
 
 
@@ -29,6 +29,7 @@ class SketchedGradients(GradientFactors):
         factors: The model's gradients.
 
     Attributes:
+        plan: As of `factors`, with `"sketch"` for what is cut.
         cut: The layers that are cut.
         directions: Those that gradients are cut down to.
     """
@@ -51,33 +52,38 @@ class SketchedGradients(GradientFactors):
         """
         other = copy.copy(self)
         other.directions = directions
-        other.explicit_size = self.uncut_size + sum(
-            sketch_size(cut, tuple(each.shape[1] for each in own))
+        sizes = {
+            id(cut.layer.plan): sketch_size(cut, tuple(each.shape[1] for each in own))
             for cut, own in zip(self.cut, directions, strict=True)
-        )
+        }
+        other.plan = [
+            each._replace(contraction="sketch", multiply_adds=sizes[id(each)] * self._num_classes)
+            if id(each) in sizes
+            else each
+            for each in self.plan
+        ]
+        other.explicit_size = self.uncut_size + sum(sizes.values())
         other.explicit_size += bool(regularizer and other.explicit_size)
         return other
+
+    @property
+    def most_mixed(self) -> int:
+        """The most dimensions that vectors are mixed of where directions are fitted."""
+        spaces = [max(cut.spaces) for cut in self.cut if cut.kind != "rows"]
+        return max([cut.layer.stage.units for cut in self.cut] + spaces, default=0)
 
     @property
     def uncut_size(self) -> int:
         """Numbers that are kept of a pair as they are, besides factors."""
         return self._passes.other_size + sum(each.plan.parameters for each in self._whole)
 
-    def gradient_bytes(self, rows: int, dtype: tf.DType, shape: tuple[int, ...]) -> int:
-        """See `GradientFactors`."""
-        places = {id(cut.layer): i for i, cut in enumerate(self.cut) if cut.kind != "rows"}
-        floats = 0
-        for each in self._layers:
-            positions = each.plan.positions
-            if positions is None:
-                positions = math.prod(shape[:-1]) * len(each.uses)
-            if id(each) in places:
-                count = self.directions[places[id(each)]][0].shape[1] + each.stage.units
-                floats += positions * (count + 3 * rows * each.stage.units)
-            else:
-                floats += contractions.factor_floats(each.stage, positions, rows)
-                floats += rows * size(each.stage)
-        return rows * self.explicit_size * 2 * self.dtype.size + floats * self.dtype.size
+    def _factor_floats(self, layer: Any, positions: int, rows: int) -> int:
+        for cut, own in zip(self.cut, self.directions, strict=True):
+            if cut.layer is layer and cut.kind != "rows":
+                units = layer.stage.units
+                return positions * (own[0].shape[1] + units + 3 * rows * units)
+        whole = rows * size(layer.stage)
+        return super()._factor_floats(layer, positions, rows) + whole
 
     def gradients(
         self,
@@ -91,10 +97,11 @@ class SketchedGradients(GradientFactors):
         A direction is the same for all pairs: `jacobian` has its product with each row of J, which
         nothing is lost of, and a pair has a 1 there.
         """
-        rows, factors, _ = self._rows(images, make_seeds, {})
+        run = self._run(images, make_seeds, self._layers, True)
+        rows, _ = self._rows(images, run, {})
         if direction and rows:
             rows.append(tf.ones_like(rows[0][..., :1]))
-        return self._gradients(rows, factors, images, dtype)
+        return self._joined(run, rows, self._factors(run), dtype)
 
     def jacobian(
         self,
@@ -104,66 +111,35 @@ class SketchedGradients(GradientFactors):
         direction: Mapping[int, tf.Tensor],
     ) -> Gradients:
         """Returns the rows of J, with arguments as those of `gradients`."""
-        rows, factors, along = self._rows(images, make_seeds, direction)
+        run = self._run(images, make_seeds, self._layers, True)
+        rows, along = self._rows(images, run, direction)
         if direction and rows:
             rows.append(tf.add_n(along)[..., None])
-        return self._gradients(rows, factors, images, dtype)
+        return self._joined(run, rows, self._factors(run), dtype)
 
-    def prepare(self, gradients: Gradients) -> Pairs:
-        """See `GradientFactors`."""
-        return Pairs(
-            flat(gradients.explicit),
-            [
-                contractions.prepare(*shape, own)
-                for shape, own in zip(self.factored, gradients.factors, strict=True)
-            ],
-        )
-
-    def change(
-        self, jacobian: Gradients, pairs: Any, direction: Mapping[int, tf.Tensor]
-    ) -> tf.Tensor:
-        """See `GradientFactors`."""
-        rows = jacobian.explicit.shape[1]
-        product = tf.matmul(flat(jacobian.explicit), pairs.explicit, transpose_b=True)
-        product = tf.reshape(product, [-1, rows, tf.shape(product)[1]])
-        total = tf.cast(product, self.dtype)
-        for each, own in zip(self._factored, jacobian.factors, strict=True):
-            for term in self._terms(each, own, pairs, direction):
-                total += term
-        return total
-
-    def whole_rows(
-        self, images: tf.Tensor, make_seeds: Callable[[tf.Tensor], tf.Tensor]
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Returns the logits and the gradients of `cut` as they are, one row an image.
+    def vectors(
+        self, images: tf.Tensor, seeds: tf.Tensor, signs: tf.Tensor
+    ) -> list[tuple[tf.Tensor, ...]]:
+        """Returns vectors of the gradients of `cut` in each space, see `cuts.vectors`.
 
         Args:
             images: (B, ...).
-            make_seeds: Function of the logits (B, C) that returns seeds (B, 1, C).
-
-        Returns:
-            (B, O, F) of kernels where sides are cut, (B, parameters) elsewhere.
+            seeds: (B, 1, C), what ∂f is multiplied by.
+            signs: (B, `most_mixed`, mixtures).
         """
-        run = self._run(images, make_seeds, [cut.layer for cut in self.cut], False)
-        rows = []
+        # All layers, as for J: the passes are traced once.
+        run = self._run(images, lambda logits: seeds, self._layers, True)
+        found = []
         for cut in self.cut:
-            stage = cut.layer.stage
-            own = contractions.merged_factors(stage, cut.layer.uses, run.taps, run.rows)
-            if cut.kind == "rows":
-                rows.append(tf.concat(contractions.explicit_rows(stage, own), -1)[:, 0])
-            else:
-                kernel = stage.gradient_rows(*own)
-                rows.append(tf.reshape(kernel, [-1, stage.units, stage.fan_in]))
-        return run.logits, rows
+            shown = Projection(cut, (), {})
+            own = contractions.merged_factors(shown, cut.layer.uses, run.taps, run.rows)
+            found.append(vectors(cut, own, signs))
+        return found
 
     def _rows(
-        self,
-        images: tf.Tensor,
-        make_seeds: Callable[[tf.Tensor], tf.Tensor],
-        direction: Mapping[int, tf.Tensor],
-    ) -> tuple[list[tf.Tensor], list[Factors], list[tf.Tensor]]:
-        """Returns the explicit parts, the factors, and each part's product with a direction."""
-        run = self._run(images, make_seeds, self._layers, True)
+        self, images: tf.Tensor, run: Run, direction: Mapping[int, tf.Tensor]
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Returns the explicit parts, and each part's product with a direction."""
         rows, along = [], []
         for each, own in zip(self.cut, self.directions, strict=True):
             projection = Projection(each, own, direction)
@@ -183,16 +159,10 @@ class SketchedGradients(GradientFactors):
         if direction:
             given = self._passes.other_directions(direction)
             along += [dot(part, d) for part, d in zip(others, given, strict=True)]
-        factors = [
+        return rows, along
+
+    def _factors(self, run: Run) -> list[Factors]:
+        return [
             contractions.merged_factors(each.stage, each.uses, run.taps, run.rows)
             for each in self._factored
         ]
-        return rows, factors, along
-
-    def _gradients(
-        self, rows: list[tf.Tensor], factors: list[Factors], images: tf.Tensor, dtype: tf.DType
-    ) -> Gradients:
-        if not rows:
-            count = factors[0].deltas.shape[1]
-            return Gradients(tf.zeros([tf.shape(images)[0], count, 0], dtype), factors)
-        return Gradients(tf.concat([tf.cast(part, dtype) for part in rows], -1), factors)

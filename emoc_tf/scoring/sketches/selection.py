@@ -9,7 +9,7 @@ from scipy import sparse, stats
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.selection import Round, Selection, distinct, select
 
-SKETCHED = 256  # reference images that sets are sketched on
+SKETCHED = 128  # reference images that sets are sketched on
 MEASURED = 16  # sets, drawn at random, whose exact scores tell what sketches are worth
 REFERENCES = 16  # reference images that this is measured on
 

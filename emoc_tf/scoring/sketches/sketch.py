@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from emoc_tf.scoring.changes import OutputChanges
+from emoc_tf.scoring.gradients.plans import LayerPlan
 from emoc_tf.scoring.images import Images
 from emoc_tf.scoring.pairs import BLOCK, PairScores
 from emoc_tf.scoring.sketches.changes import SketchedChanges
@@ -15,7 +16,7 @@ from emoc_tf.scoring.sketches.fitting import LayerSketch, fit
 ERROR = 0.05  # part of the gradients' energy that may be left out
 FITTED = 128  # images that directions are fitted on, half of them reference images
 USUAL = 32  # directions of a space, before any are fitted
-REFERENCES, PAIRS = 8, 16  # that the error is measured on
+REFERENCES, PAIRS = 4, 16  # that the error is measured on
 
 
 class SketchReport(NamedTuple):
@@ -27,8 +28,10 @@ class SketchReport(NamedTuple):
         energy_left: What part of the energy of the gradients that are cut down is left out,
             measured on images that the directions were not fitted on.
         error: Root mean square of the error of ‖J(x) g(x', y')‖₁ as part of that of the exact
-            values, measured on 8 reference images and 16 pairs.
+            values, measured on 4 reference images and 16 pairs.
         layers: The layers that are cut down.
+        multiply_adds: Of a product of gradients, per reference image and pair, for all outputs.
+        exact_multiply_adds: Of the exact one in its place.
     """
 
     size: int
@@ -36,6 +39,8 @@ class SketchReport(NamedTuple):
     energy_left: float
     error: float
     layers: list[LayerSketch]
+    multiply_adds: int
+    exact_multiply_adds: int
 
     @property
     def summary(self) -> str:
@@ -43,7 +48,8 @@ class SketchReport(NamedTuple):
         return (
             f"sketch: {self.size:,} numbers a pair in place of {self.parameters:,}, "
             f"{self.energy_left:.2%} of the energy left out, measured error of output changes "
-            f"{self.error:.2%}"
+            f"{self.error:.2%}; {self.multiply_adds:,} multiply-adds per pair of images in place "
+            f"of {self.exact_multiply_adds:,}"
         )
 
 
@@ -92,6 +98,11 @@ class Sketch:
         """Those that were fitted last."""
         return [tuple(each.numpy() for each in own) for own in self._changes.directions]
 
+    @property
+    def plan(self) -> list[LayerPlan]:
+        """How each layer's gradients are multiplied; exactly as long as none was fitted."""
+        return self._changes.factors.plan
+
     def apply(self, pairs: PairScores) -> PairScores:
         """Returns the same pairs, by sketched gradients."""
         return pairs.by(self.of(pairs.reference, pairs.images))
@@ -123,6 +134,7 @@ class Sketch:
                 fitted.energy_left,
                 self._error(found),
                 fitted.layers,
+                *(_multiply_adds(own) for own in (self._changes, self._exact)),
             )
             self._fitted_to = key
         return self._changes
@@ -130,22 +142,27 @@ class Sketch:
     def _error(self, images: Images) -> float:
         """Returns the measured error, see `SketchReport`; images in random order."""
         every = np.arange(len(images))
-        references, pairs = images[every[:REFERENCES]], images[every[-PAIRS:]]
-        logits, _ = self._exact.last(self._exact.tensor(pairs))
-        labels = logits.numpy().argmax(axis=1)
+        room = self._budget // 4
+        count = max(1, min(PAIRS, room // self._exact.pair_bytes))
+        references, pairs = images[every[:REFERENCES]], images[every[-count:]]
+        logits = self._model(self._exact.tensor(pairs), training=False).numpy()
+        labels = logits.argmax(axis=1)[:, None]
+        shape, both = images.shape[1:], (self._exact, self._changes)
+        size = max(1, min(PAIRS, room // self._exact.gradient_bytes(shape)))
+        gradients = [
+            [
+                own.gradients(own.tensor(pairs[start : start + size]), labels[start : start + size])
+                for start in range(0, len(pairs), size)
+            ]
+            for own in both
+        ]
         exact, sketched = [], []
-        one = self._exact.jacobian_bytes(images.shape[1:], 1) + self._exact.pair_bytes
-        size = max(1, min(REFERENCES, self._budget // 4 // one))
+        size = max(1, min(REFERENCES, room // self._exact.jacobian_bytes(shape, PAIRS)))
         for start in range(0, len(references), size):
             x = self._exact.tensor(references[start : start + size])
-            jacobians = self._exact.jacobian(x), self._changes.jacobian(x)
-            for first in range(0, len(pairs), size):
-                rows = np.arange(first, min(first + size, len(pairs)))
-                for changes, jacobian, values in zip(
-                    (self._exact, self._changes), jacobians, (exact, sketched), strict=True
-                ):
-                    own = changes.gradients(changes.tensor(pairs[rows]), labels[rows, None])
-                    values.append(changes.changes(jacobian, own).numpy().ravel())
+            for own, given, values in zip(both, gradients, (exact, sketched), strict=True):
+                jacobian = own.jacobian(x)
+                values += [own.changes(jacobian, each).numpy().ravel() for each in given]
         right, found = (np.concatenate(own).astype(np.float64) for own in (exact, sketched))
         scale = np.square(right).mean()
         return float(np.sqrt(np.square(found - right).mean() / scale)) if scale else 0.0
@@ -155,6 +172,10 @@ class Sketch:
         for weight in self._model.weights:
             told.update(np.ascontiguousarray(weight.numpy()))
         return told.digest()
+
+
+def _multiply_adds(changes: OutputChanges) -> int:
+    return sum(layer.multiply_adds for layer in changes.factors.plan)
 
 
 def _some(images: Images, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -10,7 +10,6 @@ def small_stages_are_cut(monkeypatch):
     """Has every kind of cut happen in networks of a few parameters."""
     monkeypatch.setattr(cuts, "WHOLE_SIZE", 1)
     monkeypatch.setattr(cuts, "WHOLE_UNITS", 3)
-    monkeypatch.setattr(cuts, "FEW_POSITIONS", 8)
 
 
 def directions(spaces, share, seed=0):

@@ -165,11 +165,21 @@ def test_the_plan_tells_the_sketch(problem, capsys):
     scorer = EMOCScorer(model, method="sketch")
     scorer.print_plan()
     assert "sketch" not in capsys.readouterr().out
+    exact = EMOCScorer(model).plan()
+    assert scorer.plan() == exact
     scorer.scores(x, candidates)
     scorer.print_plan()
     text = capsys.readouterr().out
     assert f"{scorer.sketch.size:,} numbers a pair" in text
     assert f"{scorer.sketch.error:.2%}" in text
+    cut = {layer.layer for layer in scorer.sketch.layers}
+    for own, before in zip(scorer.plan(), exact, strict=True):
+        sketched = own.layer in cut
+        assert own.contraction == ("sketch" if sketched else before.contraction)
+        assert sketched or own == before
+    told = [sum(layer.multiply_adds for layer in plan) for plan in (scorer.plan(), exact)]
+    assert told == [scorer.sketch.multiply_adds, scorer.sketch.exact_multiply_adds]
+    assert told[0] < told[1]
 
 
 def test_bad_settings(problem):
