@@ -20,7 +20,7 @@ def test_a_comparison_runs_every_policy(own, tmp_path, monkeypatch):
     """By the flag and in a script; records are of names, none of `all`."""
     asked = []
 
-    def run_grid(grid, names, seeds, console, num_workers):
+    def run_grid(grid, names, seeds, console, num_workers, pool):
         asked.append(list(names))
         return {(name, seed): "made up" for name in names for seed in seeds}
 
