@@ -1,27 +1,27 @@
 """What scores on a Ray cluster cost: time against one process, and bytes over the network.
 
     python benchmarks/ray_scoring.py time
-    python benchmarks/ray_scoring.py bytes --address=10.77.4.1:6399 --interface=veth0
+    python benchmarks/ray_scoring.py bytes --namespace=HOST --node=10.77.4.2 --interface=veth0
 
 `time` scores with the paper's network in this process, with one actor of one core and with two, on
 a cluster that it begins itself. On a machine that does other work too, seconds on the clock tell
 little: CPU seconds of the actors are told beside.
 
-`bytes` makes a step on a pool in a file, by actors on other hosts, and reads what the interface to
-them has carried; the address is that of a cluster whose head lends no CPUs. Two hosts on one
-machine are made by `ip netns add HOST`, a veth pair with an address at each end, `ray start --head
---num-cpus=0 --node-ip-address=ADDRESS` here and `ip netns exec HOST ray start --address=...
---node-ip-address=OTHER` there.
+`bytes` makes a step on a pool in a file, by an actor on another host, and reads what the interface
+to it has carried. The host is a network namespace of this machine, made by root beforehand: `ip
+netns add HOST`, a veth pair with an address at each end, and a default route to the one here.
 """
 
 import argparse
+import contextlib
 import csv
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +45,18 @@ def main() -> None:
     parser.add_argument("what", choices=["time", "bytes"])
     parser.add_argument("--references", type=int, default=512)
     parser.add_argument("--candidates", type=int, default=1000)
-    parser.add_argument("--address")
+    parser.add_argument("--namespace")
+    parser.add_argument("--node")
     parser.add_argument("--interface")
     parser.add_argument("--pool", type=int, default=POOLS[0])
     options = parser.parse_args()
     if options.what == "time":
         compare_times(options.references, options.candidates)
-    elif options.address is None or options.interface is None:
-        sys.exit("bytes: expected --address and --interface")
+    elif None in (options.namespace, options.node, options.interface):
+        sys.exit("bytes: expected --namespace, --node and --interface")
     else:
-        count_bytes(options.address, options.interface, options.pool)
+        with other_host(options.namespace, options.node):
+            count_bytes(options.interface, options.pool)
 
 
 def network(name: str, size: int) -> Any:
@@ -131,13 +133,42 @@ def compare_times(references: int, candidates: int) -> None:
     _write("ray_time.csv", titles, rows)
 
 
-def count_bytes(address: str, interface: str, pool: int) -> None:
-    """Makes a step of a pool; prints what went over an interface, and of larger pools on paper."""
+@contextlib.contextmanager
+def other_host(namespace: str, node: str) -> Iterator[None]:
+    """Begins a cluster whose only CPU is in a network namespace, and connects to it."""
+    from ray.cluster_utils import Cluster
+
     from emoc_tf.cluster.connection import connect
+
+    # Ports are told: on a busy machine Ray gives up waiting for those that it finds itself.
+    names = "metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port"
+    ports = {name: 47_101 + i for i, name in enumerate((*names, "runtime_env_agent_port"))}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **ports})
+    command = [
+        "ip", "netns", "exec", namespace, sys.executable, "-m", "ray.scripts.scripts", "start",
+        f"--address={cluster.address}", f"--node-ip-address={node}", "--num-cpus=1", "--block",
+        "--dashboard-agent-grpc-port=47201", "--metrics-export-port=47202",
+        "--dashboard-agent-listen-port=47203", "--runtime-env-agent-port=47204",
+    ]  # fmt: skip
+    with connect(cluster.address) as connection:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while not connection.nodes(1):
+                if process.poll() is not None:
+                    sys.exit("bytes: the node in the namespace did not start")
+                time.sleep(1)
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+    cluster.shutdown()
+
+
+def count_bytes(interface: str, pool: int) -> None:
+    """Makes a step of a pool; prints what went over an interface, and of larger pools on paper."""
     from emoc_tf.data.views import ImageView
     from emoc_tf.scoring import RayScorer
 
-    connect(address)
     model = network("small_cnn", 8)
     sets = np.random.default_rng(0).integers(0, pool, (SETS, SET_SIZE))
     with tempfile.TemporaryDirectory() as folder:
