@@ -5,8 +5,8 @@
 - grid: a set of 25 images from a pool of 100,000, from the moment the page asks for it until the
   last image is there, over HTTP. `ready`: as it is when a set was told of. `cold`: as if nothing
   had been made small before.
-- photos: the same for photographs of 50 megapixels, and how long it takes to make 25 of them small,
-  which is done before their set is told of.
+- photos, large: the same for photographs of 12 and of 50 megapixels, and how long it takes to make
+  25 of them small, which is done before their set is told of.
 - fast: somebody who answers each set after --pace seconds, with the real worker and its defaults.
   Waits are from the moment of an answer until the next set is there.
 
@@ -35,7 +35,7 @@ from emoc_tf.annotation.server import make_app
 from emoc_tf.annotation.service import Service
 from emoc_tf.annotation.settings import Settings
 
-PARTS = flags.DEFINE_list("parts", ["grid", "photos", "fast"], "What is measured.")
+PARTS = flags.DEFINE_list("parts", ["grid", "photos", "large", "fast"], "What is measured.")
 POOL = flags.DEFINE_integer("pool", 100_000, "Images of the pool of `grid`.", 25)
 TIMES = flags.DEFINE_integer("times", 20, "How often a grid is shown.", 1)
 PACE = flags.DEFINE_float("pace", 1.0, "Seconds in which somebody answers a set.", 0.0)
@@ -113,11 +113,11 @@ def _album(folder: Path, pool: int, keys: list[str]) -> Service:
 def _measure_grid(name: str, width: int, height: int, pool: int, times: int) -> None:
     folder = Path(tempfile.mkdtemp())
     try:
-        rng = np.random.default_rng(0)
-        keys = []
-        for i in range(SIZE):
-            _photo(folder / f"{i}.jpg", width, height, rng)
-            keys.append(_key(folder / f"{i}.jpg"))
+        _photo(folder / "0.jpg", width, height, np.random.default_rng(0))
+        photo = (folder / "0.jpg").read_bytes()
+        for i in range(SIZE):  # the same picture, in files of different content
+            (folder / f"{i}.jpg").write_bytes(photo + bytes([i]))
+        keys = [_key(folder / f"{i}.jpg") for i in range(SIZE)]
         service = _album(folder, pool, keys)
         sets = [{"query": "a", "images": keys, "guesses": [], "audit": False, "generation": 0}]
         start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
@@ -196,7 +196,8 @@ def main(_: list[str]) -> None:
         _measure_grid("grid", 640, 480, POOL.value, TIMES.value)
     if "photos" in PARTS.value:
         _measure_grid("photos", 4000, 3000, POOL.value, TIMES.value)
-        _measure_grid("photos", 8660, 5774, POOL.value, TIMES.value)
+    if "large" in PARTS.value:
+        _measure_grid("large", 8660, 5774, POOL.value, TIMES.value)
     if "fast" in PARTS.value:
         _measure_fast()
 

@@ -50,6 +50,7 @@ class Service:
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._settings, self._say = settings, say
+        self._set_size = settings.exploration.set_size
         self.desk = Desk(Journal(settings.folder / FILE), self._pass_on)
         self.ended, self.problem = threading.Event(), ""
         self._phase: dict[str, Any] = {"phase": "starting"}
@@ -93,7 +94,7 @@ class Service:
         count = 1 + math.ceil(1.5 * learning / max(0.1, statistics.median(recent)))
         # Most images are left to be chosen by the next model.
         waiting = len(self.desk.album or ()) - self.desk.said.settled
-        most = min(_MOST_READY, waiting // (4 * self._settings.exploration.set_size))
+        most = min(_MOST_READY, waiting // (4 * self._set_size))
         return max(RESERVE, min(count, most))
 
     def _pass_on(self) -> None:
