@@ -8,7 +8,7 @@ import pytest
 from emoc_tf import ExplorationConfig
 
 
-@pytest.mark.parametrize("preset", ["demo", "paper"])
+@pytest.mark.parametrize("preset", ["demo", "paper", "transfer"])
 def test_json_round_trip(preset):
     config = ExplorationConfig.preset(preset, data_dir="somewhere")
     assert ExplorationConfig.from_json(config.to_json()) == config
@@ -68,7 +68,9 @@ def test_bad_values_get_one_sentence(changes, message):
 
 
 def test_unknown_preset():
-    with pytest.raises(ValueError, match=r"preset: expected one of \['demo', 'paper'\], got 'x'"):
+    with pytest.raises(
+        ValueError, match=r"preset: expected one of \['demo', 'paper', 'transfer'\], got 'x'"
+    ):
         ExplorationConfig.preset("x")
 
 

@@ -3,6 +3,8 @@
 Images of a folder with a store have a place on the disk, and are known by their content. What a
 prefix gives of them is kept beside them as `frozen-KEY.npy`, where KEY is a hash of the prefix's
 weights and of the images. A file that is found counts if the first images give its bits today.
+Images of a data set of which each episode takes some may have a folder for such files too: there
+the outputs of all images are kept, and computed by the first process that needs them.
 """
 
 import contextlib
@@ -11,6 +13,7 @@ import math
 import os
 import secrets
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +22,17 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.data import views
+from emoc_tf.data.whole import Whole, whole_of
 from emoc_tf.models.forward import FORWARD_BATCH
+from emoc_tf.storage.locks import FolderLock
 from emoc_tf.storage.system_locks import lock
 
 # Outputs without a store that take more bytes lie in a file that goes with the process.
 IN_MEMORY = 2**30
 # Files in a store, the newest; others are of weights that were changed.
 FILES = 3
+# In a folder for all that is kept of data sets: a training and a test part for each network.
+FILES_OF_WHOLES = 24
 
 Run = Callable[[tf.Tensor], tf.Tensor]
 
@@ -41,6 +48,9 @@ def kept(run: Run, images: Any, weights: bytes) -> np.ndarray:
         images: (n, ...), n > 0, as the model takes them, see `data.views`.
         weights: A hash of the prefix's weights.
     """
+    whole = whole_of(images)
+    if whole is not None:
+        return _kept_whole(run, whole, weights)[images.rows]
     stored = getattr(images, "stored", None)
     if stored is None:
         return computed(run, images)
@@ -50,9 +60,33 @@ def kept(run: Run, images: Any, weights: bytes) -> np.ndarray:
     if found is not None:
         return found
     try:
-        return _written(file, run, images)
+        return _written(file, run, images, FILES)
     except OSError:  # such as a disk that is full, or may not be written to
         return computed(run, images)
+
+
+def _kept_whole(run: Run, whole: Whole, weights: bytes) -> np.ndarray:
+    """Returns the outputs of all images of a part of a data set, (n, ...)."""
+    key = hashlib.sha256(weights + whole.digest.encode()).hexdigest()[:32]
+    file = whole.folder / f"frozen-{key}.npy"
+    found = _found(file, run, whole.images)
+    if found is not None:
+        return found
+    try:
+        with FolderLock(whole.folder / key):  # others wait for what one computes
+            found = _found(file, run, whole.images)
+            if found is None:
+                found = _written(file, run, whole.images, FILES_OF_WHOLES)
+        with contextlib.suppress(OSError):  # somebody waits
+            (whole.folder / key).rmdir()
+        return found
+    except OSError as error:
+        warnings.warn(
+            f"cache_dir: what frozen layers compute cannot be kept in {whole.folder} ({error}), "
+            f"and is computed anew for each run; name a folder that can be written to",
+            stacklevel=2,
+        )
+        return computed(run, whole.images)
 
 
 def computed(run: Run, images: Any) -> np.ndarray:
@@ -89,8 +123,15 @@ def _found(file: Path, run: Run, images: Any) -> np.ndarray | None:
     return found if fits and np.array_equal(found[: len(first)], first) else None
 
 
-def _written(file: Path, run: Run, images: Any) -> np.ndarray:
-    """Writes outputs into a file aside, which gets its name when it is whole."""
+def _written(file: Path, run: Run, images: Any, most: int) -> np.ndarray:
+    """Writes outputs into a file aside, which gets its name when it is whole.
+
+    Args:
+        file: Its name in the end.
+        run: See `kept`.
+        images: See `kept`.
+        most: How many such files the folder keeps, the newest.
+    """
     aside = file.with_name(f".{file.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with open(aside, "xb") as held:
@@ -102,7 +143,7 @@ def _written(file: Path, run: Run, images: Any) -> np.ndarray:
     finally:
         aside.unlink(missing_ok=True)
     files = sorted(file.parent.glob("frozen-*.npy"), key=lambda each: each.stat().st_mtime)
-    for old in files[:-FILES]:
+    for old in files[:-most]:
         with contextlib.suppress(OSError):  # it may be in use
             old.unlink()
     return np.load(file, mmap_mode="r")
