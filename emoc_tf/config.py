@@ -53,6 +53,12 @@ class ExplorationConfig:
     pool_per_class: int | None = _field(
         60, "unlabelled images of each known and novel class; none: all there are"
     )
+    imbalance: float = _field(
+        1.0, "how many times more images wait of the most frequent class than of the rarest"
+    )
+    duplicates: float = _field(0.0, "share of the waiting images that are copies of others")
+    wrong_answers: float = _field(0.0, "share of the images whose answer names another class")
+    rejected: float = _field(0.0, "share of the images that nobody can name")
     num_candidate_sets: int = _field(100, "M, candidate sets per step")
     set_size: int = _field(5, "K, images per candidate set")
     sampler: str = _field(
@@ -116,6 +122,9 @@ class ExplorationConfig:
             self._check(name, getattr(self, name) >= 0, "a number of at least 0")
         self._check("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
         self._check("old_fraction", 0 <= self.old_fraction < 1, "a number in [0, 1)")
+        for name in ("duplicates", "wrong_answers", "rejected"):
+            self._check(name, 0 <= getattr(self, name) < 1, "a share in [0, 1)")
+        self._check("imbalance", self.imbalance >= 1, "a number of at least 1")
         for name in ("max_steps", "pool_per_class", "pseudo_labels"):
             value = getattr(self, name)
             self._check(name, value is None or value > 0, "above 0, or none")

@@ -11,6 +11,7 @@ from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import pixels, views
 from emoc_tf.data.images import ImageData, read_only
 from emoc_tf.data.whole import Whole
+from emoc_tf.exploration import trouble
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.episode import Episode, prepare
 from emoc_tf.exploration.task import Task
@@ -171,6 +172,7 @@ def draw_episode(
         else:
             start = min(start, max(0, len(members) - pool))
         waiting.append(members[start : start + pool])
+    waiting = trouble.uneven(config, root, waiting)
     first = np.concatenate(initial)
     # Mixed, so that a pool index tells nothing about the class.
     chosen = np.concatenate([first, rng.permutation(np.concatenate(waiting))])
