@@ -1,7 +1,7 @@
 """Learning rate, iterations and normalisation of features of preset `transfer`, for `random` alone.
 
 The head is trained as the learner does it (SGD with momentum, CE + ω, mini-batches of old and novel
-images), in NumPy and for several learning rates at once. Sets are 40 random ones of those that the
+images), in NumPy and for several learning rates at once. Sets are random ones of those that the
 sampler draws at the beginning, no image twice. A row a setting and initialisation is added to
 OUTPUT: mean accuracy along the curve and final accuracy, on every fifth test image, and the number
 of classes found. NaN where training diverged.
@@ -32,11 +32,12 @@ SEEDS = flags.DEFINE_list("seeds", ["100"], "Initialisations.")
 NORMS = flags.DEFINE_list("norms", ["none", "length", "standard"], "Of features.")
 RATES = flags.DEFINE_list("rates", ["0.001", "0.003", "0.01", "0.03"], "Learning rates.")
 ITERATIONS = flags.DEFINE_integer("iterations", 1000, "Of an update, and of pretraining.", 1)
+STEPS = flags.DEFINE_integer("steps", 40, "Sets that are learnt.", 1)
 OUTPUT = flags.DEFINE_string("output", "results/transfer/pilot.csv", "Where rows are added.")
 
 COLUMNS = [
-    "norm", "learning_rate", "iterations", "seed", "mean_accuracy", "final_accuracy", "found",
-    "cpu_seconds",
+    "norm", "learning_rate", "iterations", "steps", "seed", "mean_accuracy", "final_accuracy",
+    "found", "cpu_seconds",
 ]  # fmt: skip
 
 
@@ -142,7 +143,7 @@ def rows(config: ExplorationConfig, data: tuple, seed: int) -> list[dict]:
         means = np.trapezoid(curve, axis=0) / len(taken)
         seconds = (time.process_time() - began) / len(RATES.value)
         for rate, mean, last in zip(RATES.value, means, curve[-1], strict=True):
-            values = how, rate, ITERATIONS.value, seed, f"{mean:.4f}", f"{last:.4f}"
+            values = how, rate, ITERATIONS.value, len(taken), seed, f"{mean:.4f}", f"{last:.4f}"
             values = (*values, len(known) - episode.num_known, f"{seconds:.0f}")
             found.append(dict(zip(COLUMNS, values, strict=True)))
             print(*values, flush=True)
@@ -152,7 +153,7 @@ def rows(config: ExplorationConfig, data: tuple, seed: int) -> list[dict]:
 def main(argv: list[str]) -> None:
     """Adds the rows."""
     del argv
-    config = ExplorationConfig.preset("transfer")
+    config = ExplorationConfig.preset("transfer", max_steps=STEPS.value)
     data = load(config.dataset, DATA_DIR.value)
     output = Path(OUTPUT.value)
     for seed in map(int, SEEDS.value):

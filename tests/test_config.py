@@ -29,6 +29,16 @@ def test_the_paper_preset_is_the_papers_protocol():
     assert config.replace(max_steps=None).num_steps == 80
 
 
+def test_the_transfer_preset_is_all_of_cifar_100():
+    config = ExplorationConfig.preset("transfer")
+    assert (config.known_classes, config.novel_classes) == (10, 90)
+    assert (config.initial_per_class, config.pool_per_class) == (100, 400)
+    assert (config.num_candidate_sets, config.set_size) == (1000, 25)
+    assert (config.sampler, config.network) == ("minibatch-cluster", "efficientnet_lite0")
+    assert (config.batch_size, config.old_fraction, config.max_steps) == (64, 0.9, 40)
+    assert "cache_dir" not in config.record()  # where files lie is no setting of a run
+
+
 @pytest.mark.parametrize(
     ("changes", "steps"),
     [
