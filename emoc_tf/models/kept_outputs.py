@@ -24,6 +24,7 @@ import tensorflow as tf
 from emoc_tf.data import views
 from emoc_tf.data.whole import Whole, whole_of
 from emoc_tf.models.forward import FORWARD_BATCH
+from emoc_tf.storage import atomic
 from emoc_tf.storage.locks import FolderLock
 from emoc_tf.storage.system_locks import lock
 
@@ -73,12 +74,11 @@ def _kept_whole(run: Run, whole: Whole, weights: bytes) -> np.ndarray:
     if found is not None:
         return found
     try:
-        with FolderLock(whole.folder / key):  # others wait for what one computes
+        with FolderLock(whole.folder):  # others wait for what one computes
+            atomic.remove_asides(whole.folder)
             found = _found(file, run, whole.images)
             if found is None:
                 found = _written(file, run, whole.images, FILES_OF_WHOLES)
-        with contextlib.suppress(OSError):  # somebody waits
-            (whole.folder / key).rmdir()
         return found
     except OSError as error:
         warnings.warn(

@@ -87,6 +87,14 @@ def test_all_images_are_computed_once_and_other_episodes_find_them(tmp_path, see
     np.testing.assert_array_equal(own.state.pool.images[:], one.state.pool.images[:])
 
 
+def test_what_a_killed_process_left_goes(tmp_path):
+    left = tmp_path / ".frozen-0.npy.1-0a1b2c3d"
+    left.write_bytes(b"half")
+    outcomes(tmp_path)
+    assert not left.exists()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_other_images_have_other_files(tmp_path, seen):
     outcomes(tmp_path)
     seen.clear()
