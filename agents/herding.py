@@ -8,6 +8,7 @@ from emoc_tf import uncertainty
 from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.agents.diversity import distances
 from emoc_tf.exploration.state import ExplorationState
+from emoc_tf.scoring.checks import is_integer
 
 KERNELS = ("gaussian", "tophat")
 WEIGHTS = ("uniform", "margin", "entropy")
@@ -40,6 +41,8 @@ class HerdingAgent(SetScoringAgent):
             images 1. None is 1 for the Gaussian and `"pure"` for the top-hat.
         temperature: Of the class scores that weights are made of, above 0. Or `"fitted"`: that
             under which the labelled images are most likely, in [0.1, 10]; they were trained on.
+        images: How many waiting images x the coverage is that of, above 0, drawn anew at each
+            step; None for all. With tens of thousands of them a choice takes a minute otherwise.
 
     Raises:
         ValueError: An argument is out of range.
@@ -53,6 +56,7 @@ class HerdingAgent(SetScoringAgent):
         weights: str = "uniform",
         bandwidth: float | str | None = None,
         temperature: float | str = 1.0,
+        images: int | None = None,
     ) -> None:
         super().__init__(seed)
         if kernel not in KERNELS:
@@ -64,6 +68,9 @@ class HerdingAgent(SetScoringAgent):
         self._kernel, self._weights = kernel, weights
         self._bandwidth = _number_or(bandwidth, "bandwidth", BANDWIDTHS)
         self._temperature = _number_or(temperature, "temperature", ("fitted",))
+        if images is not None and (not is_integer(images) or images < 1):
+            raise ValueError(f"images: expected None or an integer above 0, got {images!r}")
+        self._images = None if images is None else int(images)
 
     def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns what each set adds to the coverage, (M,)."""
@@ -71,6 +78,9 @@ class HerdingAgent(SetScoringAgent):
         lengths = np.linalg.norm(features, axis=1, keepdims=True)
         features /= np.where(lengths > 0, lengths, 1)
         labelled, waiting = state.pool.labelled, state.pool.unlabelled
+        if self._images is not None and self._images < len(waiting):
+            rng = self.rng(state, "waiting images")
+            waiting = np.sort(rng.choice(waiting, self._images, replace=False))
         weights = self._weights_of(state)
         width = _bandwidth(self._bandwidth, features[labelled], state.pool.labels[labelled])
         used, place = np.unique(sets, return_inverse=True)

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.covariance import ledoit_wolf_shrinkage
+from threadpoolctl import threadpool_limits
 
 from emoc_tf import uncertainty
 from emoc_tf.exploration.state import ExplorationState
@@ -104,14 +105,17 @@ def set_evidence(
     known, new = np.zeros((len(sets), num_known)), np.zeros(len(sets))
     counts = _counts(state, num_known)
     if np.count_nonzero(counts) > 1:
-        model = _Gaussians(state, counts, shrinkage)
-        sizes = (sets >= 0).sum(axis=1)
-        told = sizes > 0
-        means = model.whiten(uncertainty.set_mean_rows(state.features, sets[told]))
-        new[told] = model.log_likelihood(means, sizes[told], 0.0, 0)
-        for column, count in enumerate(counts):
-            at = model.means[column] if count else 0.0
-            known[told, column] = model.log_likelihood(means, sizes[told], at, count)
+        # Several threads wait for each other between many small products: on a busy machine that
+        # takes six times the processor's time. And one gives the same bits everywhere.
+        with threadpool_limits(1):
+            model = _Gaussians(state, counts, shrinkage)
+            sizes = (sets >= 0).sum(axis=1)
+            told = sizes > 0
+            means = model.whiten(uncertainty.set_mean_rows(state.features, sets[told]))
+            new[told] = model.log_likelihood(means, sizes[told], 0.0, 0)
+            for column, count in enumerate(counts):
+                at = model.means[column] if count else 0.0
+                known[told, column] = model.log_likelihood(means, sizes[told], at, count)
     if num_known:
         each, either = known / temperature, logsumexp(known, axis=1) - np.log(num_known)
         each -= logsumexp(each, axis=1, keepdims=True)
@@ -210,9 +214,10 @@ class _Gaussians:
             count: How many there are.
         """
         left = self._spread / (1 + count * self._spread)
-        variances = 1 / sizes[:, None] + left
-        distances = np.square(means - count * left * at) / variances
-        return -0.5 * (distances + np.log(2 * np.pi * variances)).sum(axis=1)
+        distinct, which = np.unique(sizes, return_inverse=True)  # mostly there is one
+        variances = 1 / distinct[:, None] + left
+        distances = np.square(means - count * left * at) / variances[which]
+        return -0.5 * (distances + np.log(2 * np.pi * variances)[which]).sum(axis=1)
 
 
 def _covariance(deviations: np.ndarray, freedom: int, shrinkage: bool) -> np.ndarray:

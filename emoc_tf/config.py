@@ -13,6 +13,7 @@ from emoc_tf import registries
 from emoc_tf.values import class_ranges, plain, stop_rules
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
+_PLACES = ("data_dir", "cache_dir")
 
 
 def _field(default: Any, text: str) -> Any:
@@ -37,6 +38,11 @@ class ExplorationConfig:
     data_dir: str | None = _field(
         None, "tensorflow-datasets folder; if not given, TFDS_DATA_DIR or ~/tensorflow_datasets"
     )
+    cache_dir: str | None = _field(
+        None,
+        "folder where what frozen layers compute of a data set's images is kept, for all runs of a "
+        "network of pretrained weights; if not given, each run computes it of its own images",
+    )
     classes: str | None = _field(
         None,
         "class ids that classes are drawn from, such as 0-49,60; if not given, all",
@@ -47,6 +53,12 @@ class ExplorationConfig:
     pool_per_class: int | None = _field(
         60, "unlabelled images of each known and novel class; none: all there are"
     )
+    imbalance: float = _field(
+        1.0, "how many times more images wait of the most frequent class than of the rarest"
+    )
+    duplicates: float = _field(0.0, "share of the waiting images that are copies of others")
+    wrong_answers: float = _field(0.0, "share of the images whose answer names another class")
+    rejected: float = _field(0.0, "share of the images that nobody can name")
     num_candidate_sets: int = _field(100, "M, candidate sets per step")
     set_size: int = _field(5, "K, images per candidate set")
     sampler: str = _field(
@@ -56,7 +68,10 @@ class ExplorationConfig:
         "one that was registered",
     )
     network: str = _field(
-        "small_cnn", "'small_cnn', 'cifar10_quick' (the paper's) or one that was registered"
+        "small_cnn",
+        "'small_cnn', 'cifar10_quick' (the paper's), 'efficientnet_lite0' (frozen, learnt on "
+        "ImageNet), 'efficientnet_lite0-last-block' (the last block is trained), some of "
+        "keras.applications, such as 'MobileNetV2', or one that was registered",
     )
     pretrain_iterations: int = _field(300, "training iterations on the initial images")
     update_iterations: int = _field(100, "training iterations after each query")
@@ -107,6 +122,9 @@ class ExplorationConfig:
             self._check(name, getattr(self, name) >= 0, "a number of at least 0")
         self._check("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
         self._check("old_fraction", 0 <= self.old_fraction < 1, "a number in [0, 1)")
+        for name in ("duplicates", "wrong_answers", "rejected"):
+            self._check(name, 0 <= getattr(self, name) < 1, "a share in [0, 1)")
+        self._check("imbalance", self.imbalance >= 1, "a number of at least 1")
         for name in ("max_steps", "pool_per_class", "pseudo_labels"):
             value = getattr(self, name)
             self._check(name, value is None or value > 0, "above 0, or none")
@@ -205,8 +223,8 @@ class ExplorationConfig:
         return dataclasses.asdict(self)
 
     def record(self) -> dict[str, Any]:
-        """Returns the settings that a run is a function of: where the data lie is not one."""
-        return {name: value for name, value in self.to_dict().items() if name != "data_dir"}
+        """Returns the settings that a run is a function of: where files lie is not one."""
+        return {name: value for name, value in self.to_dict().items() if name not in _PLACES}
 
     def differences(self, record: Mapping[str, Any]) -> list[str]:
         """Returns in words where another record has other settings; empty if nowhere.
@@ -231,9 +249,11 @@ class ExplorationConfig:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
-        """Returns the preset `demo` (digits, minutes) or `paper` (CIFAR-100, hours), changed.
+        """Returns a preset, changed.
 
-        Both draw classes and images, so that `check_drawn` holds for what is returned.
+        They are `demo` (digits, minutes), `paper` (CIFAR-100, hours) and `transfer` (all of
+        CIFAR-100, a frozen backbone that has learnt on ImageNet, minutes a run). All draw classes
+        and images, so that `check_drawn` holds for what is returned.
 
         Raises:
             ValueError: There is no such preset or field, or a value is out of range.
@@ -265,5 +285,26 @@ PRESETS: dict[str, dict[str, Any]] = {
         "weight_decay": 5e-4,
         "old_fraction": 0.9,
         "max_steps": 10,
+    },
+    # Learning rate and iterations: results/transfer/PLAN.md.
+    "transfer": {
+        "dataset": "cifar100",
+        "cache_dir": "~/.cache/emoc_tf",
+        "known_classes": 10,
+        "novel_classes": 90,
+        "initial_per_class": 100,
+        "pool_per_class": 400,
+        "num_candidate_sets": 1000,
+        "set_size": 25,
+        "sampler": "minibatch-cluster",
+        "network": "efficientnet_lite0",
+        "pretrain_iterations": 1000,
+        "update_iterations": 1000,
+        "batch_size": 64,
+        "learning_rate": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "old_fraction": 0.9,
+        "max_steps": 40,
     },
 }

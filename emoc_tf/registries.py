@@ -100,10 +100,18 @@ SAMPLERS = Registry(
         "top": "emoc_tf.exploration.top:top",
     }
 )
+# Of keras.applications, with weights that Keras fetches.
+APPLICATIONS = (
+    "ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "MobileNet", "MobileNetV2",
+    "MobileNetV3Large", "MobileNetV3Small", "ResNet50", "ResNet50V2", "VGG16",
+)  # fmt: skip
 NETWORKS = Registry(
     {
         "small_cnn": "emoc_tf.models.networks:small_cnn",
         "cifar10_quick": "emoc_tf.models.networks:cifar10_quick",
+        "efficientnet_lite0": "emoc_tf.models.backbones:efficientnet_lite0",
+        "efficientnet_lite0-last-block": "emoc_tf.models.backbones:efficientnet_lite0_last_block",
+        **{name: f"emoc_tf.models.backbones:{name}" for name in APPLICATIONS},
     }
 )
 REWARDS = Registry(

@@ -8,7 +8,7 @@ import pytest
 from emoc_tf import ExplorationConfig
 
 
-@pytest.mark.parametrize("preset", ["demo", "paper"])
+@pytest.mark.parametrize("preset", ["demo", "paper", "transfer"])
 def test_json_round_trip(preset):
     config = ExplorationConfig.preset(preset, data_dir="somewhere")
     assert ExplorationConfig.from_json(config.to_json()) == config
@@ -27,6 +27,16 @@ def test_the_paper_preset_is_the_papers_protocol():
     assert (config.update_iterations, config.batch_size, config.old_fraction) == (1000, 64, 0.9)
     assert (config.learning_rate, config.momentum, config.weight_decay) == (1e-4, 0.9, 5e-4)
     assert config.replace(max_steps=None).num_steps == 80
+
+
+def test_the_transfer_preset_is_all_of_cifar_100():
+    config = ExplorationConfig.preset("transfer")
+    assert (config.known_classes, config.novel_classes) == (10, 90)
+    assert (config.initial_per_class, config.pool_per_class) == (100, 400)
+    assert (config.num_candidate_sets, config.set_size) == (1000, 25)
+    assert (config.sampler, config.network) == ("minibatch-cluster", "efficientnet_lite0")
+    assert (config.batch_size, config.old_fraction, config.max_steps) == (64, 0.9, 40)
+    assert "cache_dir" not in config.record()  # where files lie is no setting of a run
 
 
 @pytest.mark.parametrize(
@@ -68,7 +78,9 @@ def test_bad_values_get_one_sentence(changes, message):
 
 
 def test_unknown_preset():
-    with pytest.raises(ValueError, match=r"preset: expected one of \['demo', 'paper'\], got 'x'"):
+    with pytest.raises(
+        ValueError, match=r"preset: expected one of \['demo', 'paper', 'transfer'\], got 'x'"
+    ):
         ExplorationConfig.preset("x")
 
 

@@ -55,6 +55,16 @@ def factor_to_pixels(train: Any, test: Any) -> float:
     return factor
 
 
+def black(factor: float, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Returns the black image of the range that a factor is for, (H, W, channels) float64.
+
+    What is left when it is subtracted, times the factor, is pixels 0–255. None where images are
+    such pixels.
+    """
+    low = _RANGES[factor][0]
+    return None if (low, factor) == (0, 1) else np.full(shape, low)
+
+
 def plain_range(low: float, high: float, integers: bool) -> tuple[float, float] | None:
     """Returns which plain range values are of; None if of none.
 

@@ -44,6 +44,7 @@ class ImageView:
     Attributes:
         dtype: float32.
         shape: (k, ...).
+        whole: All images of the source, where what is computed of them is kept; see `data.whole`.
 
     Raises:
         ValueError: An argument is of another kind.
@@ -51,6 +52,7 @@ class ImageView:
     """
 
     dtype = np.dtype(np.float32)
+    whole: Any = None
 
     def __init__(
         self,
@@ -89,6 +91,11 @@ class ImageView:
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(k,) which images of the source the view has."""
+        return self._indices
 
     @property
     def stored(self) -> Stored | None:

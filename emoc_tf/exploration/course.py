@@ -14,11 +14,11 @@ import tensorflow as tf
 
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import read_only
-from emoc_tf.exploration import candidates, pseudo_labels, stopping, whereabouts
+from emoc_tf.exploration import candidates, pseudo_labels, stopping, trouble, whereabouts
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.episode import Episode
 from emoc_tf.exploration.journal import Book, Entry
-from emoc_tf.exploration.oracle import LabelOracle, Oracle, Query, tell_classes
+from emoc_tf.exploration.oracle import Oracle, Query, tell_classes
 from emoc_tf.exploration.outcome import StepOutcome, answer_accuracy, audit_hits, evaluate
 from emoc_tf.exploration.pool import Pool
 from emoc_tf.exploration.sources import Source, audit_images
@@ -83,7 +83,7 @@ class Course:
         self._audit = audit_images(self.config, episode, root, arrays)
         self._oracle = self._given_oracle
         if self._oracle is None and episode.true_labels is not None:
-            self._oracle = LabelOracle(episode.true_labels)
+            self._oracle = trouble.answering(self.config, root, episode)
         self._sampler = self._given_sampler
         if self._sampler is None:
             self._sampler = candidates.named(

@@ -10,6 +10,8 @@ from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.data import pixels, views
 from emoc_tf.data.images import ImageData, read_only
+from emoc_tf.data.whole import Whole
+from emoc_tf.exploration import trouble
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.episode import Episode, prepare
 from emoc_tf.exploration.task import Task
@@ -129,6 +131,8 @@ def draw_episode(
     known_ids: tuple[int, ...] | None = None,
     as_they_are: bool = False,
     factor: float | None = None,
+    wholes: tuple[Whole, Whole] | None = None,
+    plain_pixels: bool = False,
 ) -> Episode:
     """Draws classes and images of labelled data: a task whose answers are hidden.
 
@@ -142,6 +146,8 @@ def draw_episode(
         known_ids: Class ids known at the start; None draws them.
         as_they_are: Whether the model takes images as they are in the data, as float32.
         factor: See `pixels.factor_to_pixels`; None finds it.
+        wholes: Training and test images, where what is computed of them is kept for all episodes.
+        plain_pixels: Whether the model takes pixels 0–255 without the mean image subtracted.
 
     Raises:
         ValueError: There are too few classes, the range of the pixels is not plain, or the images
@@ -166,6 +172,7 @@ def draw_episode(
         else:
             start = min(start, max(0, len(members) - pool))
         waiting.append(members[start : start + pool])
+    waiting = trouble.uneven(config, root, waiting)
     first = np.concatenate(initial)
     # Mixed, so that a pool index tells nothing about the class.
     chosen = np.concatenate([first, rng.permutation(np.concatenate(waiting))])
@@ -178,13 +185,24 @@ def draw_episode(
     mean, found = None, None
     if not as_they_are:
         found = factor or pixels.factor_to_pixels(train.images, test.images)
-        mean = views.read(train.images, first).mean(axis=0, dtype=np.float64)
+        if plain_pixels:
+            mean = pixels.black(found, train.images.shape[1:])
+            found = None if mean is None else found
+        else:
+            mean = views.read(train.images, first).mean(axis=0, dtype=np.float64)
+    if wholes is None:
+        images, test_images = (prepare(raw, mean, found) for raw in (task.images, raw_tested))
+    else:
+        images, test_images = (
+            whole.part(rows)
+            for whole, rows in zip(wholes, (chosen, np.flatnonzero(tested)), strict=True)
+        )
     return Episode(
         task=task,
         classes=tuple(int(class_id) for class_id in classes),
         num_known=config.known_classes,
-        images=prepare(task.images, mean, found),
-        test_images=prepare(raw_tested, mean, found),
+        images=images,
+        test_images=test_images,
         test_labels=read_only(test_labels),
         test_names=names,
         true_labels=read_only(true_labels),

@@ -86,6 +86,7 @@ def take_task(
     *,
     as_they_are: bool,
     mean: np.ndarray | None = None,
+    plain_pixels: bool = False,
 ) -> Episode:
     """Returns the episode of a task as it is.
 
@@ -95,6 +96,7 @@ def take_task(
         as_they_are: Whether the model takes images as they are, as float32.
         mean: The mean image to subtract; None for that of the labelled images, or of a sample
             where there are none.
+        plain_pixels: Whether the model takes pixels 0–255 without the mean image subtracted.
 
     Raises:
         ValueError: The range of the pixels is not plain.
@@ -103,7 +105,10 @@ def take_task(
     factor = None
     if not as_they_are:
         factor = pixels.factor_to_pixels(sample_of(task.images), task.test and task.test.images)
-        if mean is None:
+        if plain_pixels:
+            mean = pixels.black(factor, task.images.shape[1:])
+            factor = None if mean is None else factor
+        elif mean is None:
             labelled = np.flatnonzero(task.labels >= 0)
             mean = mean_of(
                 task.images, labelled if len(labelled) else spread(len(task.images), 1000)

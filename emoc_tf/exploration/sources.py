@@ -8,14 +8,15 @@ import numpy as np
 
 from emoc_tf import streams
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import pixels
+from emoc_tf.data import pixels, views
 from emoc_tf.data.images import ImageData
 from emoc_tf.data.named import load
+from emoc_tf.data.whole import Whole
 from emoc_tf.exploration import drawing, stopping, whereabouts
 from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.episode import Episode, sample_of, take_task
 from emoc_tf.exploration.task import Task
-from emoc_tf.models import compiled, episode_model, prefix
+from emoc_tf.models import compiled, episode_model, networks, prefix
 
 
 class Source(Protocol):
@@ -62,6 +63,9 @@ class Drawn:
         own_learner: bool = False,
     ) -> None:
         config.check_drawn()
+        self._plain = model is None and networks.takes_plain_pixels(config.network)
+        if model is None:
+            networks.check_ready(config.network)
         pool = config.pool_per_class
         most = pool and pool * (config.known_classes + config.novel_classes) - config.audit
         stopping.check_rules(config, most, "the pool has no more images")
@@ -73,8 +77,10 @@ class Drawn:
         drawing.warn_of_small_classes(config, self._train, every)
         self.class_names = drawing.distinct(self._train.class_names)
         self.initial_model = self._factor = None
+        self._wholes: tuple[Whole, Whole] | None = None
         if model is None:
             self._factor = pixels.factor_to_pixels(self._train.images, self._test.images)
+            self._wholes = self._kept_wholes()
         else:
             parts = self._train.images, self._test.images
             self.initial_model = copied(model, config.known_classes, *parts)
@@ -82,12 +88,22 @@ class Drawn:
                 compiled.warn_of_other_training(model, config)
         self._known_ids = drawing.check_known_ids(model_classes, model is not None, config, every)
 
+    def _kept_wholes(self) -> tuple[Whole, Whole] | None:
+        """Returns both parts, if there is a folder for what is computed of them."""
+        parts, folder = (self._train.images, self._test.images), self._config.cache_dir
+        if not self._plain or folder is None or not all(map(views.in_memory, parts)):
+            return None
+        black = pixels.black(self._factor, parts[0].shape[1:])
+        train, test = (Whole(each, black, self._factor, folder) for each in parts)
+        return train, test
+
     def episode(self, root: int, arrays: Mapping[str, np.ndarray] | None = None) -> Episode:
         """Returns the episode of a root; see `drawing.draw_episode`."""
         as_they_are = self.initial_model is not None
         return drawing.draw_episode(
-            self._config, self._train, self._test, root, self._known_ids, as_they_are, self._factor
-        )
+            self._config, self._train, self._test, root, self._known_ids, as_they_are,
+            self._factor, self._wholes, self._plain,
+        )  # fmt: skip
 
 
 class Given:
@@ -129,6 +145,9 @@ class Given:
         self.initial_model = None
         units = None if model is None else model.output_shape[-1]
         self._units, self._model_classes = units, model_classes
+        self._plain = model is None and networks.takes_plain_pixels(config.network)
+        if model is None:
+            networks.check_ready(config.network)
         if units is None or len(task.start_classes) <= units:
             # Else it may be that classes came into a folder since the episode was begun.
             known_at_start(task, units, model_classes)
@@ -149,7 +168,7 @@ class Given:
             task, known = whereabouts.task_at_start(arrays, task)
             mean = arrays.get("mean")
         as_they_are = self.initial_model is not None
-        return take_task(task, known, as_they_are=as_they_are, mean=mean)
+        return take_task(task, known, as_they_are=as_they_are, mean=mean, plain_pixels=self._plain)
 
 
 def copied(model: keras.Model, units: int, images: Any, *others: Any) -> keras.Model:

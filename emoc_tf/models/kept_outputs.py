@@ -3,6 +3,8 @@
 Images of a folder with a store have a place on the disk, and are known by their content. What a
 prefix gives of them is kept beside them as `frozen-KEY.npy`, where KEY is a hash of the prefix's
 weights and of the images. A file that is found counts if the first images give its bits today.
+Images of a data set of which each episode takes some may have a folder for such files too: there
+the outputs of all images are kept, and computed by the first process that needs them.
 """
 
 import contextlib
@@ -12,6 +14,7 @@ import math
 import os
 import secrets
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,18 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.data import views
+from emoc_tf.data.whole import Whole, whole_of
 from emoc_tf.models.forward import FORWARD_BATCH
+from emoc_tf.storage import atomic
+from emoc_tf.storage.locks import FolderLock
 from emoc_tf.storage.system_locks import lock
 
 # Outputs without a store that take more bytes lie in a file that goes with the process.
 IN_MEMORY = 2**30
 # Files in a store, the newest; others are of weights that were changed.
 FILES = 3
+# In a folder for all that is kept of data sets: a training and a test part for each network.
+FILES_OF_WHOLES = 24
 
 Run = Callable[[tf.Tensor], tf.Tensor]
 # Of images: the outputs of some of them, in any order, and which is the first of these.
@@ -45,8 +53,11 @@ def kept(run: Run, images: Any, weights: bytes, elsewhere: Parts | None = None) 
         weights: A hash of the prefix's weights.
         elsewhere: What computes the outputs, with the bits of `run`; None for `run` itself.
     """
-    stored = getattr(images, "stored", None)
     parts = elsewhere or functools.partial(_parts, run)
+    whole = whole_of(images)
+    if whole is not None:
+        return _kept_whole(run, parts, whole, weights)[images.rows]
+    stored = getattr(images, "stored", None)
     if stored is None:
         return _fill(parts, images, _room)
     key = hashlib.sha256(weights + "\n".join(stored.sha256).encode()).hexdigest()[:32]
@@ -55,9 +66,32 @@ def kept(run: Run, images: Any, weights: bytes, elsewhere: Parts | None = None) 
     if found is not None:
         return found
     try:
-        return _written(file, parts, images)
+        return _written(file, parts, images, FILES)
     except OSError:  # such as a disk that is full, or may not be written to
         return _fill(parts, images, _room)
+
+
+def _kept_whole(run: Run, parts: Parts, whole: Whole, weights: bytes) -> np.ndarray:
+    """Returns the outputs of all images of a part of a data set, (n, ...)."""
+    key = hashlib.sha256(weights + whole.digest.encode()).hexdigest()[:32]
+    file = whole.folder / f"frozen-{key}.npy"
+    found = _found(file, run, whole.images)
+    if found is not None:
+        return found
+    try:
+        with FolderLock(whole.folder):  # others wait for what one computes
+            atomic.remove_asides(whole.folder)
+            found = _found(file, run, whole.images)
+            if found is None:
+                found = _written(file, parts, whole.images, FILES_OF_WHOLES)
+        return found
+    except OSError as error:
+        warnings.warn(
+            f"cache_dir: what frozen layers compute cannot be kept in {whole.folder} ({error}), "
+            f"and is computed anew for each run; name a folder that can be written to",
+            stacklevel=2,
+        )
+        return _fill(parts, whole.images, _room)
 
 
 def computed(run: Run, images: Any) -> np.ndarray:
@@ -101,8 +135,15 @@ def _found(file: Path, run: Run, images: Any) -> np.ndarray | None:
     return found if fits and np.array_equal(found[: len(first)], first) else None
 
 
-def _written(file: Path, parts: Parts, images: Any) -> np.ndarray:
-    """Writes outputs into a file aside, which gets its name when it is whole."""
+def _written(file: Path, parts: Parts, images: Any, most: int) -> np.ndarray:
+    """Writes outputs into a file aside, which gets its name when it is whole.
+
+    Args:
+        file: Its name in the end.
+        parts: What computes them.
+        images: See `kept`.
+        most: How many such files the folder keeps, the newest.
+    """
     aside = file.with_name(f".{file.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with open(aside, "xb") as held:
@@ -114,7 +155,7 @@ def _written(file: Path, parts: Parts, images: Any) -> np.ndarray:
     finally:
         aside.unlink(missing_ok=True)
     files = sorted(file.parent.glob("frozen-*.npy"), key=lambda each: each.stat().st_mtime)
-    for old in files[:-FILES]:
+    for old in files[:-most]:
         with contextlib.suppress(OSError):  # it may be in use
             old.unlink()
     return np.load(file, mmap_mode="r")

@@ -1,4 +1,7 @@
-"""The named networks: the paper's, and a small one for small images."""
+"""The named networks: the paper's, a small one for small images, and yours.
+
+Those with weights from elsewhere are in `backbones`.
+"""
 
 from collections.abc import Callable
 
@@ -18,7 +21,8 @@ def _regularizer(weight_decay: float) -> keras.Regularizer | None:
     return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
 
 
-def _penalty(weight_decay: float) -> dict[str, keras.Regularizer | None]:
+def penalty(weight_decay: float) -> dict[str, keras.Regularizer | None]:
+    """Returns the regularisers of a layer's kernel and bias, ω = ½·weight_decay·‖θ‖²."""
     return {
         "kernel_regularizer": _regularizer(weight_decay),
         "bias_regularizer": _regularizer(weight_decay),
@@ -32,7 +36,7 @@ def cifar10_quick(
 
     def gaussian(stddev: float, layer: int) -> dict:
         initializer = keras.initializers.RandomNormal(0.0, stddev, seed=seeds[layer])
-        return {"kernel_initializer": initializer, **_penalty(weight_decay)}
+        return {"kernel_initializer": initializer, **penalty(weight_decay)}
 
     layers = keras.layers
     image = keras.Input(shape, name="image", dtype="float32")
@@ -58,7 +62,7 @@ def small_cnn(
 
     def he(layer: int) -> dict:
         initializer = keras.initializers.HeNormal(seed=seeds[layer])
-        return {"kernel_initializer": initializer, **_penalty(weight_decay)}
+        return {"kernel_initializer": initializer, **penalty(weight_decay)}
 
     layers = keras.layers
     image = keras.Input(shape, name="image", dtype="float32")
@@ -84,12 +88,28 @@ def register_network(name: str, function: Callable[..., keras.Model]) -> None:
         function: Of (image_shape, num_classes, weight_decay, seeds): (H, W, channels), the number
             of linear outputs C, d of ω(θ) = ½·d·‖θ‖², and 8 integers for initializers, so that
             equal seeds give equal weights. It returns a new functional or Sequential model that
-            takes pixels 0–255 less the mean image and ends in a linear `Dense(C)`.
+            takes pixels 0–255 less the mean image and ends in a linear `Dense(C)`. With an
+            attribute `plain_pixels = True` it gets pixels 0–255 as they are, and what its frozen
+            layers compute of a data set is computed once for all episodes. An attribute `check`, a
+            function without arguments, is called before anything is loaded: it raises `ValueError`
+            where something is missing that the network needs.
 
     Raises:
         ValueError: The name is taken or no such name, or `function` is none.
     """
     NETWORKS.register(name, function)
+
+
+def takes_plain_pixels(name: str) -> bool:
+    """Returns whether a network takes pixels 0–255 without the mean image being subtracted."""
+    return bool(getattr(NETWORKS[name], "plain_pixels", False))
+
+
+def check_ready(name: str) -> None:
+    """Raises `ValueError` where something is missing that a network needs, such as its weights."""
+    check = getattr(NETWORKS[name], "check", None)
+    if check is not None:
+        check()
 
 
 def build(
@@ -103,14 +123,14 @@ def build(
 
     Args:
         name: A key of `NETWORKS`: `"cifar10_quick"` takes pixels 0–255 minus the mean image
-            directly, `"small_cnn"` divides them by 128 first.
+            directly, `"small_cnn"` divides them by 128 first; pretrained ones take pixels 0–255.
         image_shape: (H, W, channels).
         num_classes: C, linear outputs.
         weight_decay: ω = ½·weight_decay·‖θ‖² over kernels and biases, as Keras regularizers.
         rng: Source of the initializers' seeds.
 
     Raises:
-        ValueError: A network of your own builds a model that does not fit.
+        ValueError: A network of your own builds a model that does not fit, or weights are missing.
     """
     seeds = [int(seed) for seed in rng.integers(2**31 - 1, size=8)]
     model = NETWORKS[name](image_shape, num_classes, weight_decay, seeds)

@@ -185,3 +185,21 @@ def test_states_with_little_to_tell_apart(name):
 def test_settings_out_of_range(spec, message):
     with pytest.raises(ValueError, match=message):
         agents.make(f"herding:{spec}")
+
+
+def test_coverage_of_a_sample_of_the_waiting_images():
+    state = stubs.make_state()
+    whole, waits = scores("herding", state), len(state.pool.unlabelled)
+    assert waits > 3
+    for images in (waits, 10 * waits):
+        np.testing.assert_array_equal(scores(f"herding:images={images}", state), whole)
+    found = [agents.make("herding:images=3", seed=seed).score(state) for seed in (0, 0, 1, 2)]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+    assert all((each <= whole + 1e-12).all() for each in found)
+    # Each image is as likely as any other.
+    many = [agents.make("herding:images=3", seed=seed).score(state) for seed in range(400)]
+    np.testing.assert_allclose(np.mean(many, axis=0), whole * 3 / waits, rtol=0.15, atol=1e-3)
+    for bad in (0, 2.5, "all"):
+        with pytest.raises(ValueError, match="images: expected None or an integer above 0, got "):
+            agents.make(f"herding:images={bad}")

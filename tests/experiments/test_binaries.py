@@ -213,7 +213,10 @@ def test_errors_are_one_sentence(tmp_path):
         ({"seeds": ["5-3"]}, "seeds: expected integers of at least 0, or ranges .*got 5-3"),
         ({"seeds": ["0-2", "1"]}, "seeds: expected distinct ones"),
         ({"seeds": ["1", "01"]}, r"seeds: expected distinct ones, at least one, got \[1, 1\]"),
-        ({"preset": "best"}, r"preset: expected one of \['demo', 'paper'\], got 'best'"),
+        (
+            {"preset": "best"},
+            r"preset: expected one of \['demo', 'paper', 'transfer'\], got 'best'",
+        ),
         ({"dataset": "no_such_set"}, "dataset: expected 'digits' or the name"),
         ({"dataset": "cifar10", "data_dir": "/nowhere"}, "dataset 'cifar10' is not prepared"),
         ({"set_size": 61}, r"set_size: expected at most 60 \(pool_per_class"),

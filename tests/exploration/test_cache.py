@@ -1,0 +1,156 @@
+"""What frozen layers compute of a data set is computed once, for all episodes and processes."""
+
+import keras
+import numpy as np
+import pytest
+
+from emoc_tf import ExplorationConfig, ImageData
+from emoc_tf.data.whole import Whole
+from emoc_tf.exploration import Exploration
+from emoc_tf.models import kept_outputs, register_network, trained_part
+from emoc_tf.registries import NETWORKS
+
+SHAPE = (4, 4, 3)
+COUNT, TESTED = 300, 40
+
+
+def made(count, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(256, size=(count, *SHAPE)).astype(np.uint8)
+    return ImageData(images, np.arange(count) % 4, list("abcd"))
+
+
+DATA = made(COUNT, 0), made(TESTED, 1)
+
+
+def network(shape, num_classes, weight_decay, seeds):
+    image = keras.Input(shape)
+    frozen = keras.layers.Dense(
+        6, "relu", kernel_initializer=keras.initializers.HeNormal(seed=3), trainable=False
+    )
+    begin = keras.initializers.RandomNormal(0, 0.01, seed=seeds[0])
+    head = keras.layers.Dense(num_classes, kernel_initializer=begin)
+    return keras.Model(image, head(frozen(keras.layers.Flatten()(image))))
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    network.plain_pixels = True
+    register_network("frozen", network)
+    yield
+    del NETWORKS["frozen"]
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """How many images met the frozen layers, at each call of them."""
+    numbers, compile_prefix = [], trained_part.compile_prefix
+
+    def counting(model):
+        run = compile_prefix(model)
+
+        def count(images):
+            numbers.append(len(images))
+            return run(images)
+
+        return count
+
+    monkeypatch.setattr(trained_part, "compile_prefix", counting)
+    return numbers
+
+
+def outcomes(cache_dir, seed=0, data=DATA, **settings):
+    config = ExplorationConfig(
+        network="frozen", cache_dir=None if cache_dir is None else str(cache_dir), known_classes=2,
+        novel_classes=2, initial_per_class=5, pool_per_class=20, num_candidate_sets=5, set_size=3,
+        sampler="minibatch-cluster", pretrain_iterations=10, update_iterations=5, **settings,
+    )  # fmt: skip
+    one = Exploration(config, data=data)
+    found = [one.reset(seed).to_dict()] + [one.advance(0).to_dict() for _ in range(2)]
+    return one, found
+
+
+def test_all_images_are_computed_once_and_other_episodes_find_them(tmp_path, seen):
+    one, first = outcomes(tmp_path / "made" / "new")
+    assert sum(seen) == COUNT + TESTED
+    assert len(list((tmp_path / "made" / "new").iterdir())) == 2  # no lock is left
+    seen.clear()
+    same, again = outcomes(tmp_path / "made" / "new")
+    outcomes(tmp_path / "made" / "new", seed=1)
+    assert again == first
+    # The first batch of each file is compared with today's.
+    assert sum(seen) == 2 * (256 + TESTED)
+    own, expected = outcomes(None)
+    assert expected == first
+    np.testing.assert_array_equal(own.state.features, one.state.features)
+    np.testing.assert_array_equal(same.state.pool.images[:], one.state.pool.images[:])
+    np.testing.assert_array_equal(own.state.pool.images[:], one.state.pool.images[:])
+
+
+def test_what_a_killed_process_left_goes(tmp_path):
+    left = tmp_path / ".frozen-0.npy.1-0a1b2c3d"
+    left.write_bytes(b"half")
+    outcomes(tmp_path)
+    assert not left.exists()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_other_images_have_other_files(tmp_path, seen):
+    outcomes(tmp_path)
+    seen.clear()
+    images = DATA[0].images.copy()
+    images[-1, 0, 0, 0] ^= 1  # in no first batch
+    changed = ImageData(images, DATA[0].labels, DATA[0].class_names)
+    outcomes(tmp_path, data=(changed, DATA[1]))
+    assert sum(seen) == COUNT + 256 - 256 + TESTED
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_broken_file_is_made_anew(tmp_path, seen):
+    _, expected = outcomes(tmp_path)
+    for file in tmp_path.iterdir():
+        content = bytearray(file.read_bytes())
+        content[-TESTED * 24] ^= 1  # in the first batch of the smaller one
+        file.write_bytes(content[: -(10 if len(content) > 5000 else 0) or None])
+    seen.clear()
+    _, found = outcomes(tmp_path)
+    assert found == expected
+    assert sum(seen) >= COUNT + TESTED
+
+
+def test_a_folder_that_cannot_be_written_to_costs_time_and_no_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match=r"cache_dir: what frozen layers .* cannot be kept in "):
+        _, found = outcomes(tmp_path / "file" / "folder")
+    assert found == outcomes(None)[1]
+
+
+def test_only_networks_of_plain_pixels_have_a_cache(tmp_path):
+    network.plain_pixels = False
+    one, _ = outcomes(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    assert one.episode.mean is not None  # the mean image is another one in each episode
+
+
+def test_the_folder_is_no_setting_of_a_run():
+    config = ExplorationConfig(cache_dir="here")
+    assert "cache_dir" not in config.record()
+    assert not config.differences(ExplorationConfig(cache_dir="there").record())
+
+
+def test_another_mean_is_another_whole(tmp_path):
+    images = DATA[0].images
+    digests = {
+        Whole(images, None, 1.0, tmp_path).digest,
+        Whole(images, np.zeros(SHAPE), 1.0, tmp_path).digest,
+        Whole(images, np.zeros(SHAPE), 2.0, tmp_path).digest,
+        Whole(images[::-1].copy(), None, 1.0, tmp_path).digest,
+    }
+    assert len(digests) == 4
+
+
+def test_old_files_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_outputs, "FILES_OF_WHOLES", 2)
+    outcomes(tmp_path)
+    outcomes(tmp_path, data=(made(COUNT, 5), DATA[1]))
+    assert len(list(tmp_path.iterdir())) == 2
