@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -72,7 +73,9 @@ class OnRay(Pool):
         finally:
             if seen is not None:
                 seen.unlink(missing_ok=True)
-        self._setting = ray_task.Setting(os.getcwd(), self._cpus, place, allow_mixed)
+        self._setting = ray_task.Setting(
+            os.getcwd(), tuple(sys.path), self._cpus, place, allow_mixed
+        )
         return place
 
     def told(self) -> str:

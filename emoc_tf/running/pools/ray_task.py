@@ -7,8 +7,9 @@ import os
 import pickle
 import platform
 import queue
+import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +26,14 @@ class Setting:
 
     Attributes:
         folder: The working folder, where it is there.
+        path: Where modules are looked for beside the process's own places.
         threads: That a process uses.
         place: What bits depend on, see `processes.place_here`: that of another process is refused.
         allow_mixed: Whether only versions have to be the same.
     """
 
     folder: str
+    path: Sequence[str]
     threads: int
     place: Mapping[str, Any]
     allow_mixed: bool
@@ -74,6 +77,8 @@ def _begin(setting: Setting) -> list[str]:
     """Makes the process ready; returns where it differs from what was expected."""
     with contextlib.suppress(OSError):  # a machine may have no such folder
         os.chdir(setting.folder)
+    # Behind its own: what is installed there stays what is found.
+    sys.path.extend(place for place in setting.path if place not in sys.path)
     processes.prepare(setting.threads)
     return processes.differences(setting.place, processes.place_here(), setting.allow_mixed)
 

@@ -169,3 +169,17 @@ def test_a_task_tells_lines_steps_and_the_result_in_order(monkeypatch, tmp_path)
     ((kind, error),) = ray_task.work_on(b"nothing pickled", [], 1)
     assert kind == "error"
     assert str(error).startswith("ray: expected policies, environments and so on that can be sent")
+
+
+def test_a_process_looks_for_modules_where_the_script_does_behind_its_own_places(
+    monkeypatch, tmp_path
+):
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(before))
+    monkeypatch.setattr(ray_task.processes, "prepare", lambda threads: None)
+    monkeypatch.setattr(ray_task.processes, "place_here", lambda: {"cpu": "here"})
+    monkeypatch.chdir(tmp_path)
+    path = (str(tmp_path), *before, "/nowhere")
+    setting = ray_task.Setting("/nowhere", path, 1, {"cpu": "there"}, False)
+    assert ray_task._begin(setting) == ["cpu there and here"]
+    assert sys.path == [*before, str(tmp_path), "/nowhere"]
