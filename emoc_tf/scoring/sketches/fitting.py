@@ -117,10 +117,8 @@ def _vectors(
 
     Mixtures are those of an image, whatever batch it is in.
     """
-    exact, dtype = changes.exact.factors, changes.factors.dtype
-    one = exact.gradient_bytes(1, dtype, images.shape[1:])
-    one -= 2 * exact.explicit_size * dtype.size  # of gradients, which stay factors here
-    size = max(1, min(BATCH, budget // 4 // max(1, one)))
+    one = changes.factors.gradient_bytes(1, changes.factors.dtype, images.shape[1:])
+    size = max(1, min(BATCH, budget // 4 // one))
     rng = np.random.default_rng(seed)
     seeds = rng.normal(size=(len(images), 1, changes.num_classes))
     for start in range(0, len(images), size):

@@ -10,7 +10,7 @@ from emoc_tf.scoring.gradients import contractions
 from emoc_tf.scoring.gradients.kept import Gradients
 from emoc_tf.scoring.gradients.model_passes import Run
 from emoc_tf.scoring.gradients.per_example import GradientFactors
-from emoc_tf.scoring.gradients.stages import Factors, size
+from emoc_tf.scoring.gradients.stages import Factors
 from emoc_tf.scoring.sketches.cuts import (
     Cut,
     Directions,
@@ -42,6 +42,7 @@ class SketchedGradients(GradientFactors):
         self._whole = [each for each in others if each.plan.contraction == "explicit"]
         self._factored = [each for each in others if each.plan.contraction != "explicit"]
         self.directions: Directions = []
+        self.explicit_size = self.uncut_size
 
     def along(self, directions: Directions, regularizer: bool) -> Self:
         """Returns these gradients cut down to directions, one tuple a layer of `cut`.
@@ -62,7 +63,7 @@ class SketchedGradients(GradientFactors):
             else each
             for each in self.plan
         ]
-        other.explicit_size = self.uncut_size + sum(sizes.values())
+        other.explicit_size += sum(sizes.values())
         other.explicit_size += bool(regularizer and other.explicit_size)
         return other
 
@@ -78,12 +79,10 @@ class SketchedGradients(GradientFactors):
         return self._passes.other_size + sum(each.plan.parameters for each in self._whole)
 
     def _factor_floats(self, layer: Any, positions: int, rows: int) -> int:
-        for cut, own in zip(self.cut, self.directions, strict=True):
-            if cut.layer is layer and cut.kind != "rows":
-                units = layer.stage.units
-                return positions * (own[0].shape[1] + units + 3 * rows * units)
-        whole = rows * size(layer.stage)
-        return super()._factor_floats(layer, positions, rows) + whole
+        """Returns what a layer's δ take: all are there at once, what is made of them is not."""
+        if all(cut.layer is not layer for cut in self.cut):
+            return super()._factor_floats(layer, positions, rows)
+        return positions * layer.stage.groups * layer.stage.units * (rows + 2)
 
     def gradients(
         self,
