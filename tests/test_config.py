@@ -109,8 +109,9 @@ def test_whole_numbers_of_every_kind_are_taken(kind):
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble, np.array])
 def test_numbers_of_every_kind_are_taken(kind):
     names = [field.name for field in dataclasses.fields(ExplorationConfig) if field.type is float]
-    found = ExplorationConfig(**{name: kind(0.25) for name in names})
-    assert found == ExplorationConfig(**dict.fromkeys(names, 0.25))
+    values = dict.fromkeys(names, 0.25) | {"imbalance": 1.25}
+    found = ExplorationConfig(**{name: kind(value) for name, value in values.items()})
+    assert found == ExplorationConfig(**values)
     assert json.loads(found.to_json()) == found.to_dict()
 
 
