@@ -19,6 +19,7 @@ from emoc_tf.models.graphs import (
     last_operation,
     trained_variables,
 )
+from emoc_tf.scoring.gradients.draws import is_float
 from emoc_tf.scoring.gradients.layers import known_stages, probe, ranks_in
 from emoc_tf.scoring.gradients.local import is_tensor
 from emoc_tf.scoring.gradients.opening import has_mask, leaves_of, opened
@@ -117,9 +118,13 @@ def _local_layers(
 
 
 def body_variables(model: keras.Model, splits: bool) -> list[keras.Variable]:
-    """Returns the trainable variables that lie before the head, or all of them."""
+    """Returns the variables that hold numbers and lie before the head, or all of them.
+
+    Frozen ones too: what is verified at some values of them holds at others.
+    """
     own = {id(v) for v in last_operation(model).variables} if splits else set()
-    return [variable for variable in model.trainable_variables if id(variable) not in own]
+    every = {id(variable): variable for variable in model.weights}
+    return [v for key, v in every.items() if key not in own and is_float(v)]
 
 
 # Bodies that somebody still uses. What tells them apart are identities, of what they hold.
