@@ -93,6 +93,14 @@ def _untold(model: keras.Model, last: keras.Layer | None) -> Iterator[Any]:
             if name != "name" and name[0] != "_" and isinstance(value, int | float | str | None)
             if layer is not last or name != "units"
         }
+        # Within other layers they may be told nowhere else.
+        functions = {name: each for name, each in sorted(vars(layer).items()) if name[0] != "_"}
+        yield {
+            name: f"{each.__module__}.{each.__qualname__}"
+            for name, each in functions.items()
+            if callable(each) and hasattr(each, "__qualname__")
+        }
+        yield layer.dtype_policy.name
     for variable in model.trainable_variables:  # ω is made of these, whatever the layers say
         penalty = variable.regularizer
         if penalty is not None and not type(penalty).__module__.startswith("keras."):

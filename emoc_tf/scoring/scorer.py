@@ -92,6 +92,7 @@ class EMOCScorer:
         check_settings(output, regularizer, precision, memory_budget, method, sketch_size, seed)
         dtype = tf.as_dtype(check_model(model).compute_dtype)
         check_outputs(model)
+        self._snapshot = Snapshot(model)
         check_repeatable(model)
         self.model = model
         self._memory_budget = int(memory_budget)
@@ -101,7 +102,7 @@ class EMOCScorer:
         self._part = ScoredPart(model)
         if not self._part.is_linear:  # which needs no gradients of batches
             self._changes.factors.warn(stacklevel=2)
-        self._snapshot = Snapshot(model)
+        self._snapshot.settle()
         self._expected: Expectation | None = None
         self._sketch: Sketch | None = None  # what is linear is scored exactly at once
         if method == "sketch" and not self._part.is_linear:
