@@ -157,10 +157,13 @@ class EMOCScorer:
                 not finite.
         """
         self._snapshot.check()
-        reference = self._inputs(reference, "reference")
-        candidates = self._inputs(candidates, "candidates")
-        logits = self._part.logits(candidates)
-        labels = check_labels(logits.argmax(axis=1) if labels is None else labels, *logits.shape)
+        reference = check_images(reference, "reference", self.model)
+        candidates = check_images(candidates, "candidates", self.model)
+        if labels is not None:
+            labels = check_labels(labels, len(candidates), self.model.output_shape[-1])
+        candidates = self._part.inputs(candidates)
+        found = self._part.logits(candidates).argmax(axis=1)
+        labels = found if labels is None else labels
         return self._means(self._pairs(reference, candidates, np.arange(len(labels)), labels))
 
     def expected_scores(self, reference: np.ndarray, candidates: np.ndarray) -> np.ndarray:
@@ -174,8 +177,8 @@ class EMOCScorer:
             (n,) float64 scores. It takes C times the work of `scores`.
         """
         self._snapshot.check()
-        reference = self._inputs(reference, "reference")
-        candidates = self._inputs(candidates, "candidates")
+        reference = check_images(reference, "reference", self.model)
+        candidates = self._part.inputs(check_images(candidates, "candidates", self.model))
         posterior = softmax(self._part.logits(candidates).astype(np.float64), axis=1)
         count, num_classes = posterior.shape
         image_of, label_of = np.divmod(np.arange(count * num_classes), num_classes)
@@ -257,10 +260,10 @@ class EMOCScorer:
             ValueError: As for `set_scores`, or an argument is out of range.
         """
         confidence, seed = check_confidence(confidence), check_seed(seed)
+        offsets = check_offsets(offsets, len(np.atleast_1d(sets)))
         pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights, unseen)
         if pairs is None:
             raise ValueError("sets: expected one that is not padding alone, got none")
-        offsets = check_offsets(offsets, weights.shape[0])
         if confidence is None or isinstance(pairs, LinearScores):  # whose pairs cost little
             scores = weights @ self._means(pairs)
             scores = scores if offsets is None else scores + offsets
@@ -281,15 +284,14 @@ class EMOCScorer:
         set_weights: np.ndarray | None,
         unseen: np.ndarray | None,
     ) -> tuple[PairScores | LinearScores | None, sparse.csr_array]:
-        """Returns the (image, label) pairs in sets and (M, pairs), what each adds to each set.
-
-        For `labels="joint"` groups of pairs take the place of pairs. None stands for no pairs.
-        """
+        """Returns the pairs in sets, groups of them if joint, None for none; and (M, pairs)."""
         self._snapshot.check()
-        reference = self._inputs(reference, "reference")
+        reference = check_images(reference, "reference", self.model)
         images = check_images(images, "images", self.model)
         sets = check_sets(sets, len(images))
         set_weights, unseen = check_set_settings(labels, set_weights, unseen, len(sets))
+        if not isinstance(labels, str):
+            check_labels(labels, len(sets), self.model.output_shape[-1])
         real = sets >= 0
         if not real.any():
             return None, sparse.csr_array((len(sets), 0))
@@ -299,16 +301,13 @@ class EMOCScorer:
         found = pairs_of_sets(self._part.logits(images), inside, labels, set_weights, unseen)
         if found.groups is None:
             return self._pairs(reference, images, *found[:2]), found.weights
-        parts = self._changes, self._memory_budget, reference, images, *found[:2]
-        return SetScores(*parts, found.groups), found.weights
-
-    def _inputs(self, images: np.ndarray, name: str) -> Images:
-        return self._part.inputs(check_images(images, name, self.model))
+        parts = self._changes, self._memory_budget, self._part.inputs(reference), images
+        return SetScores(*parts, *found[:2], found.groups), found.weights
 
     def _pairs(
         self, reference: Images, images: Images, image_of: np.ndarray, label_of: np.ndarray
     ) -> PairScores | LinearScores:
-        parts = reference, images, image_of, label_of
+        parts = self._part.inputs(reference), images, image_of, label_of
         if self._part.is_linear:
             return LinearScores(self._part.model, self._output, self._regularizer, *parts)
         return PairScores(self._changes, self._memory_budget, *parts)
