@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from emoc_tf.models.closures import read_by
 from emoc_tf.models.graphs import functional, is_graph, plain, walk
 
 
@@ -21,11 +22,13 @@ class Split(NamedTuple):
         prefix: Images to what the rest gets of them, in inference mode always.
         rest: That to logits, all trainable layers included.
         parts: The operations of the prefix in their order; equal for equal prefixes.
+        reads: Frozen variables of other layers that functions in the prefix read.
     """
 
     prefix: keras.Model
     rest: keras.Model
     parts: tuple[keras.Operation, ...]
+    reads: tuple[tf.Variable, ...] = ()
 
 
 class _Call(NamedTuple):
@@ -35,8 +38,9 @@ class _Call(NamedTuple):
         operation: What is called.
         given: Its arguments, positional and by name.
         outputs: Tensors that it gives.
-        trains: Whether weights in it are trained.
+        trains: Whether weights in it are trained, or others that it reads.
         fixed: Whether it computes the same of equal inputs, today and tomorrow.
+        reads: Variables that it reads, as far as functions of the user's are called.
     """
 
     operation: keras.Operation
@@ -44,6 +48,7 @@ class _Call(NamedTuple):
     outputs: list[keras.KerasTensor]
     trains: bool
     fixed: bool
+    reads: tuple[tf.Variable, ...]
 
     @property
     def inputs(self) -> list[int]:
@@ -83,6 +88,7 @@ def split(model: keras.Model) -> Split | None:
         keras.Model(image, tensor),
         _rest(tensor, output, calls),
         tuple(call.operation for call in before),
+        tuple({id(each): each for call in before for each in call.reads}.values()),
     )
 
 
@@ -122,30 +128,36 @@ def _graph(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor, li
     calls: list[_Call] = []
     # Told by the model: a layer in a frozen one may be trained all the same.
     trained = {id(variable) for variable in model.trainable_variables}
+    values = {id(variable.value) for variable in model.trainable_variables}
 
     def call(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
         own = operation.variables if isinstance(operation, keras.Layer) else ()
         trains = not trained.isdisjoint(map(id, own))
-        fixed = not trains and _is_fixed(operation, args, kwargs)
+        reads: tuple[tf.Variable, ...] | None = ()
+        if not trains:
+            reads = read_by(operation, args, kwargs)
+            trains = not values.isdisjoint(map(id, reads or ()))
+        fixed = not trains and reads is not None and _is_fixed(operation, args, kwargs)
         partly = trains and not trained.issuperset(id(each) for each in operation.weights)
         if (
             is_graph(operation)
             and len(operation.outputs) == 1
             and (partly or not (trains or fixed))
         ):
-            return _opened(operation, args, call)
+            return _opened(operation, args[0] if args else kwargs["inputs"], call)
         found = operation(*args, **kwargs)
-        calls.append(_Call(operation, (args, kwargs), list(_tensors(found)), trains, fixed))
+        outputs = list(_tensors(found))
+        calls.append(_Call(operation, (args, kwargs), outputs, trains, fixed, reads or ()))
         return found
 
     graph = walk(functional(model), call)
     return graph.inputs[0], graph.outputs[0], calls
 
 
-def _opened(graph: keras.Model, args: Any, call: Callable) -> keras.KerasTensor:
+def _opened(graph: keras.Model, inputs: Any, call: Callable) -> keras.KerasTensor:
     """Calls what a nested model consists of, one by one; returns its output."""
     # As clone_model does, but without a model of it, which fails where a layer is called twice.
-    found = plain(graph)._run_through_graph(list(_tensors(args)), call_fn=call)
+    found = plain(graph)._run_through_graph(list(_tensors(inputs)), call_fn=call)
     return keras.tree.flatten(found)[0]
 
 
@@ -259,7 +271,7 @@ def _is_layer_fixed(layer: keras.Layer, inference: bool) -> bool:
     if getattr(layer, "stateful", False):
         return False
     if is_graph(layer):
-        nodes = [node for each in getattr(layer, "operations", ()) for node in each._inbound_nodes]
+        nodes = [node for nodes in getattr(layer, "_nodes_by_depth", {}).values() for node in nodes]
         given = [(node.arguments.args, node.arguments.kwargs) for node in nodes]
         return not any(map(_is_variable, keras.tree.flatten(given)))
     if inference:

@@ -66,8 +66,8 @@ def _cloner(one_by_one: bool = False) -> Callable[[keras.Operation], keras.Opera
 
 def _is_configurable(layer: keras.Layer) -> bool:
     """Whether what Keras tells of a layer's configuration is all that `config_of` does."""
-    shear = isinstance(layer, keras.layers.RandomShear)
-    return not shear and vars(layer).get("activation", "") is not None
+    own = isinstance(layer, keras.layers.RandomShear) or hasattr(layer, "get_vocabulary")
+    return not own and vars(layer).get("activation", "") is not None
 
 
 def config_of(layer: keras.Operation) -> dict:
@@ -87,7 +87,17 @@ def config_of(layer: keras.Operation) -> dict:
     if isinstance(layer, keras.layers.RandomShear):  # writes ±x as (−x, x), and refuses to read it
         factors = {key: config[key] for key in ("x_factor", "y_factor")}
         config |= {key: high for key, (low, high) in factors.items() if low < 0}
+    if hasattr(layer, "get_vocabulary") and config.get("vocabulary", "") is None:
+        config |= _learnt_words(layer, config)
     return config
+
+
+def _learnt_words(layer: keras.Layer, config: dict) -> dict:
+    """Returns what a table of words learnt by `adapt`, which Keras writes beside configurations."""
+    words = list(layer.get_vocabulary(include_special_tokens=False))
+    if words and config.get("output_mode") == "tf_idf":
+        return {"vocabulary": words, "idf_weights": np.asarray(layer.idf_weights)[-len(words) :]}
+    return {"vocabulary": words} if words else {}
 
 
 def from_config(layer: keras.Operation, config: dict) -> keras.Operation:

@@ -39,15 +39,15 @@ def architecture(model: keras.Model, head: bool = True) -> str | None:
 
     Returns:
         The hash; None where that cannot be told from its layers: one or a function is not Keras'
-        own, or holds Python code or an array, or a variable is not trained, such as the state of a
-        random layer, or is one of `tf.distribute`, which functions change that were made for
-        another one.
+        own, or holds Python code, an array or a table of words, or a variable is not trained, such
+        as the state of a random layer, or is one of `tf.distribute`, which functions change that
+        were made for another one.
     """
     if model.non_trainable_variables or not model.trainable_variables:
         return None
     if any(isinstance(v.value, tf.distribute.DistributedValues) for v in model.trainable_variables):
         return None
-    if not all(_is_kerass(layer) for layer in model._flatten_layers()):
+    if not all(_is_told(layer) for layer in model._flatten_layers()):
         return None
     if any(isinstance(each, keras.Variable | _CONSTANTS) for each in _arguments(model)):
         return None
@@ -93,6 +93,14 @@ def _untold(model: keras.Model, last: keras.Layer | None) -> Iterator[Any]:
             if name != "name" and name[0] != "_" and isinstance(value, int | float | str | None)
             if layer is not last or name != "units"
         }
+        # Within other layers they may be told nowhere else.
+        functions = {name: each for name, each in sorted(vars(layer).items()) if name[0] != "_"}
+        yield {
+            name: f"{each.__module__}.{each.__qualname__}"
+            for name, each in functions.items()
+            if callable(each) and hasattr(each, "__qualname__")
+        }
+        yield layer.dtype_policy.name
     for variable in model.trainable_variables:  # ω is made of these, whatever the layers say
         penalty = variable.regularizer
         if penalty is not None and not type(penalty).__module__.startswith("keras."):
@@ -103,20 +111,25 @@ def _untold(model: keras.Model, last: keras.Layer | None) -> Iterator[Any]:
 def _arguments(model: keras.Model) -> Iterator[Any]:
     """Yields what the calls in a model's graph and in those of nested models are given."""
     for layer in model._flatten_layers():
-        for operation in getattr(layer, "operations", ()):
-            for node in operation._inbound_nodes:
+        for nodes in getattr(layer, "_nodes_by_depth", {}).values():  # its own, no other model's
+            for node in nodes:
                 yield from keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
 
 
-def _is_kerass(layer: keras.Layer) -> bool:
+def is_kerass(layer: keras.Layer) -> bool:
     """Whether a layer, and every function it was made with or given, is one of Keras."""
     if isinstance(layer, keras.layers.Lambda) or "call" in vars(layer):
         return False
-    if any(isinstance(each, _CONSTANTS) for each in vars(layer).values()):
-        return False  # a constant of the graph, whatever it was made of
     functions = [each for each in vars(layer).values() if callable(each)]
     modules = [getattr(each, "__module__", type(each).__module__) for each in (layer, *functions)]
     return all(str(module).startswith("keras.") for module in modules)
+
+
+def _is_told(layer: keras.Layer) -> bool:
+    """Whether a layer's configuration and its weights tell all that it computes with."""
+    # A constant of the graph, whatever it was made of; or a table of words, which may be learnt.
+    others = (*_CONSTANTS.__args__, tf.saved_model.experimental.TrackableResource)
+    return is_kerass(layer) and not any(isinstance(each, others) for each in vars(layer).values())
 
 
 def _essence(told: Any, numbers: dict[str, int], names: bool = False) -> Any:

@@ -63,7 +63,7 @@ class TrainedPart:
         if _ids(self.whole) != self._trainable:
             self._take(self.whole)
         if self._split is not None:
-            weights = _digest(self._split.prefix)
+            weights = _digest(self._split)
             if weights != self._weights:
                 self._kept, self._weights, self._run = [], weights, None
 
@@ -86,7 +86,7 @@ class TrainedPart:
         if self._split is None:
             return images
         if not self._weights:
-            self._weights = _digest(self._split.prefix)
+            self._weights = _digest(self._split)
         for given, outputs in self._kept:
             if same_images(given, images):
                 return outputs
@@ -125,9 +125,9 @@ def _ids(model: keras.Model) -> list[int]:
     return [id(variable) for variable in model.trainable_variables]
 
 
-def _digest(prefix: keras.Model) -> bytes:
-    """Returns a hash of the weights of a prefix."""
+def _digest(found: Split) -> bytes:
+    """Returns a hash of the weights that a prefix computes with."""
     digest = hashlib.sha256()
-    for variable in prefix.variables:
+    for variable in (*found.prefix.variables, *found.reads):
         digest.update(np.ascontiguousarray(variable.numpy()))
     return digest.digest()

@@ -287,10 +287,12 @@ def changes_of(
         # It holds a model, which is not to be that of somebody else.
         try:
             twin = structure.copy(model)
-        except ValueError:  # such as a layer that is shared where no configuration tells
+            same = traces.architecture(twin) == architecture
+            return OutputChanges(twin, output, regularizer, dtype, True) if same else None
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            raise  # tells nothing about the model
+        except Exception:  # such as a layer that is shared where no configuration tells
             return None
-        same = traces.architecture(twin) == architecture
-        return OutputChanges(twin, output, regularizer, dtype, True) if same else None
 
     shared = traces.once(key, trace)
     return OutputChanges(model, output, regularizer, dtype) if shared is None else shared.of(model)

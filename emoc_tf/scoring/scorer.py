@@ -93,6 +93,7 @@ class EMOCScorer:
         check_settings(output, regularizer, precision, memory_budget, method, sketch_size, seed)
         dtype = tf.as_dtype(check_model(model).compute_dtype)
         check_outputs(model)
+        self._snapshot = Snapshot(model)
         check_repeatable(model)
         self.model = model
         self._memory_budget = int(memory_budget)
@@ -102,7 +103,7 @@ class EMOCScorer:
         self._part = ScoredPart(model)
         if not self._part.is_linear:  # which needs no gradients of batches
             self._changes.factors.warn(stacklevel=2)
-        self._snapshot = Snapshot(model)
+        self._snapshot.settle()
         self._expected: Expectation | None = None
         self._sketch: Sketch | None = None  # what is linear is scored exactly at once
         if method == "sketch" and not self._part.is_linear:
@@ -158,10 +159,14 @@ class EMOCScorer:
                 not finite.
         """
         self._snapshot.check()
-        reference = self._inputs(reference, "reference")
-        candidates = self._inputs(candidates, "candidates")
-        logits = self._part.logits(candidates)
-        labels = check_labels(logits.argmax(axis=1) if labels is None else labels, *logits.shape)
+        reference = check_images(reference, "reference", self.model)
+        candidates = check_images(candidates, "candidates", self.model)
+        if labels is not None:
+            labels = check_labels(labels, len(candidates), self.model.output_shape[-1])
+        candidates = self._part.inputs(candidates)
+        found = self._part.logits(candidates).argmax(axis=1)
+        labels = found if labels is None else labels
+        reference = self._part.inputs(reference)
         return self._means(self._pairs(reference, candidates, np.arange(len(labels)), labels))
 
     def expected_scores(self, reference: np.ndarray, candidates: np.ndarray) -> np.ndarray:
@@ -175,11 +180,12 @@ class EMOCScorer:
             (n,) float64 scores. It takes C times the work of `scores`.
         """
         self._snapshot.check()
-        reference = self._inputs(reference, "reference")
-        candidates = self._inputs(candidates, "candidates")
+        reference = check_images(reference, "reference", self.model)
+        candidates = self._part.inputs(check_images(candidates, "candidates", self.model))
         posterior = softmax(self._part.logits(candidates).astype(np.float64), axis=1)
         count, num_classes = posterior.shape
         image_of, label_of = np.divmod(np.arange(count * num_classes), num_classes)
+        reference = self._part.inputs(reference)
         scores = self._means(self._pairs(reference, candidates, image_of, label_of))
         return (posterior * scores.reshape(count, num_classes)).sum(axis=1)
 
@@ -258,10 +264,10 @@ class EMOCScorer:
             ValueError: As for `set_scores`, or an argument is out of range.
         """
         confidence, seed = check_confidence(confidence), check_seed(seed)
+        offsets = check_offsets(offsets, len(np.atleast_1d(sets)))
         pairs, weights = self._pairs_of_sets(reference, images, sets, labels, set_weights, unseen)
         if pairs is None:
             raise ValueError("sets: expected one that is not padding alone, got none")
-        offsets = check_offsets(offsets, weights.shape[0])
         if confidence is None or pairs.costs_little:
             scores = weights @ self._means(pairs)
             scores = scores if offsets is None else scores + offsets
@@ -282,15 +288,14 @@ class EMOCScorer:
         set_weights: np.ndarray | None,
         unseen: np.ndarray | None,
     ) -> tuple[PairScores | LinearScores | None, sparse.csr_array]:
-        """Returns the (image, label) pairs in sets and (M, pairs), what each adds to each set.
-
-        For `labels="joint"` groups of pairs take the place of pairs. None stands for no pairs.
-        """
+        """Returns the pairs in sets, groups of them if joint, None for none; and (M, pairs)."""
         self._snapshot.check()
-        reference = self._inputs(reference, "reference")
+        reference = check_images(reference, "reference", self.model)
         images = check_images(images, "images", self.model)
         sets = check_sets(sets, len(images))
         set_weights, unseen = check_set_settings(labels, set_weights, unseen, len(sets))
+        if not isinstance(labels, str):
+            check_labels(labels, len(sets), self.model.output_shape[-1])
         real = sets >= 0
         if not real.any():
             return None, sparse.csr_array((len(sets), 0))
@@ -298,10 +303,8 @@ class EMOCScorer:
         images, inside = self._part.inputs(images.take(used)), np.full(sets.shape, -1)
         inside[real] = compact
         found = pairs_of_sets(self._part.logits(images), inside, labels, set_weights, unseen)
+        reference = self._part.inputs(reference)
         return self._pairs(reference, images, *found[:2], found.groups), found.weights
-
-    def _inputs(self, images: np.ndarray, name: str) -> Images:
-        return self._part.inputs(check_images(images, name, self.model))
 
     def _pairs(
         self, reference: Images, images: Images, image_of: np.ndarray, label_of: np.ndarray,

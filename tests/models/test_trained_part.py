@@ -333,3 +333,18 @@ def test_a_store_that_cannot_be_written_to_is_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(kept_outputs, "_mapped", refuse)
     assert TrainedPart(pooled(frozen()), images).inputs.shape == (len(images), 4)
     assert not [f for f in (tmp_path / "store").glob("*/*") if "frozen" in f.name]
+
+
+def test_frozen_weights_that_a_function_reads_are_seen():
+    later = layers.Dense(4, trainable=False)
+    later.build((None, 4))
+    read = layers.Lambda(lambda x: x @ later.kernel, output_shape=(4,))
+    image = keras.Input((4,))
+    x = read(layers.Dense(4, trainable=False)(image))
+    model = keras.Model(image, layers.Dense(3)(layers.Dense(4)(x)))
+    images = IMAGES[:4, 0, 0] @ np.ones((3, 4), np.float32)
+    part = TrainedPart(model, images)
+    np.testing.assert_allclose(part.model(part.inputs), model(images), rtol=1e-5)
+    later.kernel.assign(3 * later.kernel)
+    part.look()
+    np.testing.assert_allclose(part.model(part.inputs), model(images), rtol=1e-5)

@@ -5,7 +5,7 @@ it: nothing of it is verified or traced again.
 """
 
 import weakref
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -19,6 +19,8 @@ from emoc_tf.models.graphs import (
     last_operation,
     trained_variables,
 )
+from emoc_tf.models.layer_state import states_in
+from emoc_tf.scoring.gradients.draws import is_float
 from emoc_tf.scoring.gradients.layers import known_stages, probe, ranks_in
 from emoc_tf.scoring.gradients.local import is_tensor
 from emoc_tf.scoring.gradients.opening import has_mask, leaves_of, opened
@@ -117,9 +119,13 @@ def _local_layers(
 
 
 def body_variables(model: keras.Model, splits: bool) -> list[keras.Variable]:
-    """Returns the trainable variables that lie before the head, or all of them."""
+    """Returns the variables that hold numbers and lie before the head, or all of them.
+
+    Frozen ones too: what is verified at some values of them holds at others.
+    """
     own = {id(v) for v in last_operation(model).variables} if splits else set()
-    return [variable for variable in model.trainable_variables if id(variable) not in own]
+    every = {id(variable): variable for variable in model.weights}
+    return [v for key, v in every.items() if key not in own and is_float(v)]
 
 
 # Bodies that somebody still uses. What tells them apart are identities, of what they hold.
@@ -187,19 +193,11 @@ def _parts(model: keras.Model) -> list[Any] | None:
             parts.append(numbers.setdefault(id(part), len(numbers)) if is_symbolic else part)
     for layer in inner_layers(model):
         if layer is not head and not isinstance(layer, keras.layers.InputLayer):  # made anew
-            parts += [
-                *_plain(layer),
-                *trained_variables(layer),
-                getattr(layer, "activation", None),
-            ]
+            parts += [*layer._flatten_layers(), *trained_variables(layer)]
+            for (_, name), leaves in states_in(layer).items():
+                parts += [name, *leaves]
             parts.append(getattr(layer, "mean", None))  # of a normalisation, once adapted
     return parts
-
-
-def _plain(layer: keras.Layer) -> Iterator[Any]:
-    for name, value in sorted(vars(layer).items()):
-        if name[0] != "_" and isinstance(value, int | float | str | tuple | None):
-            yield name, str(value)
 
 
 def _is_held(part: Any) -> bool:

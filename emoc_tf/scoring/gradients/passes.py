@@ -188,6 +188,8 @@ def _trace_backward(
             output_gradients=gradient,
             unconnected_gradients="zero",
         )
+        for use, each in zip(uses, found, strict=True):
+            each.set_shape(taps[use][1].shape)  # which some gradients do not tell
         return [probe.uses[use].stage.deltas(each) for use, each in zip(uses, found, strict=True)]
 
     spec = tf.TensorSpec(output.shape, output.dtype)

@@ -133,7 +133,7 @@ class TransposedStage(Stage):
         return tf.reshape(inputs, [tf.shape(inputs)[0], -1, self.fan_in])
 
     def deltas(self, gradient):
-        want = tf.stack(self._sizes(tf.unstack(tf.shape(gradient)[1:-1])))
+        want = tf.stack(self._sizes(tf.unstack(tf.shape(gradient)[1:-1], num=len(self.window))))
         layer = self.layer
         seen = unfold(
             gradient, want, self.window, layer.strides, layer.padding, layer.dilation_rate

@@ -10,7 +10,8 @@ from keras.src.applications.convnext import LayerScale
 
 from emoc_tf.scoring import EMOCScorer, reference
 from emoc_tf.scoring.gradients import generic, products
-from tests.scoring import models
+from tests.scoring import forward_mode, models
+from tests.scoring.own_models import scorer_of
 
 layers = keras.layers
 
@@ -245,3 +246,23 @@ def test_what_cannot_be_vectorised_goes_one_at_a_time():
 )
 def test_which_sums_are_known(equation, rank, known):
     assert (products.letters_of(equation, rank) is not None) == known
+
+
+def test_gradients_that_do_not_tell_their_rank():
+    image = keras.Input((5, 5, 2))
+    x = layers.GlobalMaxPooling2D()(layers.Conv2DTranspose(3, 3, strides=2)(image))
+    model = models.randomised(keras.Model(image, layers.Dense(3)(x)))
+    images = models.inputs(model, 6)
+    expected = forward_mode.scores(model, images[:3], images[3:])
+    found = EMOCScorer(model).scores(images[:3], images[3:])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_loops_that_are_written_out():
+    """They can be vectorised for some numbers of examples and not for others."""
+    text = keras.Input((3, 2))
+    model = models.randomised(keras.Model(text, layers.Dense(3)(layers.GRU(2, unroll=True)(text))))
+    images = models.inputs(model, 6)
+    expected = forward_mode.scores(model, images[:3], images[3:])
+    found = scorer_of(model).scores(images[:3], images[3:])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)

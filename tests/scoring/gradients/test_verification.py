@@ -1,0 +1,115 @@
+"""Layers whose factors are wrong, in models whose weights hide that: nothing is scored wrong."""
+
+import keras
+import numpy as np
+import pytest
+
+from emoc_tf.scoring import EMOCScorer
+from tests.scoring import forward_mode, models
+from tests.scoring.own_models import scorer_of
+
+layers, ops = keras.layers, keras.ops
+IMAGES = np.random.default_rng(0).uniform(0.5, 2, size=(6, 5)).astype(np.float32)
+
+
+class Tied(layers.Layer):
+    """Uses the kernel of another layer, which no graph tells."""
+
+    def __init__(self, owner, **kwargs):
+        super().__init__(**kwargs)
+        self.owner = [lambda: owner.kernel]
+
+    def call(self, inputs):
+        return ops.matmul(inputs, ops.transpose(self.owner[0]()))
+
+
+def tied(before=lambda x: x, gate=lambda x: x, head="glorot_uniform"):
+    """A layer whose kernel is used twice, once behind what may be 0."""
+    image = keras.Input((5,))
+    owner = layers.Dense(5, activation="tanh", name="owner")
+    hidden = gate(Tied(owner)(owner(before(image))))
+    x = ops.tanh(layers.Add()([image, hidden]))
+    return keras.Model(image, layers.Dense(3, kernel_initializer=head, name="head")(x))
+
+
+def zero_scale(trainable=True):
+    return layers.BatchNormalization(gamma_initializer="zeros", trainable=trainable)
+
+
+class Gate(layers.Layer):
+    """A scalar that starts at 0, as in ReZero."""
+
+    def build(self, shape):
+        self.gate = self.add_weight(shape=(), initializer="zeros")
+
+    def call(self, inputs):
+        return self.gate * inputs
+
+
+HIDING = {
+    "a head of zeros": lambda: tied(head="zeros"),
+    "a scale of zeros": lambda: tied(gate=zero_scale()),
+    "a frozen scale of zeros": lambda: tied(gate=zero_scale(False)),
+    "a gate of your own": lambda: tied(gate=Gate()),
+}
+
+
+def assert_right(scorer, model, images=IMAGES):
+    found = scorer.scores(images[:3], images[3:])
+    expected = forward_mode.scores(model, images[:3], images[3:])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.max())
+    assert expected.min() > 0
+
+
+@pytest.mark.parametrize("name", HIDING)
+def test_weights_of_zero_hide_nothing(name):
+    """Right and wrong factors gave 0 alike, and were wrong as soon as the model was trained."""
+    model = HIDING[name]()
+    weights = [value.copy() for value in model.get_weights()]
+    before = scorer_of(model)
+    for value, other in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(value, other)  # they are no business of a scorer's
+    models.randomised(model)
+    assert_right(before, model)
+    assert_right(scorer_of(model), model)
+
+
+def test_what_is_not_finite_proves_nothing():
+    """Of the images that are tried first some numbers are below 0.45."""
+    model = tied(before=lambda x: ops.log(x - 0.45))
+    assert_right(scorer_of(model), model)
+
+
+def dead():
+    image = keras.Input((5,))
+    x = layers.Dense(4, activation="relu", bias_initializer=keras.initializers.Constant(-9.0))(
+        image
+    )
+    return keras.Model(image, layers.Dense(3, kernel_initializer="zeros")(x))
+
+
+def behind_logarithms():
+    image = keras.Input((5,))
+    x = layers.Dense(4, activation="tanh")(ops.log(image))
+    return keras.Model(image, layers.Dense(3)(x))
+
+
+def unconnected():
+    image = keras.Input((5,))
+    x = layers.Dense(4, activation="tanh")(image)
+    x = layers.Add()([x, ops.stop_gradient(layers.Dense(4)(x))])
+    return keras.Model(image, layers.Dense(3)(x))
+
+
+def equal_words():
+    """Attention to words that are all alike has no gradient."""
+    text = keras.Input((4,), dtype="int32")
+    x = layers.Embedding(5, 4)(text)
+    x = layers.MultiHeadAttention(2, 2)(x, x)
+    return keras.Model(text, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+
+
+@pytest.mark.filterwarnings("error:scored exactly but slowly")
+@pytest.mark.parametrize("make", [dead, behind_logarithms, unconnected, equal_words])
+def test_other_weights_and_images_prove_what_the_first_do_not(make):
+    assert all(layer.contraction != "generic" for layer in EMOCScorer(make()).plan())
