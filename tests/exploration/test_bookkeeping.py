@@ -30,7 +30,7 @@ from emoc_tf.data import ImageData
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.storage import checkpoint
 
-CASES = int(os.environ.get("EMOC_CASES", "25"))
+CASES = int(os.environ.get("EMOC_CASES", "10"))
 NUM_CLASSES = 6
 
 

@@ -31,7 +31,7 @@ def test_generations_of_a_processor_have_different_names(tmp_path):
 # What a deciding module may use without being decided by it.
 WITHOUT_EFFECT = (
     "emoc_tf.storage", "emoc_tf.envs.rendering", "emoc_tf.envs.fingerprint", "emoc_tf.envs.info",
-    "emoc_tf.records", *provenance.WITHOUT_EFFECT,
+    "emoc_tf.cluster", "emoc_tf.records", *provenance.WITHOUT_EFFECT,
 )  # fmt: skip
 
 
