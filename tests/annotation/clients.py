@@ -14,7 +14,7 @@ class Client:
         self.begin()
 
     def begin(self):
-        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
     def ask(self, path, told=None):
         """Sends a request; returns status and reply."""
