@@ -2,7 +2,8 @@
 
 Images of a folder with a store have a place on the disk, and are known by their content. What a
 prefix gives of them is kept beside them as `frozen-KEY.npy`, where KEY is a hash of the prefix's
-weights and of the images. A file that is found counts if the first images give its bits today.
+weights and layers and of the images. A file that is found counts if the first images give its bits
+today.
 """
 
 import contextlib
@@ -39,7 +40,7 @@ def kept(run: Run, images: Any, weights: bytes) -> np.ndarray:
     Args:
         run: The prefix, a compiled function of images.
         images: (n, ...), n > 0, as the model takes them, see `data.views`.
-        weights: A hash of the prefix's weights.
+        weights: A hash of the prefix's weights and layers.
     """
     stored = getattr(images, "stored", None)
     if stored is None:
