@@ -2,8 +2,8 @@
 
 Images of a folder with a store have a place on the disk, and are known by their content. What a
 prefix gives of them is kept beside them as `frozen-KEY.npy`, where KEY is a hash of the prefix's
-weights and of the images. A file that is found counts if the first images give its bits today.
-Images of a data set of which each episode takes some may have a folder for such files too: there
+weights and layers and of the images. A file that is found counts if the first images give its bits
+today. Images of a data set of which each episode takes some may have a folder for such files too: there
 the outputs of all images are kept, and computed by the first process that needs them.
 """
 
@@ -50,7 +50,7 @@ def kept(run: Run, images: Any, weights: bytes, elsewhere: Parts | None = None) 
     Args:
         run: The prefix, a compiled function of images.
         images: (n, ...), n > 0, as the model takes them, see `data.views`.
-        weights: A hash of the prefix's weights.
+        weights: A hash of the prefix's weights and layers.
         elsewhere: What computes the outputs, with the bits of `run`; None for `run` itself.
     """
     parts = elsewhere or functools.partial(_parts, run)

@@ -29,6 +29,24 @@ def states_in(layer: keras.Layer) -> dict[tuple[int, str], list[Any]]:
     return found
 
 
+def told_of(operation: keras.Operation) -> list[str]:
+    """Returns what a layer or an operation is, in texts that other processes give too."""
+    found = [f"{type(operation).__module__}.{type(operation).__qualname__}"]
+    if isinstance(operation, keras.Layer):
+        held = [(name, each) for (_, name), each in states_in(operation).items()]
+    else:
+        plain = {name: each for name, each in vars(operation).items() if name[0] != "_"}
+        held = [(name, list(_leaves(each))) for name, each in sorted(plain.items())]
+    for name, leaves in held:
+        if name not in ("seed", "name", "input_names", "output_names"):  # drawn, or counted
+            found += [f"{name} {_text(each)}" for each in leaves]
+    return found
+
+
+def _text(leaf: Any) -> str:
+    return leaf if isinstance(leaf, str) else getattr(leaf, "__qualname__", type(leaf).__qualname__)
+
+
 def _held(layer: keras.Layer) -> Iterator[tuple[str, Any]]:
     """Yields names and values of a layer; of one that is not Keras' own hidden ones too."""
     yield "dtype policy", layer.dtype_policy.name

@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.data import views
+from emoc_tf.models.graphs import calls_in
 from emoc_tf.models.kept_outputs import kept
+from emoc_tf.models.layer_state import told_of
 from emoc_tf.models.prefix import Split, split
 
 
@@ -126,8 +128,15 @@ def _ids(model: keras.Model) -> list[int]:
 
 
 def _digest(found: Split) -> bytes:
-    """Returns a hash of the weights that a prefix computes with."""
+    """Returns a hash of what a prefix computes with: its weights, its layers and their order."""
     digest = hashlib.sha256()
     for variable in (*found.prefix.variables, *found.reads):
         digest.update(np.ascontiguousarray(variable.numpy()))
+    numbers: dict[int, int] = {}
+    for operation, args, kwargs, outputs in calls_in(found.prefix):
+        digest.update(repr(told_of(operation)).encode())
+        for part in keras.tree.flatten((args, kwargs, outputs)):
+            if isinstance(part, keras.KerasTensor):
+                part = f"tensor {numbers.setdefault(id(part), len(numbers))}"
+            digest.update(repr(part if isinstance(part, str | int | float) else "").encode())
     return digest.digest()

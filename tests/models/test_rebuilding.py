@@ -155,3 +155,29 @@ def test_quantised_models_are_told_from_mixed_ones():
     own_models.assert_refused(model, message)
     with pytest.raises(ValueError, match=message):
         in_float32(model)
+
+
+class Forgetful(keras.layers.Layer):
+    """Its configuration leaves out a factor that rounding in half precision could account for."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+    def get_config(self):
+        return super().get_config()
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("head", ["glorot_uniform", "zeros"])
+def test_a_configuration_that_tells_in_part_is_told(policy, head):
+    """Where a head of zeros makes all outputs 0, too."""
+    image = keras.Input((5,))
+    x = keras.layers.Dense(4, dtype=policy)(image)
+    x = Forgetful(1.05, dtype=policy)(x)
+    last = keras.layers.Dense(3, dtype="float32", kernel_initializer=head)
+    with pytest.raises(ValueError, match="get_config and get_weights tell whole"):
+        in_float32(keras.Model(image, last(x)))

@@ -348,3 +348,16 @@ def test_frozen_weights_that_a_function_reads_are_seen():
     later.kernel.assign(3 * later.kernel)
     part.look()
     np.testing.assert_allclose(part.model(part.inputs), model(images), rtol=1e-5)
+
+
+def test_the_hash_tells_layers_apart_whatever_the_weights():
+    def found(activation, scale):
+        x = image = keras.Input((4,))
+        x = layers.Dense(4, activation, kernel_initializer="ones", trainable=False)(x)
+        x = layers.Rescaling(scale)(x) * 2.0
+        return prefix.split(keras.Model(image, layers.Dense(3)(layers.Dense(4)(x))))
+
+    kinds = ("relu", 1.0), ("tanh", 1.0), ("relu", 2.0)
+    hashes = [trained_part._digest(found(*kind)) for kind in kinds]
+    assert len(set(hashes)) == 3
+    assert trained_part._digest(found("relu", 1.0)) == hashes[0]

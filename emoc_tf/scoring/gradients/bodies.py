@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from emoc_tf.models import traces
+from emoc_tf.models.draws import is_float
 from emoc_tf.models.graphs import (
     calls_in,
     calls_of_head,
@@ -20,7 +21,6 @@ from emoc_tf.models.graphs import (
     trained_variables,
 )
 from emoc_tf.models.layer_state import states_in
-from emoc_tf.scoring.gradients.draws import is_float
 from emoc_tf.scoring.gradients.layers import known_stages, probe, ranks_in
 from emoc_tf.scoring.gradients.local import is_tensor
 from emoc_tf.scoring.gradients.opening import has_mask, leaves_of, opened

@@ -12,8 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from emoc_tf.models import draws
 from emoc_tf.models.graphs import last_operation, trained_variables
-from emoc_tf.scoring.gradients import contractions, draws, local
+from emoc_tf.scoring.gradients import contractions, local
 from emoc_tf.scoring.gradients.layers import Probe
 from emoc_tf.scoring.gradients.local import LocalStage
 from emoc_tf.scoring.gradients.passes import Passes

@@ -79,7 +79,7 @@ def image(model: keras.Model, draw: Draw) -> tf.Tensor:
     if words and len(shape) == 2:
         numbers = rng.integers(1, max(2, min(words)), shape)  # no mask hides such words
     elif words or "float" not in given.dtype:
-        numbers = rng.integers(0, 2, shape)
+        numbers = rng.integers(0 if draw.image == "normal" else 1, 2, shape)
     elif draw.image == "normal":
         numbers = rng.normal(size=shape)
     else:
