@@ -9,7 +9,8 @@ from scipy import sparse, stats
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.selection import Round, Selection, distinct, select
 
-SKETCHED = 128  # reference images that sets are sketched on
+FIRST = 64  # reference images that all sets are sketched on
+SKETCHED = 512  # that those are which are left, at most
 MEASURED = 16  # sets, drawn at random, whose exact scores tell what sketches are worth
 REFERENCES = 16  # reference images that this is measured on
 
@@ -48,12 +49,13 @@ def select_by_sketch(
     All sets are sketched on the same reference images. Of some sets, drawn at random, the exact
     scores are measured on a few of these, which gives a line from sketched to exact scores
     and the spread around it. A set is dropped if a t-test says that it is worse than the leader
-    beyond what that spread and the choice of reference images may do. Those that are left are
+    beyond what that spread and the choice of reference images may do. The others are sketched on
+    twice as many as long as the choice of these is most of the doubt. Those that are left then are
     compared by `selection.select` on exact output changes.
 
-    Half of 1 − confidence goes to each. The test takes what sketches leave out for normal, and
-    as large for the best sets as for those drawn. Reference images of the line are fewer than all:
-    what they add to the spread is on the safe side.
+    Half of 1 − confidence goes to each, and equal parts to each round. The test takes what sketches
+    leave out for normal, and as large for the best sets as for those drawn. Reference images of the
+    line are fewer than all: what they add to the spread is on the safe side.
 
     Args:
         exact: The pairs, by exact gradients.
@@ -72,21 +74,31 @@ def select_by_sketch(
         return select(exact.sample, weights, total, confidence, seed, most_values, offsets)
     rng = np.random.default_rng(seed)
     order = rng.permutation(total)
-    by_sketch = _values(sketched, order[: min(total, SKETCHED)], weights[sets])
+    counts = [min(total, FIRST)]
+    while counts[-1] < min(total, SKETCHED):
+        counts.append(min(total, SKETCHED, 2 * counts[-1]))
+    by_sketch = _values(sketched, order[: counts[0]], weights[sets])
     measured = np.sort(rng.choice(len(sets), MEASURED, replace=False))
     few = min(total, REFERENCES)
     right = _values(exact, order[:few], weights[sets[measured]])
     line = fit_line(by_sketch[:few, measured].mean(axis=0), right.mean(axis=0))
     evaluated = few * len(np.unique(weights[sets[measured]].indices))
-    left, scores = possible(by_sketch, line, added[sets], total, half)
-    first = Round(len(by_sketch), len(sets), int(left.sum()))
-    if left.sum() == 1:
-        best = int(scores.argmax())
-        gap = float(scores[best] - np.delete(scores, best).max())
-        place, score = int(sets[best]), float(scores[best])
-        pairs = total * weights.shape[1]
-        return Selection(place, score, gap, False, evaluated, pairs, (first,))
-    sets = sets[left]
+    rounds: list[Round] = []
+    for count in counts:
+        if rounds:
+            more = _values(sketched, order[len(by_sketch) : count], weights[sets])
+            by_sketch = np.concatenate([by_sketch, more])
+        found = possible(by_sketch, line, added[sets], total, half / len(counts))
+        rounds.append(Round(count, len(sets), int(found.left.sum())))
+        if rounds[-1].survivors == 1:
+            best = int(found.scores.argmax())
+            gap = float(found.scores[best] - np.delete(found.scores, best).max())
+            place, score = int(sets[best]), float(found.scores[best])
+            pairs = total * weights.shape[1]
+            return Selection(place, score, gap, False, evaluated, pairs, tuple(rounds))
+        sets, by_sketch = sets[found.left], by_sketch[:, found.left]
+        if not found.more:
+            break
     found = select(
         exact.sample,
         weights[sets],
@@ -103,7 +115,7 @@ def select_by_sketch(
         found.exact,
         evaluated + found.pairs_evaluated,
         found.pairs,
-        (first, *found.rounds),
+        (*rounds, *found.rounds),
     )
 
 
@@ -117,10 +129,24 @@ def fit_line(sketched: np.ndarray, exact: np.ndarray) -> Line:
     return Line(start, float(slope), deviation, float(mean), float(spread), len(exact))
 
 
+class Possible(NamedTuple):
+    """Sets that may be the best.
+
+    Attributes:
+        left: (M,) which they are.
+        scores: (M,) predicted exact scores of all.
+        more: Whether the choice of reference images is most of the doubt.
+    """
+
+    left: np.ndarray
+    scores: np.ndarray
+    more: bool
+
+
 def possible(
     by_sketch: np.ndarray, line: Line, added: np.ndarray, total: int, level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns which sets may be the best, and all sets' predicted scores.
+) -> Possible:
+    """Returns which sets may be the best.
 
     Args:
         by_sketch: (m, M) sketched output changes on m of the reference images.
@@ -133,17 +159,23 @@ def possible(
     scores = line.start + line.slope * means + added
     leader = int(scores.argmax())
     if line.slope <= 0:  # sketches tell nothing
-        return np.ones(len(scores), bool), scores
+        return Possible(np.ones(len(scores), bool), scores, False)
     count = len(by_sketch)
     differences = by_sketch[:, [leader]] - by_sketch
-    of_choice = differences.var(axis=0, ddof=1) * (1 - count / total) / count if count > 1 else 0.0
+    of_choice = np.zeros(len(scores))
+    if count > 1:
+        of_choice = differences.var(axis=0, ddof=1) * (1 - count / total) / count
+    of_choice *= line.slope**2
     # Two new sets around the line, and the slope itself.
     of_sketch = line.deviation**2 * (2 + (means[leader] - means) ** 2 / line.spread)
-    error = np.sqrt(line.slope**2 * of_choice + of_sketch)
-    reach = stats.t.isf(level / max(1, len(scores) - 1), line.count - 2) * error
+    error = of_choice + of_sketch
+    # Welch's degrees of freedom of a sum of two variances.
+    parts = of_choice**2 / max(1, count - 1) + of_sketch**2 / (line.count - 2)
+    freedom = np.where(parts > 0, error**2 / np.where(parts > 0, parts, 1.0), 1.0)
+    reach = stats.t.isf(level / max(1, len(scores) - 1), freedom) * np.sqrt(error)
     left = scores[leader] - scores <= reach
     left[leader] = True
-    return left, scores
+    return Possible(left, scores, bool(of_choice[left].sum() > of_sketch[left].sum()))
 
 
 def _values(pairs: PairScores, references: np.ndarray, weights: sparse.csr_array) -> np.ndarray:

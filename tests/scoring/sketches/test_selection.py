@@ -88,10 +88,27 @@ def test_a_set_far_ahead_needs_few_exact_values():
     assert found.index == best
     assert asked <= selection.MEASURED * selection.REFERENCES
     assert [round_.survivors for round_ in found.rounds] == [1]
-    assert (found.rounds[0].references, found.rounds[0].sets) == (selection.SKETCHED, 200)
+    assert (found.rounds[0].references, found.rounds[0].sets) == (selection.FIRST, 200)
     assert not found.exact
     assert found.gap > 0
     assert found.score == pytest.approx(exact[:, best].mean(), rel=0.4)
+
+
+def test_more_reference_images_before_exact_values():
+    """Where sketches err by nothing, all doubt is from the choice of reference images."""
+    last = []
+    for draw in range(10):
+        rng = np.random.default_rng(draw)
+        exact, _ = made_up(rng, references=1000)
+        exact[:, exact.mean(axis=0).argmax()] *= 1.3
+        exact *= rng.lognormal(0, 0.5, exact.shape)
+        found, asked = choose(exact, exact, seed=draw)
+        assert found.index == exact.mean(axis=0).argmax()
+        used = [round_.references for round_ in found.rounds]
+        assert used == [selection.FIRST << i for i in range(len(used))]
+        assert asked <= selection.MEASURED * selection.REFERENCES
+        last.append(used[-1])
+    assert max(last) > selection.FIRST
 
 
 def test_what_is_added_to_scores_counts():
