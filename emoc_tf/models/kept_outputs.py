@@ -3,8 +3,8 @@
 Images of a folder with a store have a place on the disk, and are known by their content. What a
 prefix gives of them is kept beside them as `frozen-KEY.npy`, where KEY is a hash of the prefix's
 weights and layers and of the images. A file that is found counts if the first images give its bits
-today. Images of a data set of which each episode takes some may have a folder for such files too: there
-the outputs of all images are kept, and computed by the first process that needs them.
+today. Images of a data set of which each episode takes some may have a folder for such files too:
+there the outputs of all images are kept, and computed by the first process that needs them.
 """
 
 import contextlib
