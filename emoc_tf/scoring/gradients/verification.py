@@ -6,7 +6,7 @@ gradient tells nothing.
 """
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -66,21 +66,23 @@ def verified(
     stages = [stage for own in known.values() for stage in own]
     seen = [use.stage.layer for use in shown.uses if isinstance(use.stage, LocalStage)]
     parts: dict[int, Part] = {id(part): part for part in (*stages, *seen)}
-    proved, wrong, vectorised = set(), set(), {}
+    proved, wrong, silent, vectorised = set(), set(), set(), {}
     for draw in draws.DRAWS:
         right = _Right(model, draw, list(parts.values()))
         if right.is_finite:
             with right.scope():
                 found = _Found(model, known, shown, passes, splits, right)
                 for key in parts.keys() - wrong:
-                    closeness = found.closeness(parts[key], right)
-                    wrong |= {key} if closeness is False else set()
-                    proved |= {key} if closeness else set()
+                    told = found.told(parts[key], right)
+                    wrong |= {key} if told == "wrong" else set()
+                    proved |= {key} if told == "right" else set()
+                    silent |= {key} if told == "zero" and draw.weights == "fresh" else set()
             for use, fast in found.vectorised.items():
                 vectorised[use] = fast and vectorised.get(use, True)
         if parts.keys() <= proved | wrong:
             break
-    proved -= wrong
+    # No gradient at fresh weights either, as of what the next layer takes back: none is right.
+    proved = (proved | silent) - wrong
     return Verdict(
         {layer: own for layer, own in known.items() if proved.issuperset(map(id, own))},
         {id(layer) for layer in seen} & proved,
@@ -206,20 +208,20 @@ class _Found:
             self._rows[id(variable)] += row[0, 0]
             self._terms[id(variable)] += _norm(row) + _norm(delta)
 
-    def closeness(self, part: Part, right: _Right) -> bool | None:
-        """Returns whether a part gives the right gradient; None if that cannot be told."""
+    def told(self, part: Part, right: _Right) -> Literal["right", "wrong", "zero", "not finite"]:
+        """Returns whether a part gives the right gradient, and whether there is one."""
         tells = False
         for have, want, terms in self._compared(part, right):
             size = _norm(want)
             if not np.isfinite(size):
-                return None
+                return "not finite"
             allowed = TOLERANCE * size + ROUNDING * terms
             if not _norm(have - want) <= allowed:
-                return False
+                return "wrong"
             tells = tells or size > allowed
         # What the logits do not depend on has no gradient, whatever the weights are.
         never = all(right.gradients[id(variable)] is None for variable in _variables(part))
-        return True if tells or never else None
+        return "right" if tells or never else "zero"
 
     def _compared(self, part: Part, right: _Right) -> Any:
         """Yields gradients as they are found, as they are right, and how large their terms are."""

@@ -6,6 +6,7 @@ import pytest
 
 from emoc_tf.models import structure
 from emoc_tf.scoring import EMOCScorer, pairs, reference
+from emoc_tf.scoring.images import check_images
 from emoc_tf.scoring.sketches import sketch
 from tests.scoring import models
 
@@ -50,7 +51,7 @@ def test_scores_are_close_and_the_error_is_what_is_said(problem):
     assert {layer.cut for layer in told.layers} == {"inputs", "both", "rows"}
     assert all(layer.numbers > 0 for layer in told.layers)
     labels = model(candidates).numpy().argmax(axis=1)
-    given = [exact._inputs(images, "") for images in (x, candidates)]
+    given = [exact._part.inputs(check_images(images, "", model)) for images in (x, candidates)]
     values = exact._pairs(*given, np.arange(80), labels)
     right = values.sample(np.arange(40), np.arange(80)).changes
     sketched = scorer._sketch.apply(values).sample(np.arange(40), np.arange(80)).changes
@@ -210,7 +211,7 @@ def test_exact_is_the_default_and_keeps_its_bits(problem):
 def test_pairs_are_asked_for_without_a_control(problem):
     model, x, candidates = problem
     scorer = EMOCScorer(model)
-    images = [scorer._inputs(own, "") for own in (x, candidates)]
+    images = [scorer._part.inputs(check_images(own, "", model)) for own in (x, candidates)]
     known = scorer._pairs(*images, np.arange(80), np.arange(80) % 4)
     every = np.arange(40), np.arange(80)
     plain, without = known.sample(*every), known.sample(*every, control=False)
