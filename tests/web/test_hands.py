@@ -150,6 +150,22 @@ def test_the_history_takes_no_set_from_the_screen_and_keeps_its_place(driver, ha
     assert driver.execute_script("return document.activeElement.closest('#view-history') !== null")
 
 
+def test_a_list_that_was_just_opened_stays_open_however_fast_the_hands_are(driver, hands, found):
+    driver.execute_script("""
+        const field = document.getElementById('name');
+        field.blur();
+        field.focus();
+        field.value = 'c';
+        field.dispatchEvent(new Event('input'));
+    """)
+    assert not driver.execute_script(
+        "return new Promise((go) => setTimeout(() => go(document.getElementById('names').hidden), 300))"
+    )
+    hands.press(Keys.ARROW_DOWN, Keys.ENTER)
+    hands.next("a")
+    assert answers(found) == [[{"class": "cat"}] * 3]
+
+
 def test_what_is_unticked_stays_so_when_guesses_are_shown(driver, hands, found):
     hands.untick(1)
     driver.execute_script("const redraw = app.view.redraw.bind(app.view);"

@@ -11,7 +11,7 @@ export class Names {
   constructor(field, list, known) {
     Object.assign(this, { field, list, known, at: -1, shown: [] });
     field.addEventListener("input", () => this.suggest());
-    field.addEventListener("blur", () => setTimeout(() => this.close(), 150));
+    field.addEventListener("blur", () => this.close());
   }
 
   get value() { return tidy(this.field.value); }
