@@ -41,6 +41,13 @@ class EMOCNewAgent(EMOCAgent):
 
     Raises:
         ValueError: An argument is out of range.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.EMOCNewAgent(references=64).act(observation, env.state)
+        22
     """
 
     def __init__(

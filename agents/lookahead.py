@@ -61,6 +61,13 @@ class LookaheadAgent(SetScoringAgent):
 
     Raises:
         ValueError: An argument is out of range; while scoring: what is to be held is too large.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.LookaheadAgent().act(observation, env.state)
+        55
     """
 
     def __init__(

@@ -70,6 +70,15 @@ class LearnerContract(abc.ABC):
     seed, weights, its arrays, and images and labels at `old` and `novel`; if it leaves these as
     they were; if it copes with old images alone, novel ones alone, and a head that grows or
     shrinks; and if another one resumes with its arrays, bit for bit.
+
+    Example:
+        >>> from emoc_tf.models import FitLearner
+        >>> from emoc_tf.testing import LearnerContract
+        >>> class TestMine(LearnerContract):  # pytest collects it
+        ...     def make_learner(self, model, images):
+        ...         return FitLearner.maker("sgd", epochs=1)(model, images)
+        >>> len([name for name in dir(TestMine) if name.startswith("test_")])
+        10
     """
 
     @abc.abstractmethod
