@@ -41,8 +41,8 @@ class LookaheadAgent(SetScoringAgent):
 
     The state does not tell how the learner trains, so that the settings do, with the paper's
     protocol as defaults. The ridge of an image is 1 / (t·w) with t = iterations · η / (1 − μ), and
-    w its share of a mini-batch: old_fraction / |L| of a labelled one, (1 − old_fraction) / K of
-    one of the set.
+    w its share of a mini-batch: old_fraction / n of one of n labelled ones, (1 − old_fraction) / K
+    of one of the set.
 
     Args:
         seed: Breaks ties.

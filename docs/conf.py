@@ -1,5 +1,6 @@
 """Sphinx: pages in MyST Markdown, notebooks that are executed, the reference from docstrings."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
 import emoc_tf
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no notes of TensorFlow's between warnings
 
 project = "emoc_tf"
 author = "The emoc_tf authors"
@@ -25,6 +28,7 @@ nb_execution_cache_path = "docs/_build/notebooks"
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # of TensorFlow
 
 default_role = "literal"  # `name` in docstrings
 autodoc_typehints = "description"
@@ -34,6 +38,7 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes beside the arguments, not as members of their own
 
 html_theme = "furo"
 html_title = f"emoc_tf {release}"
@@ -48,7 +53,8 @@ def _mathml(as_block):
     """Returns a visitor that writes MathML, which browsers show without any script."""
 
     def visit(translator, node):
-        translator.body.append(tex2mathml(node.astext(), as_block=as_block))
+        formula = tex2mathml(node.astext(), as_block=as_block)
+        translator.body.append(formula.replace("<mo>'</mo>", "<mo>′</mo>"))
         raise nodes.SkipNode
 
     return visit

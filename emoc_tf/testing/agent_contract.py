@@ -70,12 +70,6 @@ def _take_out(state: ExplorationState, masked: Sequence[int], **changes: Any) ->
 class AgentContract(abc.ABC):
     """Tests of a query policy: inherit, give `make_agent`, and let pytest collect the class.
 
-    ```python
-    class TestMyAgent(AgentContract):
-        def make_agent(self, seed):
-            return MyAgent(seed)
-    ```
-
     An agent passes if it chooses only sets that may be chosen, as Python integers; if its choice is
     a function of observation, state and seed, whatever it was asked before; if it leaves what it is
     shown as it was; if it copes with one candidate set, one image a set and one known class; if it

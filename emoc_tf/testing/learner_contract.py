@@ -60,12 +60,6 @@ class ByIndex:
 class LearnerContract(abc.ABC):
     """Tests of a learner: inherit, give `make_learner`, and let pytest collect the class.
 
-    ```python
-    class TestMyLearner(LearnerContract):
-        def make_learner(self, model, images):
-            return MyLearner(model, images)
-    ```
-
     A learner passes if it trains the model that it was given; if what it learns is a function of
     seed, weights, its arrays, and images and labels at `old` and `novel`; if it leaves these as
     they were; if it copes with old images alone, novel ones alone, and a head that grows or
