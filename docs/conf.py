@@ -54,7 +54,8 @@ def _mathml(as_block):
 
     def visit(translator, node):
         formula = tex2mathml(node.astext(), as_block=as_block)
-        translator.body.append(formula.replace("<mo>'</mo>", "<mo>′</mo>"))
+        formula = formula.replace("<mo>'</mo>", "<mo>′</mo>")
+        translator.body.append(f'<div class="formula">{formula}</div>' if as_block else formula)
         raise nodes.SkipNode
 
     return visit

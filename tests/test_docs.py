@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import json
 import re
 
 import keras
@@ -163,3 +164,14 @@ def test_sentences_are_short(page):
     found = [(len(re.findall(r"[\w'’/–-]+", each)), each) for each in sentences(text)]
     assert not [each for words, each in found if words > 40]
     assert sum(words for words, _ in found) / len(found) < 20
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "docs" / "tutorials").glob("*.ipynb")), ids=lambda p: p.stem
+)
+def test_notebooks_are_stripped(file):
+    """`make docs` executes them: what they print is never old."""
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
