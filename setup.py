@@ -39,6 +39,7 @@ setup(
         "emoc_tf": ["py.typed"],
         "emoc_tf.report": ["page.html.jinja"],
         "emoc_tf.annotation": ["page/*"],
+        "emoc_tf.models": ["efficientnet_lite0.npz"],
         "emoc_tf.agents": ["learned.keras"],
     },
     install_requires=[

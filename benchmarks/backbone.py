@@ -5,6 +5,9 @@ whose mean feature is nearest, after features are brought to length 1. Draws of 
 are repeated. Also how many images a second go through the backbone.
 
     python benchmarks/backbone.py --data_dir=DIR
+
+`--statistics=FILE` writes mean and standard deviation of each of EfficientNet-Lite0's features over
+all training images instead, by which the library standardises them.
 """
 
 import time
@@ -20,6 +23,7 @@ DATA_DIR = flags.DEFINE_string("data_dir", None, "Where CIFAR-100 lies.")
 NETWORK = flags.DEFINE_string("network", "efficientnet_lite0", "Whose frozen layers.")
 CLASSES = flags.DEFINE_integer("classes", 10, "Classes of a draw.", 2)
 SHOTS = flags.DEFINE_integer("shots", 20, "Labelled images of each.", 1)
+STATISTICS = flags.DEFINE_string("statistics", None, "NPZ file for statistics of the features.")
 DRAWS = flags.DEFINE_integer("draws", 3, "Draws of classes and images.", 1)
 
 
@@ -38,10 +42,27 @@ def nearest_mean_accuracy(shots: np.ndarray, tested: np.ndarray) -> float:
     return float((distances.argmin(axis=-1) == np.arange(len(means))[:, None]).mean())
 
 
+def write_statistics(images: np.ndarray) -> None:
+    """Writes the statistics of the features of images, summed in float64."""
+    model = networks.build("efficientnet_lite0", images.shape[1:], 2, 0.0, np.random.default_rng(0))
+    backbone = forward.compile_forward(keras.Model(model.input, model.get_layer("pool").output))
+    sums = np.zeros((2, model.get_layer("pool").output.shape[-1]))
+    for start in range(0, len(images), 1000):
+        features = forward.in_batches(backbone, images[start : start + 1000]).astype(np.float64)
+        sums += features.sum(axis=0), np.square(features).sum(axis=0)
+    mean, square = sums / len(images)
+    deviation = np.sqrt(square - np.square(mean))
+    found = {"mean": mean.astype(np.float32), "deviation": deviation.astype(np.float32)}
+    np.savez_compressed(STATISTICS.value, **found)
+
+
 def main(argv: list[str]) -> None:
     """Prints the accuracies."""
     del argv
     train, test = load("cifar100", DATA_DIR.value)
+    if STATISTICS.value:
+        write_statistics(train.images)
+        return
     model = networks.build(NETWORK.value, train.images.shape[1:], 2, 0.0, np.random.default_rng(0))
     backbone = forward.compile_forward(prefix.split(model).prefix)
     found: dict[str, list[float]] = {"features": [], "pixels": []}

@@ -23,13 +23,13 @@ from emoc_tf.data.named import load
 from emoc_tf.data.whole import Whole
 from emoc_tf.exploration.candidates import draw, named
 from emoc_tf.exploration.drawing import draw_episode
-from emoc_tf.models import networks
+from emoc_tf.models import efficientnet, networks
 from emoc_tf.models.trained_part import TrainedPart
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where CIFAR-100 lies.")
 CACHE_DIR = flags.DEFINE_string("cache_dir", "~/.cache/emoc_tf", "Where features are kept.")
 SEEDS = flags.DEFINE_list("seeds", ["100"], "Initialisations.")
-NORMS = flags.DEFINE_list("norms", ["none", "length", "standard"], "Of features.")
+NORMS = flags.DEFINE_list("norms", ["none", "length", "standard", "every"], "Of features.")
 RATES = flags.DEFINE_list("rates", ["0.001", "0.003", "0.01", "0.03"], "Learning rates.")
 ITERATIONS = flags.DEFINE_integer("iterations", 1000, "Of an update, and of pretraining.", 1)
 STEPS = flags.DEFINE_integer("steps", 40, "Sets that are learnt.", 1)
@@ -42,13 +42,24 @@ COLUMNS = [
 
 
 def normalised(features: np.ndarray, labelled: np.ndarray, how: str) -> np.ndarray:
-    """Returns features, (n, d): as they are, of length √d, or standardised by the labelled ones."""
+    """Returns features, (n, d), normalised another way.
+
+    Args:
+        features: (n, d), as the network gives them, standardised by all training images: `every`.
+        labelled: Those of the images that are labelled at the start.
+        how: `every`; `none`: as they were before; `length`: these, of length √d; `standard`: of
+            mean 0 and variance 1 in the labelled ones.
+    """
+    if how == "every":
+        return features
+    if how == "standard":
+        return (features - labelled.mean(axis=0)) / (labelled.std(axis=0) + 1e-3)
+    mean, deviation = efficientnet.statistics()
+    features = features * deviation + mean
     if how == "none":
         return features
-    if how == "length":
-        scale = np.sqrt(features.shape[1]) / np.linalg.norm(features, axis=1, keepdims=True)
-        return features * scale
-    return (features - labelled.mean(axis=0)) / (labelled.std(axis=0) + 1e-3)
+    scale = np.sqrt(features.shape[1]) / np.linalg.norm(features, axis=1, keepdims=True)
+    return features * scale
 
 
 class Heads:

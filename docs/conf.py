@@ -17,7 +17,8 @@ copyright = author
 release = version = emoc_tf.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "decisions"]
+suppress_warnings = ["toc.empty_glob"]
 
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 4  # links as GitHub makes them, such as tasks.md#frozen-layers
@@ -63,13 +64,14 @@ def _mathml(as_block):
 
 def _download(app, docname, source):
     """Makes links to Markdown outside these pages, such as ../RESULTS.md, links to the files."""
-    here = Path(app.env.doc2path(docname)).parent
+    here, decisions = Path(app.env.doc2path(docname)).parent, Path(app.srcdir, "decisions")
 
     def link(found):
-        outside = not (here / found[2]).resolve().is_relative_to(app.srcdir)
+        target = (here / found[2]).resolve()
+        outside = not target.is_relative_to(app.srcdir) or target.is_relative_to(decisions)
         return f"{{download}}`{found[1]} <{found[2]}>`" if outside else found[0]
 
-    source[0] = re.sub(r"\[([^\]`]+)\]\((\.\./[^)#]+\.md)(?:#[^)]*)?\)", link, source[0])
+    source[0] = re.sub(r"\[([^\]`]+)\]\(([^):#]+\.md)(?:#[^)]*)?\)", link, source[0])
 
 
 def setup(app):

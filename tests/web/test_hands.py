@@ -158,9 +158,8 @@ def test_a_list_that_was_just_opened_stays_open_however_fast_the_hands_are(drive
         field.value = 'c';
         field.dispatchEvent(new Event('input'));
     """)
-    assert not driver.execute_script(
-        "return new Promise((go) => setTimeout(() => go(document.getElementById('names').hidden), 300))"
-    )
+    later = "return new Promise((go) => setTimeout(() => go(names.hidden), 300))"
+    assert not driver.execute_script(f"const names = document.getElementById('names'); {later}")
     hands.press(Keys.ARROW_DOWN, Keys.ENTER)
     hands.next("a")
     assert answers(found) == [[{"class": "cat"}] * 3]
