@@ -18,7 +18,6 @@ release = version = emoc_tf.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "decisions"]
-suppress_warnings = ["toc.empty_glob"]
 
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 4  # links as GitHub makes them, such as tasks.md#frozen-layers
