@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import fields
 from pathlib import Path
 
 from docutils import nodes
@@ -73,7 +74,16 @@ def _download(app, docname, source):
     source[0] = re.sub(r"\[([^\]`]+)\]\(([^):#]+\.md)(?:#[^)]*)?\)", link, source[0])
 
 
+def _settings(app, what, name, thing, options, lines):
+    """Adds what each setting of `ExplorationConfig` means, as `--help` of the commands has it."""
+    if thing is emoc_tf.ExplorationConfig:
+        told = [f"    {field.name}: {field.metadata['help']}." for field in fields(thing)]
+        place = lines.index("Raises:")
+        lines[place:place] = ["Args:", *told, ""]
+
+
 def setup(app):
-    """Adds what writes formulas, and links to files beside the pages."""
+    """Adds what writes formulas, links to files beside the pages, and the settings."""
+    app.connect("autodoc-process-docstring", _settings, priority=100)  # before napoleon
     app.connect("source-read", _download)
     app.add_html_math_renderer("mathml", (_mathml(False), None), (_mathml(True), None))

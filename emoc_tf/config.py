@@ -199,7 +199,7 @@ class ExplorationConfig:
 
     @property
     def num_steps(self) -> int | None:
-        """How many update steps an episode has: `max_steps`, or less if the pool runs out first.
+        """How many update steps an episode has, `max_steps` or less if the pool runs out first.
 
         With `single_class` every class gives ⌊pool_per_class / K⌋ sets; the other samplers go on
         while K images are left at all, `top` while any is. Fewer where classes have fewer images

@@ -61,7 +61,7 @@ class ExplorationState:
 
     @property
     def reference(self) -> np.ndarray:
-        """The images x that the expected change runs over: all of the pool, labelled or not."""
+        """The images x that the expected change runs over, all of the pool, labelled or not."""
         return self.pool.images
 
     @property
@@ -75,7 +75,7 @@ class ExplorationState:
 
     @property
     def trained_inputs(self) -> Any:
-        """(n_pool, ...), an array or array-like: what `trained_model` takes of `pool.images`."""
+        """What `trained_model` takes of `pool.images`, (n_pool, ...), an array or array-like."""
         part = self._current_part()
         if part is None or part.model is self.model:
             return self.pool.images
