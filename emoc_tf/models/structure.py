@@ -9,6 +9,7 @@ import numpy as np
 from emoc_tf.models.checks import check_model
 from emoc_tf.models.graphs import (
     Call,
+    features_of,
     flat_layers,
     functional,
     is_graph,
@@ -161,6 +162,10 @@ def seed_layers(model: keras.Model, rng: np.random.Generator) -> None:
 
 def feature_extractor(model: keras.Model) -> keras.Model:
     """Returns the body of `model`: image to the input of the head, (batch, d)."""
+    model = functional(model)
+    features = features_of(model)
+    if features is not None:
+        return keras.Model(model.inputs[0], features, name=model.name)
     return _replace_head(model, lambda features: features)
 
 
@@ -221,7 +226,13 @@ def _with_head(
     """Returns a model on the same body with a head like the old one that has other weights."""
     config = {**config_of(head), "units": weights[0].shape[1]}
     new_head = keras.layers.Dense.from_config(config)
-    changed = _replace_head(model, new_head)
+    model = functional(model)
+    features = features_of(model)
+    if features is not None and type(model).__module__.startswith("keras."):
+        # The body's layers are not called again: that takes seconds and memory in a large one.
+        changed = keras.Model(model.inputs[0], new_head(features), name=model.name)
+    else:
+        changed = _replace_head(model, new_head)
     new_head.set_weights(weights)
     _freeze_alike(new_head, head)
     return changed
