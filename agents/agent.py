@@ -28,6 +28,16 @@ class Agent(abc.ABC):
 
     Raises:
         ValueError: The seed is no integer of at least 0.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> class First(agents.Agent):
+        ...     def act(self, observation, state):
+        ...         return int(state.candidate_mask.argmax())
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> First().act(observation, env.state)
+        0
     """
 
     fingerprint: str | None = None
@@ -80,7 +90,19 @@ class Agent(abc.ABC):
 
 
 class ScoringAgent(Agent):
-    """Chooses the candidate set with the highest score; ties are broken at random, seeded."""
+    """Chooses the candidate set with the highest score; ties are broken at random, seeded.
+
+    Example:
+        >>> from emoc_tf import agents, envs, uncertainty
+        >>> class Gini(agents.ScoringAgent):
+        ...     def score(self, state):
+        ...         impurity = 1 - (state.probabilities**2).sum(axis=1)
+        ...         return uncertainty.set_means(impurity, state.candidates)
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> Gini().act(observation, env.state)
+        5
+    """
 
     @abc.abstractmethod
     def score(self, state: ExplorationState) -> np.ndarray:
@@ -98,7 +120,20 @@ class ScoringAgent(Agent):
 
 
 class SetScoringAgent(ScoringAgent):
-    """Scores any sets of images by one function; a single image is a set of its own."""
+    """Scores any sets of images by one function; a single image is a set of its own.
+
+    Example:
+        >>> from emoc_tf import agents, envs, uncertainty
+        >>> class Bright(agents.SetScoringAgent):
+        ...     def score_sets(self, state, sets):
+        ...         return uncertainty.set_means(state.pool.images.mean(axis=(1, 2, 3)), sets)
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> Bright().act(observation, env.state)
+        91
+        >>> Bright().score_images(env.state, env.state.pool.unlabelled).shape
+        (600,)
+    """
 
     @abc.abstractmethod
     def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:

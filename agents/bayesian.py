@@ -100,6 +100,13 @@ class BaitAgent(_HeadAgent):
 
     Raises:
         ValueError: An argument is out of range; while scoring: `components` are too many.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.BaitAgent(components=8).act(observation, env.state)
+        11
     """
 
     def __init__(self, seed: int = 0, *, prior: float = 1.0, components: int | None = None) -> None:
@@ -155,6 +162,13 @@ class BaldAgent(_HeadAgent):
 
     Raises:
         ValueError: An argument is out of range; while scoring: `components` are too many.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.BaldAgent(components=8).act(observation, env.state)
+        24
     """
 
     def __init__(

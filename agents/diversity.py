@@ -18,6 +18,13 @@ class BadgeAgent(SetScoringAgent):
     images that wait. It reads the k-means++ of Ash, Zhang, Krishnamurthy, Langford, Agarwal: Deep
     batch active learning by diverse, uncertain gradient lower bounds, ICLR 2020, as what it stands
     for there, a determinantal process. Long gradients count, and those that point elsewhere.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.BadgeAgent().act(observation, env.state)
+        5
     """
 
     def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
@@ -44,6 +51,13 @@ class CoreSetAgent(SetScoringAgent):
     Active learning for convolutional neural networks, ICLR 2018, within a set. How well the set
     covers the whole pool is not asked: one outlier would decide that, and sets would tie. While
     nothing is labelled, the mean feature of the pool stands for what is.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.CoreSetAgent().act(observation, env.state)
+        24
     """
 
     def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:

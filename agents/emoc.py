@@ -55,6 +55,13 @@ class EMOCAgent(ScoringAgent):
 
     Raises:
         ValueError: An argument is out of range.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.EMOCAgent(references=64).act(observation, env.state)
+        11
     """
 
     def __init__(
@@ -218,7 +225,15 @@ def has_one_class(state: ExplorationState) -> bool:
 
 
 class ExpectedEMOCAgent(EMOCAgent):
-    """Chooses the greatest output change expected over all labels (Eq. 2), C pairs an image."""
+    """Chooses the greatest output change expected over all labels (Eq. 2), C pairs an image.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.ExpectedEMOCAgent(references=64).act(observation, env.state)
+        11
+    """
 
     def __init__(
         self,

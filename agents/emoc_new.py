@@ -26,7 +26,7 @@ class EMOCNewAgent(EMOCAgent):
     Args:
         seed: As of `EMOCAgent`.
         new_unit: 0: the change of the known outputs counts, as `emoc` measures it. 1: that of the
-            new output too, |h(x)·h(x')| (1 − q_new(x')) with h the inputs of the head.
+            new output too, `|h(x)·h(x')| (1 − q_new(x'))`, with h the inputs of the head.
         prior_new: P(new) that π starts from, before a set's features are looked at, in (0, 1).
         tau: Temperature of the likelihoods in π, above 0, see `set_evidence`.
         output: `"logits"` or `"softmax"`, the output whose change is measured; `"logits"` where
@@ -41,6 +41,13 @@ class EMOCNewAgent(EMOCAgent):
 
     Raises:
         ValueError: An argument is out of range.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.EMOCNewAgent(references=64).act(observation, env.state)
+        22
     """
 
     def __init__(

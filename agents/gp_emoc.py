@@ -33,6 +33,13 @@ class GPEMOCAgent(SetScoringAgent):
 
     Raises:
         ValueError: An argument is out of range.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.GPEMOCAgent().act(observation, env.state)
+        72
     """
 
     def __init__(self, seed: int = 0, *, kernel: str = "rbf", noise: float = 0.1) -> None:

@@ -30,6 +30,13 @@ class GradientLengthAgent(SetScoringAgent):
 
     Raises:
         ValueError: An argument is out of range.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.GradientLengthAgent().act(observation, env.state)
+        11
     """
 
     def __init__(

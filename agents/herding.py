@@ -46,6 +46,13 @@ class HerdingAgent(SetScoringAgent):
 
     Raises:
         ValueError: An argument is out of range.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.HerdingAgent().act(observation, env.state)
+        10
     """
 
     def __init__(

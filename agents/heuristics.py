@@ -11,7 +11,15 @@ from emoc_tf.exploration.state import ExplorationState
 
 
 class RandomAgent(Agent):
-    """Chooses uniformly among the candidate sets."""
+    """Chooses uniformly among the candidate sets.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.RandomAgent(seed=3).act(observation, env.state)
+        39
+    """
 
     def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:
         """Returns the index of a candidate set."""
@@ -40,7 +48,15 @@ class PosteriorAgent(ScoringAgent):
 
 
 class MinAgent(PosteriorAgent):
-    """Chooses the lowest mean maximum class score, the most uncertain."""
+    """Chooses the lowest mean maximum class score, the most uncertain.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.MinAgent().act(observation, env.state)
+        5
+    """
 
     @staticmethod
     def measure(posterior: np.ndarray) -> np.ndarray:
@@ -49,7 +65,15 @@ class MinAgent(PosteriorAgent):
 
 
 class MinLiteralAgent(PosteriorAgent):
-    """Chooses the lowest mean minimum class score, as the paper's method section words it."""
+    """Chooses the lowest mean minimum class score, as the paper's method section words it.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.MinLiteralAgent().act(observation, env.state)
+        17
+    """
 
     @staticmethod
     def measure(posterior: np.ndarray) -> np.ndarray:
@@ -58,7 +82,15 @@ class MinLiteralAgent(PosteriorAgent):
 
 
 class MarginAgent(PosteriorAgent):
-    """Chooses the lowest mean difference of the two highest class scores."""
+    """Chooses the lowest mean difference of the two highest class scores.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.MarginAgent().act(observation, env.state)
+        5
+    """
 
     @staticmethod
     def measure(posterior: np.ndarray) -> np.ndarray:
@@ -67,7 +99,15 @@ class MarginAgent(PosteriorAgent):
 
 
 class MaxAgent(PosteriorAgent):
-    """Chooses the highest mean maximum class score, the most certain."""
+    """Chooses the highest mean maximum class score, the most certain.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.MaxAgent().act(observation, env.state)
+        92
+    """
 
     @staticmethod
     def measure(posterior: np.ndarray) -> np.ndarray:
@@ -76,7 +116,15 @@ class MaxAgent(PosteriorAgent):
 
 
 class EntropyAgent(PosteriorAgent):
-    """Chooses the highest mean entropy of the images' posteriors."""
+    """Chooses the highest mean entropy of the images' posteriors.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.EntropyAgent().act(observation, env.state)
+        5
+    """
 
     @staticmethod
     def measure(posterior: np.ndarray) -> np.ndarray:
@@ -90,6 +138,13 @@ class SetEntropyAgent(EntropyAgent):
     That is the mean entropy of its images and how far their posteriors differ from each other
     (their Jensen-Shannon divergence). Images of one class that the model knows agree; those of a
     class that it does not know are taken for one class or another.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.SetEntropyAgent().act(observation, env.state)
+        39
     """
 
     def score(self, state: ExplorationState) -> np.ndarray:

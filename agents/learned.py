@@ -146,6 +146,13 @@ class LearnedAgent(Agent):
     Raises:
         ValueError: The file holds no such network.
         FileNotFoundError: There is no such file.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.LearnedAgent().act(observation, env.state)
+        11
     """
 
     def __init__(self, seed: int = 0, *, path: str | None = None) -> None:

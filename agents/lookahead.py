@@ -41,8 +41,8 @@ class LookaheadAgent(SetScoringAgent):
 
     The state does not tell how the learner trains, so that the settings do, with the paper's
     protocol as defaults. The ridge of an image is 1 / (t·w) with t = iterations · η / (1 − μ), and
-    w its share of a mini-batch: old_fraction / |L| of a labelled one, (1 − old_fraction) / K of
-    one of the set.
+    w its share of a mini-batch: old_fraction / n of one of n labelled ones, (1 − old_fraction) / K
+    of one of the set.
 
     Args:
         seed: Breaks ties.
@@ -61,6 +61,13 @@ class LookaheadAgent(SetScoringAgent):
 
     Raises:
         ValueError: An argument is out of range; while scoring: what is to be held is too large.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.LookaheadAgent().act(observation, env.state)
+        55
     """
 
     def __init__(

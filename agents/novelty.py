@@ -18,7 +18,15 @@ from emoc_tf.exploration.state import ExplorationState
 
 
 class NovelAgent(SetScoringAgent):
-    """Chooses the set that is most likely of a class not known yet, by its mean feature."""
+    """Chooses the set that is most likely of a class not known yet, by its mean feature.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.NovelAgent().act(observation, env.state)
+        79
+    """
 
     def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns the log odds of a new class, (M,), which do not saturate as probabilities do."""
@@ -38,6 +46,13 @@ class PWrongAgent(SetScoringAgent):
 
     Raises:
         ValueError: An argument is out of range.
+
+    Example:
+        >>> from emoc_tf import agents, envs
+        >>> env = envs.ActiveExplorationEnv(pretrain_iterations=50)
+        >>> observation, info = env.reset(seed=0)
+        >>> agents.PWrongAgent().act(observation, env.state)
+        3
     """
 
     def __init__(self, seed: int = 0, *, prior_new: float = 0.5, tau: float = TEMPERATURE) -> None:

@@ -63,7 +63,13 @@ ALL = "all"
 
 
 def names() -> list[str]:
-    """Returns the names of all policies."""
+    """Returns the names of all policies.
+
+    Example:
+        >>> from emoc_tf import agents
+        >>> agents.names()[:4]
+        ['random', 'min', 'min-literal', '1-vs-2']
+    """
     return list(AGENTS)
 
 
@@ -102,6 +108,15 @@ def register(name: str, agent: type[Agent]) -> None:
     Raises:
         ValueError: The name is taken, no such name, or one that output folders use themselves, such
             as `shared`; or `all`; or `agent` cannot be called.
+
+    Example:
+        >>> from emoc_tf import agents
+        >>> class Last(agents.Agent):
+        ...     def act(self, observation, state):
+        ...         return int(state.candidate_mask.nonzero()[0][-1])
+        >>> agents.register("last", Last)
+        >>> type(agents.make("last")).__name__
+        'Last'
     """
     if isinstance(name, str) and name.lower() == ALL:
         raise ValueError(
@@ -122,6 +137,15 @@ def make(name: str, seed: int = 0, **settings: Any) -> Agent:
 
     Raises:
         ValueError: The policy or a setting is unknown, or a value is out of range.
+
+    Example:
+        >>> from emoc_tf import agents
+        >>> type(agents.make("emoc:references=64", seed=1)).__name__
+        'EMOCAgent'
+        >>> agents.make("emok")
+        Traceback (most recent call last):
+            ...
+        ValueError: agent: expected one of ['random', 'min', ...], got 'emok'
     """
     base, separator, settings_of = name.partition(":")
     variants = _SETTINGS.split(settings_of) if separator else []
@@ -141,6 +165,11 @@ def describe(name: str) -> str:
 
     Args:
         name: As for `make`; of a variant, what its policy does.
+
+    Example:
+        >>> from emoc_tf import agents
+        >>> agents.describe("1-vs-2")
+        'Chooses the lowest mean difference of the two highest class scores.'
     """
     agent = AGENTS.get(name.split(":")[0])
     text = inspect.getdoc(agent) if agent else None

@@ -30,6 +30,12 @@ class ExplorationConfig:
     Raises:
         ValueError: A value has the wrong type or lies out of range. What is so for drawn classes
             and images alone is told by `check_drawn`, where they are drawn.
+
+    Example:
+        >>> from emoc_tf import ExplorationConfig
+        >>> config = ExplorationConfig.preset("paper", max_steps=3)
+        >>> config.set_size, config.num_steps
+        (25, 3)
     """
 
     dataset: str = _field(

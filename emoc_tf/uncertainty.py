@@ -2,6 +2,17 @@
 
 All take posteriors (n, C) and return (n,). Where no class is known, C = 0, nothing can be told: all
 images have the values that they have where there is one.
+
+Example:
+    >>> import numpy as np
+    >>> from emoc_tf import uncertainty
+    >>> posterior = np.array([[0.5, 0.25, 0.25], [0.6, 0.4, 0.0]])
+    >>> uncertainty.max_score(posterior), uncertainty.margin(posterior).round(2)
+    (array([0.5, 0.6]), array([0.25, 0.2 ]))
+    >>> uncertainty.entropy(posterior).round(2)
+    array([0.95, 0.61])
+    >>> uncertainty.set_means(uncertainty.margin(posterior), np.array([[0, 1], [1, -1]])).round(3)
+    array([0.225, 0.2  ])
 """
 
 import numpy as np

@@ -1,6 +1,8 @@
-"""What the pages promise: links lead somewhere, scripts run."""
+"""What the pages promise: links lead somewhere, scripts run, messages are those of the library."""
 
+import ast
 import dataclasses
+import json
 import re
 
 import keras
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from emoc_tf import ImageData
+from emoc_tf.agents import registry
 from emoc_tf.analysis.families import FAMILIES
 from emoc_tf.envs import ActiveExplorationEnv
 from tests import ROOT
@@ -15,7 +18,7 @@ from tests.envs.test_active_exploration import SHRUNK
 
 PAGES = sorted(
     str(path.relative_to(ROOT))
-    for pattern in ("*.md", "docs/*.md", "results/**/*.md")
+    for pattern in ("*.md", "docs/*.md", "docs/reference/*.md", "results/**/*.md")
     for path in ROOT.glob(pattern)
 )
 
@@ -91,8 +94,84 @@ def test_the_script_that_keeps_answers(tmp_path, monkeypatch):
 
 
 def test_the_script_of_learners():
-    script, _, last = script_with("FitLearner.maker", "environment").partition("env = ")
+    script, _, last = script_with("FitLearner.maker", "model").partition("env = ")
     assert "learner=learner" in last
     exec(script, names := {})
     env = ActiveExplorationEnv(**SHRUNK | {"pretrain_iterations": 1}, learner=names["learner"])
     assert np.isfinite(env.reset(seed=0)[1]["test_accuracy"])
+
+
+@pytest.mark.parametrize("page", ["tour", "model", "own-policy", "large", "mathematics"])
+def test_the_programs_of_a_page_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    text = re.sub(r"<!-- not run.*?-->\n```python\n.*?```", "", text, flags=re.DOTALL)
+    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert programs
+    names = {"__name__": "__main__"}
+    try:
+        for program in programs:
+            exec(compile(program, page, "exec"), names)
+    finally:
+        registry.AGENTS.pop("far", None)
+
+
+# Of TensorFlow, Python and systems, as they were seen.
+FOREIGN = {
+    "Could not find cuda drivers",
+    "failed call to cuInit",
+    "This TensorFlow binary is optimized to use available CPU instructions",
+    "oneDNN custom operations are on",
+    "Unable to register cuDNN factory",
+    "computation placer already registered",
+    "OOM when allocating tensor",
+    "5 out of the last 5 calls to … triggered tf.function retracing",
+    "An attempt has been made to start a new process before the current process has finished "
+    "its bootstrapping phase",
+}
+
+
+def test_messages_that_are_explained_are_messages():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = {m for line in re.findall(r"^### (.*`.*)$", page, re.M) for m in line.split("`")[1::2]}
+    assert quoted > FOREIGN
+    nodes = (
+        node
+        for folder in ("emoc_tf", "envs", "agents")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    )
+    texts = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    for message in quoted - FOREIGN:
+        for part in filter(None, (part.strip(" ,;") for part in message.split("…"))):
+            assert any(part in text for text in texts), message
+
+
+def sentences(text):
+    """The sentences of a page, without code, tables and formulas, which count as a word."""
+    text = re.sub(r"```.*?```|<!--.*?-->", "\n\n", text, flags=re.DOTALL)
+    text = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$|`[^`]*`", "it", text, flags=re.DOTALL)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text):
+        block = " ".join(block.split())
+        if block and not block.startswith(("|", "#")):
+            yield from re.split(r"(?<=[.!?:;])[\"')*]*\s+", block)
+
+
+@pytest.mark.parametrize("page", sorted(path.stem for path in ROOT.glob("docs/*.md")))
+def test_sentences_are_short(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    found = [(len(re.findall(r"[\w'’/–-]+", each)), each) for each in sentences(text)]
+    assert not [each for words, each in found if words > 40]
+    assert sum(words for words, _ in found) / len(found) < 20
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "docs" / "tutorials").glob("*.ipynb")), ids=lambda p: p.stem
+)
+def test_notebooks_are_stripped(file):
+    """`make docs` executes them: what they print is never old."""
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)

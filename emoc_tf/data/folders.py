@@ -79,6 +79,21 @@ class ImageFolder:
 
     Warns:
         UserWarning: Files are left out, or gone.
+
+    Example:
+        >>> import os
+        >>> from PIL import Image
+        >>> from emoc_tf.data import ImageFolder
+        >>> for number, name in enumerate(["cat/a.png", "dog/b.png", "c.png"]):
+        ...     os.makedirs(os.path.dirname(f"photos/{name}"), exist_ok=True)
+        ...     Image.new("L", (40, 30), color=50 * number).save(f"photos/{name}")
+        >>> images = ImageFolder("photos", image_size=16)
+        >>> images.shape, images.class_names
+        ((3, 16, 16, 3), ('cat', 'dog'))
+        >>> images.paths, images.labels
+        (('c.png', 'cat/a.png', 'dog/b.png'), array([-1,  0,  1]))
+        >>> images[[0, 2]].shape
+        (2, 16, 16, 3)
     """
 
     dtype = np.dtype(np.uint8)

@@ -37,6 +37,19 @@ class ImageData:
 
     Raises:
         ValueError: Wrong shape, dtype or length, a label out of range, or a non-finite pixel.
+
+    Example:
+        >>> import numpy as np
+        >>> from emoc_tf import ImageData
+        >>> pixels = np.zeros((3, 8, 8, 1), np.uint8)
+        >>> data = ImageData(pixels, labels=[0, 1, 1], class_names=["cat", "dog"])
+        >>> data.images.shape, data.labels
+        ((3, 8, 8, 1), array([0, 1, 1]))
+        >>> ImageData(pixels, [0, 1, 2], ["cat", "dog"])
+        Traceback (most recent call last):
+            ...
+        ValueError: labels: expected class ids in [0, 2), the number of class_names, got
+            values in [0, 2]; emoc_tf.Task takes images without a label (-1)
     """
 
     images: Any

@@ -40,6 +40,16 @@ def load(dataset: str, data_dir: str | None = None) -> tuple[ImageData, ImageDat
     Raises:
         ValueError: The data set is unknown or is no classification of images.
         FileNotFoundError: The data set is not in the folder.
+
+    Example:
+        >>> from emoc_tf import load
+        >>> train, test = load("digits")
+        >>> train.images.shape, test.images.shape, train.class_names[:3]
+        ((1201, 8, 8, 1), (596, 8, 8, 1), ('0', '1', '2'))
+        >>> load("folder:nowhere")
+        Traceback (most recent call last):
+            ...
+        ValueError: dataset 'folder:nowhere': path: expected a folder of images, ...
     """
     if not isinstance(dataset, str):
         raise ValueError(

@@ -38,6 +38,16 @@ def from_dataset(
 
     Raises:
         ValueError: It is no such data set, has no end, or holds other things.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensorflow as tf
+        >>> from emoc_tf.data import from_dataset
+        >>> pixels = np.full((6, 8, 8, 1), 200, np.float32)
+        >>> dataset = tf.data.Dataset.from_tensor_slices((pixels, [0, 1, 2, 0, 1, 2])).batch(4)
+        >>> images, labels, class_names = from_dataset(dataset, class_names=["a", "b", "c"])
+        >>> images.shape, images.dtype, labels
+        ((6, 8, 8, 1), dtype('uint8'), array([0, 1, 2, 0, 1, 2]))
     """
     import tensorflow as tf
 
@@ -88,6 +98,18 @@ def from_tfds(
     Raises:
         ValueError: It is no builder, or no classification of images.
         FileNotFoundError: Its data are not prepared.
+
+    Example:
+        >>> import os
+        >>> import tensorflow_datasets as tfds
+        >>> from PIL import Image
+        >>> from emoc_tf.data import from_tfds
+        >>> for name in ("all/train/cat/1.png", "all/train/dog/2.png", "all/test/cat/3.png"):
+        ...     os.makedirs(os.path.dirname(name), exist_ok=True)
+        ...     Image.new("RGB", (8, 8), color=len(name)).save(name)
+        >>> train, test = from_tfds(tfds.ImageFolder("all"))
+        >>> train.images.shape, train.class_names, test.labels
+        ((2, 96, 96, 3), ('cat', 'dog'), array([0]))
     """
     import tensorflow_datasets as tfds
 

@@ -20,6 +20,11 @@ class Answer:
             for the classes of `new_classes`; `SKIP` (−1): the image stays in the pool and is asked
             about later; or `REJECT` (−2): nothing that can be named, never shown again.
         new_classes: Names of classes that the list lacks, for the ids behind its end.
+
+    Example:
+        >>> import emoc_tf
+        >>> emoc_tf.Answer([0, 2, emoc_tf.SKIP], new_classes=["hare"])  # there were two classes
+        Answer(labels=[0, 2, -1], new_classes=['hare'])
     """
 
     labels: Any

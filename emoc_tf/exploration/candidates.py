@@ -39,6 +39,18 @@ class SamplerInputs:
         image_scorer: Tells how much the policy wants images, (k,) pool indices to (k,); None if
             nobody does.
         step: How many sets have been answered.
+
+    Example:
+        >>> import numpy as np
+        >>> from emoc_tf.envs import ActiveExplorationEnv
+        >>> def pairs(inputs):
+        ...     shuffled = inputs.rng.permutation(inputs.waiting)
+        ...     sets = shuffled[: 2 * inputs.num_sets].reshape(-1, 2)
+        ...     return sets, np.ones(len(sets), bool)
+        >>> env = ActiveExplorationEnv(sampler=pairs, set_size=2, num_candidate_sets=6)
+        >>> _ = env.reset(seed=0)
+        >>> env.state.candidates.shape
+        (6, 2)
     """
 
     waiting: np.ndarray
@@ -126,6 +138,18 @@ def register_sampler(name: str, function: Sampler) -> None:
 
     Raises:
         ValueError: The name is taken or no such name, or `function` is none.
+
+    Example:
+        >>> import numpy as np
+        >>> from emoc_tf.envs import ActiveExplorationEnv
+        >>> from emoc_tf.exploration import register_sampler
+        >>> def first_ones(inputs):
+        ...     return inputs.waiting[None, : inputs.set_size], np.ones(1, bool)
+        >>> register_sampler("first-ones", first_ones)
+        >>> env = ActiveExplorationEnv(sampler="first-ones")
+        >>> _ = env.reset(seed=0)
+        >>> int(env.state.candidate_mask.sum())
+        1
     """
     SAMPLERS.register(name, function)
 

@@ -71,6 +71,19 @@ class Exploration(Asking):
     Raises:
         ValueError: Settings, data and model do not fit each other.
         FileNotFoundError: The data set is not there.
+
+    Example:
+        >>> from emoc_tf import ExplorationConfig, Task, load
+        >>> from emoc_tf.exploration import Exploration
+        >>> train, _ = load("digits")
+        >>> exploration = Exploration(ExplorationConfig(set_size=3), task=Task(train.images[:60]))
+        >>> outcome = exploration.reset(0)
+        >>> query = exploration.ask(0)  # the first candidate set
+        >>> query.images.shape
+        (3, 8, 8, 1)
+        >>> outcome = exploration.answer(query, ["seven", "one", None])  # None: ask later
+        >>> outcome.labelled, exploration.class_names
+        (2, ('seven', 'one'))
     """
 
     def __init__(

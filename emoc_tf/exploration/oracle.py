@@ -90,6 +90,20 @@ class Oracle(Protocol):
 
     One that has `set_classes(class_names)` is told the names of the classes, by class id, at the
     beginning and whenever the list has grown.
+
+    Example:
+        >>> import numpy as np
+        >>> from emoc_tf import SKIP, Task
+        >>> from emoc_tf.envs import ActiveExplorationEnv
+        >>> class Person:
+        ...     def label(self, indices, images):
+        ...         return [SKIP if image.mean() < 100 else "bright" for image in images]
+        >>> images = np.linspace(0, 255, 20).astype(np.uint8).reshape(20, 1, 1, 1)
+        >>> env = ActiveExplorationEnv(task=Task(images), oracle=Person(), set_size=4)
+        >>> _ = env.reset(seed=0)
+        >>> _ = env.step(env.action_masks().argmax())
+        >>> env.exploration.class_names
+        ('bright',)
     """
 
     def label(self, indices: np.ndarray, images: np.ndarray) -> Any:

@@ -40,6 +40,17 @@ class StepOutcome:
         pseudo_labels: How many images the update learnt as the model named them; None without the
             setting.
         pseudo_labels_wrong: How many of them are of another class; None where nobody knows.
+
+    Example:
+        >>> from emoc_tf.envs import ActiveExplorationEnv
+        >>> env = ActiveExplorationEnv(set_size=5, update_iterations=20)
+        >>> _ = env.reset(seed=0)
+        >>> _ = env.step(0)
+        >>> outcome = env.outcome
+        >>> outcome.step, outcome.labelled  # four known classes with ten images each, and a set
+        (1, 45)
+        >>> sorted(outcome.to_dict())[:4]
+        ['answer_accuracy', 'audit_accuracy', 'audit_high', 'audit_low']
     """
 
     step: int

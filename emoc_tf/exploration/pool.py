@@ -17,6 +17,16 @@ class Pool:
         images: (n_pool, H, W, channels) float32, as the model takes them; for pools on disk or
             larger than memory a view that reads what it is indexed with (`data.views.ImageView`).
         labels: (n_pool,) int64, column of the model's output, −1 until asked, −2 where rejected.
+
+    Example:
+        >>> from emoc_tf.envs import ActiveExplorationEnv
+        >>> env = ActiveExplorationEnv(known_classes=2, novel_classes=1, pool_per_class=20)
+        >>> _ = env.reset(seed=0)
+        >>> pool = env.state.pool
+        >>> len(pool), len(pool.labelled), len(pool.unlabelled)
+        (80, 20, 60)
+        >>> pool.images[pool.unlabelled[:3]].shape
+        (3, 8, 8, 1)
     """
 
     def __init__(self, images: Any) -> None:

@@ -40,6 +40,16 @@ def register_reward(name: str, function: Reward) -> None:
 
     Raises:
         ValueError: The name is taken or no such name, or `function` is none.
+
+    Example:
+        >>> from emoc_tf.envs import ActiveExplorationEnv
+        >>> from emoc_tf.exploration import register_reward
+        >>> def loss(before, after):
+        ...     return min(0.0, after.known_accuracy - before.known_accuracy)
+        >>> register_reward("loss", loss)
+        >>> env = ActiveExplorationEnv(reward="accuracy_gain+0.5*loss")
+        >>> env.config.reward
+        'accuracy_gain+0.5*loss'
     """
     REWARDS.register(name, function)
 

@@ -35,6 +35,16 @@ class ExplorationState:
         open_queries: How many sets somebody is being asked about, of which none is shown here.
         scoring: What scores are computed by, see `Exploration.scoring`; None for this process.
         part: What `trained_model` and `trained_inputs` are taken from; None without.
+
+    Example:
+        >>> from emoc_tf.envs import ActiveExplorationEnv
+        >>> env = ActiveExplorationEnv(known_classes=3, set_size=4, num_candidate_sets=8)
+        >>> _ = env.reset(seed=0)
+        >>> state = env.state
+        >>> state.probabilities.shape, state.candidates.shape, len(state.known_classes)
+        ((570, 3), (8, 4), 3)
+        >>> len(state.pool.labelled)  # ten images of each known class
+        30
     """
 
     model: keras.Model

@@ -37,6 +37,20 @@ class Task:
 
     Raises:
         ValueError: An argument is none of these, or they do not fit each other.
+
+    Example:
+        >>> import numpy as np
+        >>> from emoc_tf import Task
+        >>> images = np.zeros((4, 8, 8, 1), np.uint8)
+        >>> task = Task(images, labels=["cat", None, "dog", "cat"])
+        >>> task.class_names, task.labels
+        (('cat', 'dog'), array([ 0, -1,  1,  0]))
+        >>> Task(images[..., 0])
+        Traceback (most recent call last):
+            ...
+        ValueError: images: expected (n, H, W, channels) with at least one image, got shape
+            (4, 8, 8); grey images need an axis, images[..., None], a tf.data.Dataset is read
+            by emoc_tf.data.from_dataset
     """
 
     images: Any

@@ -23,6 +23,18 @@ def save_model(model: keras.Model, path: str | Path, class_names: Sequence[str])
 
     Raises:
         ValueError: The path ends in something else, or names and outputs do not fit each other.
+
+    Example:
+        >>> import keras
+        >>> from emoc_tf.models import save_model
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> save_model(model, "pets.keras", class_names=["cat", "dog"])
+        >>> open("pets.classes.json").read().split()
+        ['[', '"cat",', '"dog"', ']']
+        >>> save_model(model, "pets.keras", class_names=["cat"])
+        Traceback (most recent call last):
+            ...
+        ValueError: class_names: expected 2 different names, one for each output, got ['cat']
     """
     path = Path(path)
     if path.suffix != ".keras":
@@ -51,6 +63,15 @@ def load_model(path: str | Path) -> tuple[keras.Model, list[str] | None]:
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It holds no model, or the names beside it are not those of its outputs.
+
+    Example:
+        >>> import keras
+        >>> from emoc_tf.models import load_model, save_model
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> save_model(model, "pets.keras", class_names=["cat", "dog"])
+        >>> model, class_names = load_model("pets.keras")
+        >>> class_names
+        ['cat', 'dog']
     """
     path = Path(path)
     if not path.is_file():

@@ -30,6 +30,15 @@ class FitLearner:
         images: (n_pool, H, W, channels), an array or anything with `len`, `shape`, `dtype` and
             indexing by integer arrays; read a mini-batch at a time.
         **settings: See `maker`.
+
+    Example:
+        >>> from emoc_tf.envs import ActiveExplorationEnv
+        >>> from emoc_tf.models import FitLearner
+        >>> learner = FitLearner.maker("adam", epochs=5)
+        >>> env = ActiveExplorationEnv(learner=learner, known_classes=2, novel_classes=1)
+        >>> observation, info = env.reset(seed=0)
+        >>> info["known_accuracy"] > 0.5
+        True
     """
 
     def __init__(self, model: keras.Model, images: Any, **settings: Any) -> None:

@@ -96,6 +96,18 @@ def register_network(name: str, function: Callable[..., keras.Model]) -> None:
 
     Raises:
         ValueError: The name is taken or no such name, or `function` is none.
+
+    Example:
+        >>> import keras
+        >>> from emoc_tf import ExplorationConfig
+        >>> from emoc_tf.models import register_network
+        >>> def one_layer(image_shape, num_classes, weight_decay, seeds):
+        ...     start = keras.initializers.HeNormal(seed=seeds[0])
+        ...     head = keras.layers.Dense(num_classes, kernel_initializer=start)
+        ...     return keras.Sequential([keras.Input(image_shape), keras.layers.Flatten(), head])
+        >>> register_network("one-layer", one_layer)
+        >>> ExplorationConfig(network="one-layer").network
+        'one-layer'
     """
     NETWORKS.register(name, function)
 

@@ -25,6 +25,20 @@ class LearnerLike(Protocol):
     saved, and returns what `set_arrays` gets: arrays of `count` images, where image `place[i]` is
     what image `i` was then. `place` lacks images that are gone. It leaves the learner and the
     arrays given as they are.
+
+    Example:
+        >>> class Nothing:
+        ...     def __init__(self, model, images): ...
+        ...     def train(self, iterations, seed, labels, old, novel): ...
+        ...     def replace_model(self, model): ...
+        ...     def get_arrays(self):
+        ...         return {}
+        ...     def set_arrays(self, arrays): ...
+        >>> from emoc_tf.envs import ActiveExplorationEnv
+        >>> env = ActiveExplorationEnv(learner=Nothing)
+        >>> observation, info = env.reset(seed=0)  # at the initial weights
+        >>> info["labelled"]
+        40
     """
 
     def train(

@@ -32,6 +32,14 @@ def in_float32(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: The model is of another kind or quantised, a layer cannot be made again from its
             configuration, or the new model computes something else.
+
+    Example:
+        >>> import keras
+        >>> from emoc_tf.models import in_float32
+        >>> half = {"dtype": "mixed_bfloat16"}
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, **half)])
+        >>> in_float32(model).layers[-1].dtype_policy.name
+        'float32'
     """
     if not isinstance(model, keras.Model) or not is_graph(model):
         raise ValueError(f"model: expected a functional or Sequential keras.Model, got {model!r}")

@@ -66,6 +66,19 @@ class RayScorer(EMOCScorer):
     Raises:
         ValueError: As `EMOCScorer`; or Ray is not installed, no cluster is there, or its machines
             do not lend so many CPUs or differ in what decides bits.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from emoc_tf.scoring import EMOCScorer, RayScorer
+        >>> layers = [keras.layers.Dense(8), keras.layers.Dense(3)]
+        >>> model = keras.Sequential([keras.Input((4,)), *layers])
+        >>> images = np.random.default_rng(0).normal(size=(40, 4))
+        >>> scorer = RayScorer(model, address="local")
+        >>> scores = scorer.scores(images, images)
+        >>> np.allclose(scores, EMOCScorer(model).scores(images, images))
+        True
+        >>> scorer.close()
     """
 
     def __init__(
@@ -179,6 +192,11 @@ def scoring_on(address: str | None) -> RayScoring | None:
     Raises:
         ValueError: See `RayScorer`; or no machine lends as many CPUs as this process has threads:
             then the variable TF_NUM_INTRAOP_THREADS helps.
+
+    Example:
+        >>> from emoc_tf.scoring import scoring_on
+        >>> print(scoring_on(None))  # in this process
+        None
     """
     return None if address is None else RayScoring(address)
 

@@ -2,6 +2,17 @@
 
 This is the oracle that every fast path is tested against. Axis letters: N reference images,
 n candidate images, M sets, K images a set, C outputs, P trainable parameters.
+
+Example:
+    >>> import keras
+    >>> import numpy as np
+    >>> from emoc_tf.scoring import EMOCScorer, reference
+    >>> layers = [keras.layers.Dense(8), keras.layers.Dense(3)]
+    >>> model = keras.Sequential([keras.Input((4,)), *layers])
+    >>> images = np.random.default_rng(0).normal(size=(6, 4))
+    >>> literal = reference.scores(model, images, images)
+    >>> np.allclose(literal, EMOCScorer(model).scores(images, images), rtol=1e-4)
+    True
 """
 
 from collections.abc import Callable

@@ -63,6 +63,22 @@ class Selection:
         pairs: How many there are: N times the number of (image, label) pairs in the sets, or of
             different sets where gradients are added up over a set.
         rounds: The rounds; empty where all pairs were evaluated at once.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from emoc_tf.scoring import EMOCScorer
+        >>> rng = np.random.default_rng(0)
+        >>> layers = [keras.layers.Dense(8), keras.layers.Dense(3)]
+        >>> model = keras.Sequential([keras.Input((4,)), *layers])
+        >>> model.set_weights([rng.normal(0, 0.3, weight.shape) for weight in model.weights])
+        >>> images = rng.normal(size=(40, 4))
+        >>> sets = np.arange(40).reshape(8, 5)
+        >>> best = EMOCScorer(model).select_set(images, images, sets)
+        >>> best.index, best.exact
+        (6, False)
+        >>> best.pairs_evaluated <= best.pairs
+        True
     """
 
     index: int

@@ -70,17 +70,21 @@ def _take_out(state: ExplorationState, masked: Sequence[int], **changes: Any) ->
 class AgentContract(abc.ABC):
     """Tests of a query policy: inherit, give `make_agent`, and let pytest collect the class.
 
-    ```python
-    class TestMyAgent(AgentContract):
-        def make_agent(self, seed):
-            return MyAgent(seed)
-    ```
-
     An agent passes if it chooses only sets that may be chosen, as Python integers; if its choice is
     a function of observation, state and seed, whatever it was asked before; if it leaves what it is
     shown as it was; if it copes with one candidate set, one image a set and one known class; if it
     raises ValueError where there is nothing to choose; and if its scores of images, where it has
     `score_images`, are a function of state and seed, whatever candidate sets there are.
+
+    Example:
+        >>> from emoc_tf import agents
+        >>> from emoc_tf.testing import AgentContract
+        >>> class TestMine(AgentContract):  # pytest collects it
+        ...     def make_agent(self, seed):
+        ...         return agents.MinAgent(seed)
+        >>> TestMine().test_only_possible_sets_are_chosen()
+        >>> len([name for name in dir(TestMine) if name.startswith("test_")])
+        8
     """
 
     @abc.abstractmethod

@@ -60,16 +60,19 @@ class ByIndex:
 class LearnerContract(abc.ABC):
     """Tests of a learner: inherit, give `make_learner`, and let pytest collect the class.
 
-    ```python
-    class TestMyLearner(LearnerContract):
-        def make_learner(self, model, images):
-            return MyLearner(model, images)
-    ```
-
     A learner passes if it trains the model that it was given; if what it learns is a function of
     seed, weights, its arrays, and images and labels at `old` and `novel`; if it leaves these as
     they were; if it copes with old images alone, novel ones alone, and a head that grows or
     shrinks; and if another one resumes with its arrays, bit for bit.
+
+    Example:
+        >>> from emoc_tf.models import FitLearner
+        >>> from emoc_tf.testing import LearnerContract
+        >>> class TestMine(LearnerContract):  # pytest collects it
+        ...     def make_learner(self, model, images):
+        ...         return FitLearner.maker("sgd", epochs=1)(model, images)
+        >>> len([name for name in dir(TestMine) if name.startswith("test_")])
+        10
     """
 
     @abc.abstractmethod
