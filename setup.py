@@ -1,17 +1,14 @@
 """Packaging: `envs/` and `agents/` are installed as `emoc_tf.envs` and `emoc_tf.agents`."""
 
-import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-# The one place of the version; not imported, since nothing may be installed yet.
-(VERSION,) = re.findall(r'^__version__ = "(.*)"$', (ROOT / "emoc_tf/__init__.py").read_text(), re.M)
 
 setup(
     name="emoc_tf",
-    version=VERSION,
+    version="0.2.0",  # the one place: `emoc_tf.__version__` reads what was installed
     description="Active exploration with deep networks by expected model output change (EMOC), "
     "in TensorFlow/Keras behind a Gymnasium interface",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
