@@ -25,12 +25,12 @@ class Observed(gym.Wrapper):
         super().__init__(env)
         self._log = log
 
-    def reset(self, **options):
+    def reset(self, **options):  # noqa: D102
         observation, info = self.env.reset(**options)
         self._log({name: float(info[name]) for name in NUMBERS}, 0)
         return observation, info
 
-    def step(self, action):
+    def step(self, action):  # noqa: D102
         observation, reward, *ended, info = self.env.step(action)
         numbers = {name: float(info[name]) for name in NUMBERS} | {"reward": float(reward)}
         self._log(numbers, info["step"])

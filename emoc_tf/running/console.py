@@ -20,7 +20,7 @@ def say(console: Console, text: str) -> None:
 
 
 def shows_bars(console: Console) -> bool:
-    """Whether a bar can be drawn there: not in a file or a notebook, whatever colours are forced."""
+    """Whether a bar can be drawn: not in a file or a notebook, also where colours are forced."""
     isatty = getattr(console.file, "isatty", None)
     return console.is_interactive and isatty is not None and isatty()
 

@@ -44,7 +44,9 @@ def augmentations():
         ],
         "policies": [
             made("RandAugment", **scale), made("RandomErasing", **scale),
-            layers.Pipeline([made("RandomFlip"), made("RandomSharpness", 0.3) or made("RandomFlip")]),
+            layers.Pipeline(
+                [layers.RandomFlip(), made("RandomSharpness", 0.3) or layers.RandomFlip()]
+            ),
         ],
         "noise": [
             layers.GaussianNoise(0.3), layers.GaussianDropout(0.3), layers.SpatialDropout2D(0.3),
