@@ -13,13 +13,13 @@ setup(
     "in TensorFlow/Keras behind a Gymnasium interface",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    # Who owns the project names themselves, and where its source lies ("Source": "https://..."), here.
+    # The owner's name, and where the source lies ("Source": "https://..."), are the owner's to say.
     author="The emoc_tf authors",
     project_urls={"Paper": "https://arxiv.org/abs/1612.06129"},
     keywords=[
-        "active learning", "expected model output change", "EMOC", "deep learning", "class discovery",
-        "image annotation", "Gymnasium", "Keras", "TensorFlow",
-    ],
+        "active learning", "expected model output change", "EMOC", "deep learning",
+        "class discovery", "image annotation", "Gymnasium", "Keras", "TensorFlow",
+    ],  # fmt: skip
     license="Apache-2.0",
     license_files=["LICENSE"],
     classifiers=[

@@ -159,7 +159,8 @@ def test_a_list_that_was_just_opened_stays_open_however_fast_the_hands_are(drive
         field.dispatchEvent(new Event('input'));
     """)
     assert not driver.execute_script(
-        "return new Promise((go) => setTimeout(() => go(document.getElementById('names').hidden), 300))"
+        "return new Promise((go) => setTimeout("
+        "() => go(document.getElementById('names').hidden), 300))"
     )
     hands.press(Keys.ARROW_DOWN, Keys.ENTER)
     hands.next("a")
