@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # TensorFlow leaves oneDNN off on x86 processors without VNNI, where it is nearly twice as fast.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test layers test-rl test-readers test-ray test-web docs soak clean
+.PHONY: demo test layers lint types coverage bench docs test-lowest test-rl test-readers test-ray test-web soak clean
 
 # A mark is younger than setup.py once the package is installed with the extras it is named for.
 $(VENV)/installed: EXTRA =
@@ -15,7 +15,9 @@ $(VENV)/installed-readers: EXTRA = [test,readers]
 $(VENV)/installed-ray: EXTRA = [test,ray]
 $(VENV)/installed-web: EXTRA = [test,web]
 $(VENV)/installed-docs: EXTRA = [docs]
-$(VENV)/installed $(patsubst %,$(VENV)/installed-%,test rl readers ray web docs): setup.py
+$(VENV)/installed-lint: EXTRA = [lint]
+$(VENV)/installed-coverage: EXTRA = [test,coverage]
+$(VENV)/installed $(patsubst %,$(VENV)/installed-%,test rl readers ray web docs lint coverage): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "emoc_tf needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +34,35 @@ test: $(VENV)/installed-test
 # Whether imports point downwards only; `make test` holds it too.
 layers: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q tests/test_layers.py
+
+lint: types
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+# mypy on the library as a wheel unpacks it: there alone `emoc_tf.agents` lies inside `emoc_tf`.
+types: $(VENV)/installed-lint
+	rm -rf build/types
+	$(BIN)/python setup.py --quiet build_py --build-lib build/types
+	cd build/types && $(abspath $(BIN)/python) -m mypy --config-file $(abspath pyproject.toml) -p emoc_tf
+
+# Which lines the tests reach, also in processes that they start; twice as slow as `make test`.
+coverage: $(VENV)/installed-coverage
+	$(BIN)/python -m coverage erase
+	-$(BIN)/python -m coverage run -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+# What takes minutes: exact scores, an update's iterations, a whole step, checkpoints, odds of novelty.
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/scoring.py --contestants='emoc_tf float32'
+	$(BIN)/python benchmarks/learner.py --rounds=3
+	$(BIN)/python benchmarks/stepping.py
+	$(BIN)/python benchmarks/checkpoints.py --steps=3
+	$(BIN)/python benchmarks/novelty.py
+
+# The suite with the lowest releases that setup.py names, in an environment of its own.
+test-lowest:
+	$(MAKE) test VENV=.venv-lowest PYTHON=$(PYTHON) PIP_CONSTRAINT=$(abspath .ci/lowest.txt)
 
 # Reinforcement-learning libraries as users of the environment: installs PyTorch. And tools that read
 # what runs export: installs Hugging Face's datasets and Label Studio's SDK. And clusters: installs Ray.
@@ -57,4 +88,4 @@ soak: $(VENV)/installed-test
 		tests/exploration/test_task_bookkeeping.py
 
 clean:
-	rm -rf $(VENV) demo_results build *.egg-info
+	rm -rf $(VENV) .venv-lowest demo_results build *.egg-info .coverage*

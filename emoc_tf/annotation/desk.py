@@ -118,7 +118,9 @@ class Desk:
             if offer is None:
                 raise RefusedError("this set is not open any more", 410, closed=True)
             labels = self._labels(told, len(offer.images))
-            entry = {"kind": "answer", "query": query, "images": offer.images, "labels": labels}
+            entry: dict[str, Any] = {
+                "kind": "answer", "query": query, "images": offer.images, "labels": labels,
+            }  # fmt: skip
             seconds = told.get("seconds")
             if isinstance(seconds, int | float) and 0 <= seconds < 86_400:
                 entry["seconds"] = round(float(seconds), 2)  # how long the page showed it

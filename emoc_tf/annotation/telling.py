@@ -37,7 +37,7 @@ def members(said: Said, album: Album | None, name: str, start: int) -> dict[str,
 
 def history(said: Said, album: Album | None, before: int | None) -> dict[str, Any]:
     """Returns what was said, the newest first."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     number = said.count if before is None else min(before, said.count)
     while number > 0 and len(rows) < _MOST_SHOWN // 4:
         number -= 1
@@ -54,7 +54,8 @@ def thinned(outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _summary(entry: Mapping[str, Any], number: int, said: Said, album: Album | None) -> dict:
     """Returns a line of the history."""
     # Apart, since a class may well be called "left".
-    names, marks = Counter(), Counter()
+    names: Counter[str] = Counter()
+    marks: Counter[str] = Counter()
     for label in entry.get("labels", ()):
         name = class_of(label)
         (marks if name is None else names)[label if name is None else name] += 1

@@ -47,4 +47,7 @@ if _is_binary():
 
     binary.prepare()
 elif quiet.WANTED in os.environ and "--multiprocessing-fork" in sys.orig_argv:
+    from emoc_tf.experiments import messages
+
+    messages.show()
     quiet.load_tensorflow()

@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from absl import app, logging
+from absl import app, flags, logging
 
 from emoc_tf.cluster import connection
+from emoc_tf.experiments import messages
 from emoc_tf.running import quiet
 
 _RESUME = "nothing finished is lost; the same command resumes from here"
@@ -21,15 +22,16 @@ _GRACE = 1.0
 def run_binary(main: Callable[[list[str]], None], interrupted: str = _RESUME) -> None:
     """Runs an absl main function.
 
-    Errors that a user can fix end it with one sentence and exit status 1. SIGTERM and Ctrl-C end
-    it within two seconds, wherever it is, with exit status 128 + signal: all files are written
-    atomically, so that there is nothing to wait for.
+    Errors that a user can fix end it with one sentence and exit status 1, help with 0. SIGTERM and
+    Ctrl-C end it within two seconds, wherever it is, with exit status 128 + signal: all files are
+    written atomically, so that there is nothing to wait for.
 
     Args:
         main: Of the binary.
         interrupted: What an interruption leaves and how to resume.
     """
     logging.set_verbosity(logging.ERROR)  # tensorflow-datasets tells of every file it reads
+    messages.show()
     listen()
     _interruption.begin(interrupted)
 
@@ -41,7 +43,17 @@ def run_binary(main: Callable[[list[str]], None], interrupted: str = _RESUME) ->
         except KeyboardInterrupt:
             _interruption.exit()
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Returns what is left beside the flags."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(f"error: {str(error).rstrip('.')}; --help lists the flags")
+    except SystemExit:  # help was asked for and shown, for which absl has 1
+        sys.exit(0)
 
 
 def prepare() -> None:

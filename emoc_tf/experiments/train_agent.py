@@ -19,7 +19,7 @@ from emoc_tf.envs import FEATURES, PROGRESS
 from emoc_tf.experiments import flags as shared
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.records.run_record import make_output_dir
-from emoc_tf.running.console import say
+from emoc_tf.running.console import say, shows_bars
 from emoc_tf.running.training import POLICY, Schedule, Training
 from emoc_tf.storage import provenance
 
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
         )
 
     say(console, provenance.device())
-    with Progress(console=console, disable=not console.is_terminal) as progress:
+    with Progress(console=console, disable=not shows_bars(console)) as progress:
         task = progress.add_task("episodes", total=schedule.total_episodes)
         training.run(learner, lambda count: progress.advance(task, count), show)
     say(console, f"Written: {training.folder.path / POLICY}")

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from emoc_tf.data import views
 from emoc_tf.models import traces
-from emoc_tf.models.graphs import functional, last_operation
+from emoc_tf.models.graphs import features_of, functional, last_operation
+from emoc_tf.models.known_bodies import known_body
 from emoc_tf.models.structure import feature_extractor
 
 FORWARD_BATCH = 256
@@ -21,22 +22,55 @@ ANY_SIZE = 24  # of axes that a model leaves open
 def compile_forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a compiled function of images (n, ...), n > 0, in inference mode."""
     model = functional(model)
-    return _compile(model, "logits", lambda: lambda images: model(images, training=False))
+    if _has_plain_head(model):
+        run = compile_features(model)
+        return lambda images: run(images)[1]
+    architecture = traces.architecture(model)
+    return _compile(model, architecture, "logits", lambda: lambda x: model(x, training=False))
 
 
 def compile_features(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Returns a compiled function of images (n, ...), n > 0, in inference mode.
 
-    It returns the features, which are the (n, d) inputs of the head, and the (n, C) logits.
+    It returns the features, which are the (n, d) inputs of the head, and the (n, C) logits. The
+    body is traced once for all models that have it, as long as one of their functions is held.
     """
     model = functional(model)
-    return _compile(model, "features and logits", lambda: _features_and_logits(model))
+    if not _has_plain_head(model):
+        architecture = traces.architecture(model)
+        return _compile(model, architecture, "features and logits", lambda: _both(model))
+    body, known = feature_extractor(model), known_body(model)
+    run = known.once("features", lambda: _compile_body(model, body))
+    head, features = last_operation(model), body.outputs[0]
+    logits = tf.function(lambda given: head(given), autograph=False)
+    logits = logits.get_concrete_function(tf.TensorSpec(features.shape, features.dtype))
+
+    def both(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        _ = known
+        found = run(images)
+        return found, logits(found)
+
+    return both
 
 
-def _compile(model: keras.Model, what: str, make: Callable[[], Callable]) -> Callable:
+def _has_plain_head(model: keras.Model) -> bool:
+    """Whether a functional model ends in a dense layer that is called once, of vectors."""
+    features = features_of(model)
+    plain = type(last_operation(model)) is keras.layers.Dense
+    return plain and features is not None and len(features.shape) == 2
+
+
+def _compile_body(model: keras.Model, body: keras.Model) -> Callable:
+    architecture = traces.architecture(model, head=False)
+    return _compile(body, architecture, "features", lambda: lambda x: body(x, training=False))
+
+
+def _compile(
+    model: keras.Model, architecture: str | None, what: str, make: Callable[[], Callable]
+) -> Callable:
     """Returns what `make` gives, compiled; models of one architecture share it."""
-    images = tf.TensorSpec(model.inputs[0].shape, model.inputs[0].dtype)
-    architecture = traces.architecture(model)
+    image = model.inputs[0]
+    images = tf.TensorSpec(image.shape, image.dtype)
     if architecture is None:
         return tf.function(make(), autograph=False).get_concrete_function(images)
     variables = [variable.value for variable in model.trainable_variables]
@@ -54,7 +88,7 @@ def _compile(model: keras.Model, what: str, make: Callable[[], Callable]) -> Cal
     return functools.partial(traces.once((what, architecture, images), trace), variables)
 
 
-def _features_and_logits(model: keras.Model) -> Callable:
+def _both(model: keras.Model) -> Callable:
     body, head = feature_extractor(model), last_operation(model)
 
     def forward(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -93,19 +127,32 @@ def check_repeatable(model: keras.Model, images: np.ndarray | None = None) -> No
     """
     if images is None:
         images = random_images(model.inputs[0])
-    architecture = traces.architecture(model)
-    if architecture is None:
-        _call_again(model, images)
-        return
-    traces.once(("repeatable", architecture, images.shape), lambda: _call_again(model, images))
+    model = functional(model)
+    plain = _has_plain_head(model)  # which is the same at each call
+    architecture = traces.architecture(model, head=not plain)
+    what = "repeatable", images.shape
+    if architecture is not None:
+        traces.once((*what, architecture), lambda: _call_again(model, images, True))
+    elif plain:
+        known_body(model).once(what, lambda: _call_again(model, images, False))
+    else:
+        _call_again(model, images, False)
 
 
-def _call_again(model: keras.Model, images: np.ndarray) -> None:
-    """Raises as `check_repeatable`."""
+def _call_again(model: keras.Model, images: np.ndarray, all_is_told: bool) -> None:
+    """Raises as `check_repeatable`.
+
+    Args:
+        model: A functional model.
+        images: See there.
+        all_is_told: Whether it consists of Keras' layers, which draw nothing while they are traced.
+    """
     outputs = []
     try:
-        for _ in range(2):  # what Python draws is drawn once a trace
-            forward = compile_forward(model)
+        compiled = [compile_forward(model)]
+        if not all_is_told:  # what Python draws is drawn once a trace
+            compiled.append(_compile(model, None, "", lambda: lambda x: model(x, training=False)))
+        for forward in compiled:
             outputs += [in_batches(forward, images, model.inputs[0].dtype) for _ in range(4)]
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise  # tells nothing about the model

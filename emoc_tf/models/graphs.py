@@ -69,6 +69,15 @@ def calls_of_head(model: keras.Model) -> int:
     return sum(node.operation is head for node in _nodes(model))
 
 
+def features_of(model: keras.Model) -> keras.KerasTensor | None:
+    """Returns what the last layer of a functional model gets; None unless it is called once."""
+    head = last_operation(model)
+    calls = [node.arguments for node in _nodes(model) if node.operation is head]
+    alone = len(calls) == 1 and len(calls[0].args) == 1 and not any(calls[0].kwargs.values())
+    given = calls[0].args[0] if alone else None
+    return given if isinstance(given, keras.KerasTensor) else None
+
+
 class Recorded(NamedTuple):
     """A call in a model's graph, as it is recorded."""
 
@@ -83,11 +92,17 @@ def calls_in(model: keras.Model) -> Iterator[Recorded]:
 
     Nothing is called, which takes seconds in a large model.
     """
+    for each in outer_calls(model):
+        yield each
+        if is_graph(each.operation):
+            yield from calls_in(each.operation)
+
+
+def outer_calls(model: keras.Model) -> Iterator[Recorded]:
+    """Yields each call in a model's own graph, in their order."""
     for node in _nodes(plain(model)):
         given = node.arguments
         yield Recorded(node.operation, given.args, given.kwargs, list(node.outputs))
-        if is_graph(node.operation):
-            yield from calls_in(node.operation)
 
 
 def _nodes(model: keras.Model) -> Iterator[Any]:

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from emoc_tf.models.closures import read_by
-from emoc_tf.models.graphs import functional, is_graph, plain, walk
+from emoc_tf.models.graphs import functional, is_graph, outer_calls, plain
 
 
 class Split(NamedTuple):
@@ -124,13 +124,16 @@ def warn_of_repeated_work(model: keras.Model) -> None:
 
 
 def _graph(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor, list[_Call]]:
-    """Returns input, output and all calls of a model; nested ones are opened if partly fixed."""
+    """Returns input, output and all calls of a model; nested ones are opened if partly fixed.
+
+    Calls are those that the graph has, made anew only behind what is opened.
+    """
     calls: list[_Call] = []
     # Told by the model: a layer in a frozen one may be trained all the same.
     trained = {id(variable) for variable in model.trainable_variables}
     values = {id(variable.value) for variable in model.trainable_variables}
 
-    def call(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+    def note(operation: keras.Operation, args: Any, kwargs: Any, outputs: Any = None) -> Any:
         own = operation.variables if isinstance(operation, keras.Layer) else ()
         trains = not trained.isdisjoint(map(id, own))
         reads: tuple[tf.Variable, ...] | None = ()
@@ -144,14 +147,30 @@ def _graph(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor, li
             and len(operation.outputs) == 1
             and (partly or not (trains or fixed))
         ):
-            return _opened(operation, args[0] if args else kwargs["inputs"], call)
-        found = operation(*args, **kwargs)
-        outputs = list(_tensors(found))
-        calls.append(_Call(operation, (args, kwargs), outputs, trains, fixed, reads or ()))
+            return _opened(operation, args[0] if args else kwargs["inputs"], again)
+        found = operation(*args, **kwargs) if outputs is None else outputs
+        given = list(_tensors(found))
+        calls.append(_Call(operation, (args, kwargs), given, trains, fixed, reads or ()))
         return found
 
-    graph = walk(functional(model), call)
-    return graph.inputs[0], graph.outputs[0], calls
+    def again(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        return note(operation, args, kwargs)
+
+    graph = functional(model)
+    now: dict[int, keras.KerasTensor] = {}
+    for each in outer_calls(graph):
+        args, kwargs = _with(now, (each.args, each.kwargs))
+        known = now.keys().isdisjoint(map(id, _tensors((each.args, each.kwargs))))
+        found = note(each.operation, args, kwargs, each.outputs if known else None)
+        pairs = zip(each.outputs, _tensors(found), strict=True)
+        now.update({id(old): new for old, new in pairs if old is not new})
+    output = graph.outputs[0]
+    return graph.inputs[0], now.get(id(output), output), calls
+
+
+def _with(now: dict[int, keras.KerasTensor], given: Any) -> Any:
+    """Returns arguments with other tensors in the place of some."""
+    return keras.tree.map_structure(lambda each: now.get(id(each), each), given)
 
 
 def _opened(graph: keras.Model, inputs: Any, call: Callable) -> keras.KerasTensor:
@@ -168,14 +187,11 @@ def _rest(
     image = keras.Input(tensor.shape[1:], dtype=tensor.dtype)
     now: dict[int, Any] = {id(tensor): image}
 
-    def of_now(each: Any) -> Any:
-        return now.get(id(each), each)
-
     needed = _before(output, _made(calls), stop=id(tensor))
     for call in calls:
         if id(tensor) in map(id, call.outputs) or needed.isdisjoint(map(id, call.outputs)):
             continue
-        args, kwargs = keras.tree.map_structure(of_now, call.given)
+        args, kwargs = _with(now, call.given)
         found = _tensors(call.operation(*args, **kwargs))
         now.update({id(old): new for old, new in zip(call.outputs, found, strict=True)})
     return keras.Model(image, now[id(output)])

@@ -9,6 +9,7 @@ import numpy as np
 from emoc_tf.models.checks import check_model
 from emoc_tf.models.graphs import (
     Call,
+    features_of,
     flat_layers,
     functional,
     is_graph,
@@ -66,8 +67,12 @@ def _cloner(one_by_one: bool = False) -> Callable[[keras.Operation], keras.Opera
 
 def _is_configurable(layer: keras.Layer) -> bool:
     """Whether what Keras tells of a layer's configuration is all that `config_of` does."""
-    own = isinstance(layer, keras.layers.RandomShear) or hasattr(layer, "get_vocabulary")
+    own = _is_random_shear(layer) or hasattr(layer, "get_vocabulary")
     return not own and vars(layer).get("activation", "") is not None
+
+
+def _is_random_shear(layer: keras.Operation) -> bool:
+    return isinstance(layer, getattr(keras.layers, "RandomShear", ()))  # since Keras 3.9
 
 
 def config_of(layer: keras.Operation) -> dict:
@@ -84,7 +89,7 @@ def config_of(layer: keras.Operation) -> dict:
         config = layer.get_config()
     except NotImplementedError as error:
         raise _not_made_again(layer) from error
-    if isinstance(layer, keras.layers.RandomShear):  # writes ±x as (−x, x), and refuses to read it
+    if _is_random_shear(layer):  # writes ±x as (−x, x), and refuses to read it
         factors = {key: config[key] for key in ("x_factor", "y_factor")}
         config |= {key: high for key, (low, high) in factors.items() if low < 0}
     if hasattr(layer, "get_vocabulary") and config.get("vocabulary", "") is None:
@@ -161,6 +166,10 @@ def seed_layers(model: keras.Model, rng: np.random.Generator) -> None:
 
 def feature_extractor(model: keras.Model) -> keras.Model:
     """Returns the body of `model`: image to the input of the head, (batch, d)."""
+    model = functional(model)
+    features = features_of(model)
+    if features is not None:
+        return keras.Model(model.inputs[0], features, name=model.name)
     return _replace_head(model, lambda features: features)
 
 
@@ -221,7 +230,13 @@ def _with_head(
     """Returns a model on the same body with a head like the old one that has other weights."""
     config = {**config_of(head), "units": weights[0].shape[1]}
     new_head = keras.layers.Dense.from_config(config)
-    changed = _replace_head(model, new_head)
+    model = functional(model)
+    features = features_of(model)
+    if features is not None and type(model).__module__.startswith("keras."):
+        # The body's layers are not called again: that takes seconds and memory in a large one.
+        changed = keras.Model(model.inputs[0], new_head(features), name=model.name)
+    else:
+        changed = _replace_head(model, new_head)
     new_head.set_weights(weights)
     _freeze_alike(new_head, head)
     return changed

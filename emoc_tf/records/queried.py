@@ -150,11 +150,14 @@ class AnswerRows:
         """
         images, labels = self._episode.task.images, self._episode.task.labels
         paths, hashes = getattr(images, "paths", None), getattr(images, "sha256", None)
-        rows = []
+        rows: list[Row] = []
         for index, label in enumerate(labels.tolist()):
             if paths is None and label == SKIP:
                 continue
-            row = {"image": index, "answer": {SKIP: "", REJECT: "reject"}.get(label, "class")}
+            row: dict[str, object] = {
+                "image": index,
+                "answer": {SKIP: "", REJECT: "reject"}.get(label, "class"),
+            }
             if paths is not None:
                 row["path"] = paths[index]
             if hashes is not None:

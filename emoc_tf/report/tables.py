@@ -119,7 +119,7 @@ def summary_rows(
     """
     names = [name for name, *_ in COLUMNS]
     headings = (f"{called(name)}{end}" for name in names for end in ("", "_standard_error"))
-    rows = [["agent", "runs", *headings]]
+    rows: list[list[Any]] = [["agent", "runs", *headings]]
     for row in summaries:
         estimates = [getattr(row, name) for name in names]
         values = [value for e in estimates for value in (e.mean, e.standard_error)]

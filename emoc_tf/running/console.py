@@ -19,6 +19,12 @@ def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+def shows_bars(console: Console) -> bool:
+    """Whether a bar can be drawn: not in a file or a notebook, also where colours are forced."""
+    isatty = getattr(console.file, "isatty", None)
+    return console.is_interactive and isatty is not None and isatty()
+
+
 class Display:
     """Lines for the steps, and a bar where there is a terminal and only this process writes.
 
@@ -46,7 +52,7 @@ class Display:
         self._of_task = of_task
         self._num_steps = config.max_steps if of_task else config.num_steps  # None: unknown
         self._progress = Progress(
-            *columns, console=console, disable=not (bar and console.is_terminal)
+            *columns, console=console, disable=not (bar and shows_bars(console))
         )
         self._runs = self._progress.add_task("runs", total=runs)
         steps = None if self._num_steps is None else runs * self._num_steps

@@ -15,7 +15,7 @@ from emoc_tf.agents.policy_gradient import PolicyLearner, Trajectory, run_episod
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.records.record_folder import RecordFolder
-from emoc_tf.records.sinks import Board, Table
+from emoc_tf.records.sinks import Board, Sink, Table
 from emoc_tf.storage import atomic
 from emoc_tf.storage.checkpoint import Checkpoint
 from emoc_tf.storage.csv_files import read_numbers
@@ -162,7 +162,7 @@ class Training:
                 ) from error
         path = self.folder.path
         shown = {name: name for name in COLUMNS[1:]}
-        sinks = [Board(path / "tensorboard", shown), self._table()]
+        sinks: list[Sink] = [Board(path / "tensorboard", shown), self._table()]
         self.folder.begin(sinks, [row | {"step": row["update"]} for row in rows])
         if not rows:
             self._save_policy(learner)

@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 
-from emoc_tf.models.forward import compile_forward, in_batches
+from emoc_tf.models.forward import check_repeatable, compile_forward, in_batches
+from emoc_tf.models.graphs import functional
 from emoc_tf.models.kept_outputs import computed
+from emoc_tf.models.known_bodies import known_body
 from emoc_tf.models.prefix import split
 from emoc_tf.models.trained_part import compile_prefix
 from emoc_tf.scoring.checks import check_logits, refusals
@@ -19,6 +21,9 @@ class ScoredPart:
     Args:
         model: One that `check_model` accepts.
 
+    Raises:
+        ValueError: As `check_repeatable`.
+
     Attributes:
         model: The part; the whole model where it has no frozen prefix.
         is_linear: Whether it is a linear layer alone.
@@ -26,10 +31,18 @@ class ScoredPart:
     """
 
     def __init__(self, model: keras.Model) -> None:
+        self._known = known_body(functional(model))  # held: a model that grew has it too
+        check_repeatable(model)
         found = split(model)
         self.model = model if found is None else found.rest
         self.is_linear, self.has_prefix = is_linear_layer(self.model), found is not None
-        self._prefix = None if found is None else compile_prefix(found.prefix)
+        self._prefix = (
+            None
+            if found is None
+            else self._known.once(
+                ("prefix", *map(id, found.parts)), lambda: compile_prefix(found.prefix)
+            )
+        )
         self._predict = compile_forward(self.model)
 
     def inputs(self, images: Images) -> Images:

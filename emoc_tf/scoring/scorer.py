@@ -11,7 +11,6 @@ from scipy.special import softmax
 
 from emoc_tf.models.checks import check_model, check_outputs
 from emoc_tf.models.compiled import warn_of_other_loss
-from emoc_tf.models.forward import check_repeatable
 from emoc_tf.scoring.changes import OutputChanges, changes_of
 from emoc_tf.scoring.checks import (
     MEMORY_BUDGET,
@@ -94,13 +93,12 @@ class EMOCScorer:
         dtype = tf.as_dtype(check_model(model).compute_dtype)
         check_outputs(model)
         self._snapshot = Snapshot(model)
-        check_repeatable(model)
+        self._part = ScoredPart(model)
         self.model = model
         self._memory_budget = int(memory_budget)
         self._precision, self._output, self._regularizer = precision, output, bool(regularizer)
         warn_of_other_loss(model, stacklevel=2)
         self._dtype = product_dtype(precision, dtype, stacklevel=2)
-        self._part = ScoredPart(model)
         if not self._part.is_linear:  # which needs no gradients of batches
             self._changes.factors.warn(stacklevel=2)
         self._snapshot.settle()

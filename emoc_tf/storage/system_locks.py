@@ -5,7 +5,7 @@ import os
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 # Where a link would be followed without a word.
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)

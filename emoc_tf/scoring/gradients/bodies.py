@@ -4,12 +4,10 @@ A model that grew by a class has the body that it had, and one of the same archi
 it: nothing of it is verified or traced again.
 """
 
-import weakref
 from collections.abc import Container, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
-import tensorflow as tf
 
 from emoc_tf.models import traces
 from emoc_tf.models.draws import is_float
@@ -20,7 +18,7 @@ from emoc_tf.models.graphs import (
     last_operation,
     trained_variables,
 )
-from emoc_tf.models.layer_state import states_in
+from emoc_tf.models.known_bodies import KnownBody, known_body
 from emoc_tf.scoring.gradients.layers import known_stages, probe, ranks_in
 from emoc_tf.scoring.gradients.local import is_tensor
 from emoc_tf.scoring.gradients.opening import has_mask, leaves_of, opened
@@ -56,14 +54,12 @@ class Body:
         places: Of each use of a stage in the body.
         local: The `LocalStage` of each use that has one, and whether it can be vectorised.
         passes: Forward and backward.
-        held: What tells it apart, see `of`.
 
     Raises:
         ValueError: As `verified`.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self.held: list[Any] | None = None
         graph, open_layers = opened(model)
         outer = inner_layers(model)
         self._open = {place for place, layer in enumerate(outer) if id(layer) in open_layers}
@@ -128,21 +124,18 @@ def body_variables(model: keras.Model, splits: bool) -> list[keras.Variable]:
     return [v for key, v in every.items() if key not in own and is_float(v)]
 
 
-# Bodies that somebody still uses. What tells them apart are identities, of what they hold.
-_alive: weakref.WeakValueDictionary[tuple, Body] = weakref.WeakValueDictionary()
+def of(model: keras.Model) -> tuple[Body, KnownBody]:
+    """Returns the body of a model, and what has to be held for the next model to find it."""
+    known, made = known_body(model), list[Body]()
 
+    def make() -> Body | None:
+        made.append(Body(model))
+        return made[0] if made[0].splits else None  # with its head it is of one model alone
 
-def of(model: keras.Model) -> Body:
-    """Returns the body of a model; of one whose layers are in use it is the same."""
-    parts = _parts(model)
-    key = None if parts is None else tuple(id(part) if _is_held(part) else part for part in parts)
-    found = None if key is None else _alive.get(key)
+    found = known.once("gradients", make)
     if found is None:
-        found = Body(model)
-        found.held = parts  # so that no identity is given again
-        if key is not None and found.splits:
-            _alive[key] = found
-    return found
+        found = made[0] if made else Body(model)
+    return found, known
 
 
 def shared(model: keras.Model) -> Body:
@@ -169,36 +162,3 @@ def _place(
     layer = id(stage.layer)
     own = enumerate(stages.get(layer, []))
     return layers.index(layer), next((i for i, each in own if each is stage), None)
-
-
-def _parts(model: keras.Model) -> list[Any] | None:
-    """Returns all that a body follows from besides its weights; None if a variable is an argument.
-
-    What is the same object counts as the same; plain values by themselves.
-    """
-    head, numbers = last_operation(model), {}
-    parts: list[Any] = [model.inputs[0].shape, model.inputs[0].dtype]
-    for operation, args, kwargs, _ in calls_in(model):
-        if operation is head:
-            parts += [type(head), head.use_bias, head.dtype]
-            # Which of its variables train, and whether adapters were added to them.
-            parts += [variable.trainable for variable in head.variables]
-            parts += [len(head.variables), getattr(head, "quantization_mode", None)]
-            operation = type(head)
-        parts.append(operation)
-        for part in keras.tree.flatten((args, kwargs)):
-            if isinstance(part, keras.Variable | tf.Variable):
-                return None
-            is_symbolic = isinstance(part, keras.KerasTensor)
-            parts.append(numbers.setdefault(id(part), len(numbers)) if is_symbolic else part)
-    for layer in inner_layers(model):
-        if layer is not head and not isinstance(layer, keras.layers.InputLayer):  # made anew
-            parts += [*layer._flatten_layers(), *trained_variables(layer)]
-            for (_, name), leaves in states_in(layer).items():
-                parts += [name, *leaves]
-            parts.append(getattr(layer, "mean", None))  # of a normalisation, once adapted
-    return parts
-
-
-def _is_held(part: Any) -> bool:
-    return not isinstance(part, int | float | str | tuple | None)

@@ -45,7 +45,7 @@ class ModelPasses:
 
     def __init__(self, model: keras.Model, shared: bool) -> None:
         self._model = model
-        self._body = bodies.shared(model) if shared else bodies.of(model)
+        self._body, self._known = (bodies.shared(model), None) if shared else bodies.of(model)
         self._before_head = bodies.body_variables(model, self._body.splits)
         self._layers = self._body.layers(model)
         self.known = self._body.stages(model)

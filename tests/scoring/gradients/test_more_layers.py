@@ -1,5 +1,6 @@
 """Layers that Keras ships beside the most common ones, and layers of your own, in batches."""
 
+import functools
 import warnings
 
 import keras
@@ -63,8 +64,12 @@ def scales():
 def more_scales():
     image = x = keras.Input((3, 4, 6))
     x = layers.GroupNormalization(2, axis=2, center=False)(layers.PReLU(shared_axes=[2])(x))
-    x = layers.RMSNormalization()(layers.BatchNormalization(renorm=True)(x))
-    x = layers.RMSNormalization(axis=[-2, -1])(layers.UnitNormalization()(x))
+    # Keras 3.9 brought it; before, a layer normalisation could be one.
+    rms = getattr(layers, "RMSNormalization", None) or functools.partial(
+        layers.LayerNormalization, rms_scaling=True
+    )
+    x = rms()(layers.BatchNormalization(renorm=True)(x))
+    x = rms(axis=[-2, -1])(layers.UnitNormalization()(x))
     return ended(image, layers.LayerNormalization(axis=[1, 3])(x))
 
 

@@ -1,5 +1,6 @@
 """What is traced of a model: one pass forward, one back, and nothing of what is frozen."""
 
+import functools
 from collections import Counter
 
 import keras
@@ -100,6 +101,31 @@ def test_a_body_that_grew_no_further_is_not_traced_again(normalised, traced):
     assert Counter(traced) == {"passes": 1, "verified": 1}
     assert first.model is model
     assert second.model is grown
+
+
+def rectified(kind):
+    """A rectifier in the body, behind something frozen, normalised or random."""
+    x = image = keras.Input((8, 8, 3))
+    x = layers.ReLU()(layers.Conv2D(4, 3, trainable=kind != "frozen")(x))
+    if kind != "frozen":
+        x = (layers.BatchNormalization() if kind == "normalised" else layers.Dropout(0.5))(x)
+    x = layers.Dense(4)(layers.GlobalAveragePooling2D()(x))
+    return models.randomised(keras.Model(image, layers.Dense(3)(x)))
+
+
+@pytest.mark.parametrize("kind", ["normalised", "dropout", "frozen"])
+def test_no_layer_of_a_body_whose_head_grows_is_called_again(kind, monkeypatch):
+    called, call = [], layers.ReLU.__call__
+    noted = functools.wraps(call)(lambda *a, **k: called.append(1) or call(*a, **k))
+    monkeypatch.setattr(layers.ReLU, "__call__", noted)
+    model = rectified(kind)
+    images, scorers, counts = models.inputs(model, 6), [], []
+    for units in (1, 2, 0):
+        scorers.append(EMOCScorer(model))
+        scorers[-1].set_scores(images[:3], images[3:], np.array([[0, 1]]))
+        counts.append(len(called))
+        model = structure.grow_head(model, units, np.random.default_rng(0))
+    assert counts[-1] == counts[0] > 0
 
 
 def unfrozen(model):

@@ -1,0 +1,98 @@
+"""How a command ends, and what it shows of loggers: a process that never loads TensorFlow."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+# All cases in children of one process that has imported what they need.
+CASES = """
+import json, os, sys
+sys.path.insert(0, os.getcwd())
+from absl import flags
+from emoc_tf.experiments import binary
+flags.DEFINE_integer("number", None, "Some number.", required=True)
+assert "tensorflow" not in sys.modules
+
+def main(argv):
+    import logging, warnings
+    if flags.FLAGS.number == 3:
+        raise ValueError("number: expected another one, got 3")
+    if flags.FLAGS.number == 4:
+        sys.exit("error: the following failed")
+    logging.getLogger("emoc_tf.some.module").warning("%d things are odd", flags.FLAGS.number)
+    logging.getLogger("emoc_tf").info("nobody asked")
+    logging.getLogger("another").warning("not ours")
+
+for number, arguments in enumerate(json.loads(sys.argv[1])):
+    child = os.fork()
+    if child == 0:
+        for descriptor in (1, 2):
+            os.dup2(os.open(f"{number}.{descriptor}", os.O_WRONLY | os.O_CREAT), descriptor)
+        sys.argv = ["program", *arguments]
+        try:
+            binary.run_binary(main)
+        except SystemExit as end:
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+        os._exit(99)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+ARGUMENTS = {
+    "done": ["--number=2"],
+    "help": ["--help"],
+    "short help": ["--number=2", "--helpshort"],
+    "a flag that is none": ["--numbre=2"],
+    "no number": ["--number=x"],
+    "a flag that is missing": [],
+    "an error": ["--number=3"],
+    "runs that failed": ["--number=4"],
+}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cases")
+    result = subprocess.run(
+        [sys.executable, "-c", CASES, json.dumps(list(ARGUMENTS.values()))],
+        cwd=folder, env={**os.environ, "PYTHONPATH": os.getcwd()}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    codes = map(int, result.stdout.split())
+    return {
+        name: (code, *((folder / f"{i}.{d}").read_text() for d in (1, 2)))
+        for i, (name, code) in enumerate(zip(ARGUMENTS, codes, strict=True))
+    }
+
+
+def test_what_is_done_ends_with_0_and_the_librarys_warnings_alone_are_shown(ended):
+    assert ended["done"][:2] == (0, "")
+    assert ended["done"][2] == "warning: 2 things are odd\n"
+
+
+@pytest.mark.parametrize("case", ["help", "short help"])
+def test_help_ends_with_0(ended, case):
+    code, output, errors = ended[case]
+    assert (code, errors) == (0, "")
+    assert "USAGE: program [flags]" in output
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        ("a flag that is none", "error: Unknown command line flag 'numbre'. Did you mean: number"),
+        ("no number", "error: flag --number=x: "),
+        ("a flag that is missing", "error: flag --number=None: "),
+        ("an error", "error: number: expected another one, got 3\n"),
+        ("runs that failed", "error: the following failed\n"),
+    ],
+)
+def test_an_error_ends_with_1_and_a_sentence(ended, case, text):
+    code, output, errors = ended[case]
+    assert (code, output) == (1, "")
+    assert errors.startswith(text) and errors.count("\n") == 1
+    assert "flag" not in case or errors.endswith("; --help lists the flags\n")
