@@ -17,9 +17,16 @@ setup(
     author="The emoc_tf authors",
     project_urls={"Paper": "https://arxiv.org/abs/1612.06129"},
     keywords=[
-        "active learning", "expected model output change", "EMOC", "deep learning",
-        "class discovery", "image annotation", "Gymnasium", "Keras", "TensorFlow",
-    ],  # fmt: skip
+        "active learning",
+        "expected model output change",
+        "EMOC",
+        "deep learning",
+        "class discovery",
+        "image annotation",
+        "Gymnasium",
+        "Keras",
+        "TensorFlow",
+    ],
     license="Apache-2.0",
     license_files=["LICENSE"],
     classifiers=[
