@@ -5,6 +5,7 @@ Nothing of TensorFlow is imported here: it is loaded in each actor once its thre
 
 import collections
 import logging
+import math
 import pickle
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -19,6 +20,7 @@ _LOG = logging.getLogger("emoc_tf.cluster")
 # TensorFlow.
 _LIMIT = 300.0
 _DEATHS = 3  # of actors by one task, or in a row on a machine before any work
+_PAUSE = 5.0  # seconds until an actor begins anew where the last one did not begin
 
 
 class Task(NamedTuple):
@@ -73,7 +75,9 @@ class Crew:
         self._serve = pickle.dumps(serve)
         self._members: list[_Member] = []
         self._place: dict[str, Any] | None = None
-        self._failed: collections.Counter = collections.Counter()
+        # When actors of a machine, by its id, did not begin, since the last one that did.
+        self._failed: dict[str, list[float]] = collections.defaultdict(list)
+        self._again = math.inf
         self._gpus = int(any(node.gpus >= 1 for node in connection.nodes()))
         if not self._nodes():
             lent = ", ".join(f"{n.host} with {n.cpus:g}" for n in connection.nodes())
@@ -128,6 +132,8 @@ class Crew:
                     queue.drop_after(index)
                 elif index is not None and (not errors or index < min(errors)):
                     yield index, result
+            if time.monotonic() > self._again:
+                self._fill()
             if any(member.ready for member in self._members):
                 since = time.monotonic()
             elif time.monotonic() - since > _LIMIT:
@@ -155,7 +161,12 @@ class Crew:
     def _fill(self) -> None:
         """Starts actors where there is room: at the beginning, for dead ones, on new machines."""
         have = collections.Counter(member.node.id for member in self._members)
+        self._again = math.inf
         for node in self._nodes():
+            failed = self._failed[node.id]
+            if failed and time.monotonic() < failed[-1] + _PAUSE:
+                self._again = min(self._again, failed[-1] + _PAUSE)
+                continue
             for _ in range(self._room(node) - have[node.id]):
                 self._members.append(self._begin(node))
 
@@ -192,7 +203,8 @@ class Crew:
             self._members.remove(member)
             ray().kill(member.handle)
             raise problem
-        member.ready, self._failed[member.node.id] = True, 0
+        member.ready = True
+        self._failed[member.node.id].clear()
 
     def _ended(self) -> list[tuple[_Member, Any, "Exception | _Death | None"]]:
         """Waits for an actor; returns those that are done, with what they returned or raised."""
@@ -225,8 +237,10 @@ class Crew:
         elif member.ready:
             _LOG.warning("%s died with nothing in flight: %s", where, problem.reason)
         elif member.node.id in {node.id for node in self._nodes()}:
-            self._failed[member.node.id] += 1
-            if self._failed[member.node.id] == _DEATHS:
+            failed = self._failed[member.node.id]
+            failed.append(time.monotonic())
+            # Of a machine that is gone this is told too, as long as it is listed.
+            if len(failed) >= _DEATHS and failed[-1] - failed[0] > processes.SETTLES:
                 raise ValueError(f"ray: no actor begins on {member.node.host}: {problem.reason}")
 
 

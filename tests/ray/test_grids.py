@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,19 +125,28 @@ def test_a_machine_that_is_removed_in_a_run_costs_an_update(
     assert not list(out.rglob("checkpoint*"))
 
 
+# Run by each Python of a machine as it begins.
+OTHER_MACHINE = """
+import importlib.metadata, platform
+version = importlib.metadata.version
+importlib.metadata.version = lambda name: "9.9" if name == "emoc_tf" else version(name)
+platform.python_version = lambda: "3.99.1"
+"""
+
+
 def test_another_version_on_a_machine_is_refused(cluster, connection, tmp_path):
-    info = tmp_path / "emoc_tf-9.9.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: emoc_tf\nVersion: 9.9\n")
+    (tmp_path / "sitecustomize.py").write_text(OTHER_MACHINE)
     machine = add_node(cluster, num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path)})
+    told = r"^ray: expected machines .* with (emoc_tf .*9\.9|python .*3\.99\.1)"
     try:
-        with pytest.raises(ValueError, match=r"^ray: expected machines .* with emoc_tf .*9\.9"):
-            run_grid(
-                grid(tmp_path / "out"), ["min"], [0], Console(quiet=True),
-                pool=OnRay(cluster.address),
-            )  # fmt: skip
+        for allow_mixed in (False, True):
+            given = replace(grid(tmp_path / "out"), allow_mixed=allow_mixed)
+            with pytest.raises(ValueError, match=told):
+                run_grid(given, ["min"], [0], Console(quiet=True), pool=OnRay(cluster.address))
     finally:
         cluster.remove_node(machine)
+    assert not list((tmp_path / "out").glob("*"))
+    cluster.wait_for_nodes(60)
     assert [node.cpus for node in connection.nodes(cpus=1)] == [1, 1]
 
 
