@@ -8,9 +8,11 @@ import keras
 import numpy as np
 import pytest
 
+from emoc_tf.data import ImageFolder
 from emoc_tf.data.views import ImageView
 from emoc_tf.models.forward import compile_features, in_batches
 from emoc_tf.scoring import EMOCScorer, RayScorer
+from tests.data.pictures import make_folder
 from tests.ray.conftest import add_node
 from tests.scoring import models
 
@@ -133,6 +135,18 @@ def test_images_in_a_file_are_read_there(tmp_path, team, mean, caplog):
     team._sender._sources.clear()
     assert RayScorer(model).scores(reference, view).tobytes() == wanted.tobytes()
     assert "does not see where they lie" in caplog.text
+
+
+def test_images_in_a_store_are_read_there(tmp_path, team):
+    folder = ImageFolder(make_folder(tmp_path / "images"), image_size=8, store=tmp_path / "store")
+    image = keras.Input((8, 8, 3))
+    model = models.randomised(keras.Model(image, layers.Dense(4)(layers.Flatten()(image))))
+    view = ImageView(folder, mean=np.full((8, 8, 3), 99.0))
+    wanted = EMOCScorer(model).scores(view, view)
+    assert RayScorer(model).scores(view, view).tobytes() == wanted.tobytes()
+    (sent,) = [sent for source, sent in team._sender._sources.values() if source is folder]
+    assert not sent.held
+    assert len(sent.place) < 1000  # names and hashes of a million images stay here
 
 
 def test_what_is_wrong_is_told_as_by_one_process():
