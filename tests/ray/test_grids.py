@@ -1,11 +1,11 @@
 """Grids on a cluster of two machines of one processor each, on this machine: the serial bits."""
 
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,16 @@ class Watched(agents.Agent):
         return int(np.flatnonzero(state.candidate_mask)[-1])
 
 
+class Failing(agents.Agent):
+    def __init__(self, seed=0):
+        self.seed = seed
+
+    def act(self, observation, state):
+        if self.seed == 0 and state.step == 1:
+            raise RuntimeError("cannot choose")
+        return int(np.flatnonzero(state.candidate_mask)[-1])
+
+
 def grid(folder):
     return Grid(SETTINGS, folder, environment=own_environment)
 
@@ -50,6 +60,7 @@ def grid(folder):
 @pytest.fixture(scope="module", autouse=True)
 def watched():
     agents.register("watched", Watched)
+    agents.register("failing", Failing)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +103,7 @@ def test_a_machine_that_is_removed_in_a_run_costs_an_update(
         step, node, pid = first.read_text().splitlines()[-1].split()
         assert step == "1"
         os.kill(int(pid), 0)
+        until(lambda: list(out.glob("*/0/checkpoint*")))  # what was before has come back
         (machine,) = (n for n in cluster.worker_nodes if n.node_id == node)
         cluster.remove_node(machine, allow_graceful=False)
 
@@ -125,29 +137,22 @@ def test_a_machine_that_is_removed_in_a_run_costs_an_update(
     assert not list(out.rglob("checkpoint*"))
 
 
-# Run by each Python of a machine as it begins.
-OTHER_MACHINE = """
-import importlib.metadata, platform
-version = importlib.metadata.version
-importlib.metadata.version = lambda name: "9.9" if name == "emoc_tf" else version(name)
-platform.python_version = lambda: "3.99.1"
-"""
-
-
-def test_another_version_on_a_machine_is_refused(cluster, connection, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(OTHER_MACHINE)
-    machine = add_node(cluster, num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path)})
-    told = r"^ray: expected machines .* with (emoc_tf .*9\.9|python .*3\.99\.1)"
-    try:
-        for allow_mixed in (False, True):
-            given = replace(grid(tmp_path / "out"), allow_mixed=allow_mixed)
-            with pytest.raises(ValueError, match=told):
-                run_grid(given, ["min"], [0], Console(quiet=True), pool=OnRay(cluster.address))
-    finally:
-        cluster.remove_node(machine)
-    assert not list((tmp_path / "out").glob("*"))
-    cluster.wait_for_nodes(60)
-    assert [node.cpus for node in connection.nodes(cpus=1)] == [1, 1]
+@pytest.mark.parametrize("storage", [FILES, OBJECTS])
+def test_a_run_that_fails_hinders_no_other(cluster, connection, serial, tmp_path, storage):
+    console = Console(record=True, width=200)
+    with OnRay(cluster.address, storage=storage) as pool:
+        failures = run_grid(grid(tmp_path), ["failing", "min"], SEEDS, console, pool=pool)
+    assert failures == {("failing", 0): "cannot choose"}
+    assert "failing  seed 0  FAILED: cannot choose" in console.export_text()
+    told = json.loads((tmp_path / "failing/0/failure.json").read_text())
+    assert "cannot choose" in str(told)
+    found = records(tmp_path)
+    assert {name for name in found if name.endswith("steps.csv")} == {
+        "/failing/0/steps.csv", "/failing/1/steps.csv", "/min/0/steps.csv", "/min/1/steps.csv",
+    }  # fmt: skip
+    assert len(found["/failing/0/steps.csv"].splitlines()) == 3  # titles, steps 0 and 1
+    for name in [name for name in found if name.startswith("/min/")]:
+        assert found[name] == serial[name]
 
 
 OWN = """
