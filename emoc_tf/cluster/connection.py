@@ -26,8 +26,10 @@ _MISSING = (
 _SUBMIT = "from elsewhere `ray job submit` brings a command to a cluster"
 
 
-# Connections that were made here and are not closed.
+# Connections that were made here and are not closed; and the processes that there were before a
+# cluster of this machine that is beginning.
 _open: list["Connection"] = []
+_beginning: list[set[family.Process]] = []
 
 
 class Node(NamedTuple):
@@ -55,7 +57,7 @@ class Connection:
     """
 
     def __init__(self, made: bool, began: Collection[int] = ()) -> None:
-        self._made, self._began = made, began
+        self._began, self._left = began, set[family.Process]()
         if made:
             _open.append(self)
 
@@ -80,15 +82,17 @@ class Connection:
         Args:
             at_once: Whether this process ends then, and has no time for what Ray tidies up.
         """
-        if not self._made:
+        if self not in _open:
             return
-        self._made = False
-        _open.remove(self)
         # Some of Ray's own processes would outlive their cluster by minutes.
-        left = family.below(self._began)
-        if not at_once:
-            ray().shutdown()
-        family.kill(left)
+        self._left |= family.below(self._began)
+        try:
+            if not at_once:
+                ray().shutdown()
+        finally:
+            family.kill(self._left)
+            if self in _open:  # another thread may have been at it
+                _open.remove(self)
 
     def __enter__(self) -> "Connection":
         return self
@@ -123,20 +127,27 @@ def connect(address: str | None = None) -> Connection:
     if address is None:
         address = "auto" if os.environ.get("RAY_ADDRESS") else "local"
     before = family.children()
+    if address == "local":
+        _beginning.append(before)
     try:
         with _quietly():
             found.init(address, **_settings(address))
     except Exception as error:  # Ray has all kinds
         found.shutdown()
+        _beginning.clear()
         raise ValueError(f"ray: {_told(address, error)}") from error
     began = family.children() - before if address == "local" else ()
-    return Connection(made=True, began=began)
+    made = Connection(made=True, began=began)
+    _beginning.clear()
+    return made
 
 
 def close_all() -> None:
     """Ends at once what was made here and is open; for a process that ends without unwinding."""
     for connection in list(_open):
         connection.close(at_once=True)
+    for before in _beginning:
+        family.kill(family.below(family.children() - before))
 
 
 def ray() -> Any:

@@ -5,13 +5,15 @@ Nothing of TensorFlow is imported here: it is loaded in each actor once its thre
 
 import collections
 import logging
+import math
 import pickle
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from emoc_tf.cluster import processes
 from emoc_tf.cluster.connection import Connection, Node, on_node, ray, variables
+from emoc_tf.cluster.tasks import Queue, Task
 
 _LOG = logging.getLogger("emoc_tf.cluster")
 
@@ -19,21 +21,7 @@ _LOG = logging.getLogger("emoc_tf.cluster")
 # TensorFlow.
 _LIMIT = 300.0
 _DEATHS = 3  # of actors by one task, or in a row on a machine before any work
-
-
-class Task(NamedTuple):
-    """A piece of work.
-
-    Attributes:
-        method: Which method of what `serve` returned is called.
-        arguments: With what; references to objects inside a list are passed on as they are.
-        group: Tasks of a group go to one actor as long as others have work: what it has at hand
-            serves them all.
-    """
-
-    method: str
-    arguments: tuple
-    group: Hashable = None
+_PAUSE = 5.0  # seconds until an actor begins anew where the last one did not begin
 
 
 class _Member:
@@ -64,16 +52,21 @@ class Crew:
             there; it returns the object whose methods tasks name.
         cpus: CPUs that an actor reserves, and threads that its operations use.
 
+    Attributes:
+        alike: Whether actors have to give the bits of this process, not only those of one another.
+
     Raises:
         ValueError: No machine lends so many.
     """
 
     def __init__(self, connection: Connection, serve: Callable[[], Any], cpus: int = 1) -> None:
-        self._connection, self._cpus = connection, cpus
+        self._connection, self._cpus, self.alike = connection, cpus, False
         self._serve = pickle.dumps(serve)
         self._members: list[_Member] = []
         self._place: dict[str, Any] | None = None
-        self._failed: collections.Counter = collections.Counter()
+        # When actors of a machine, by its id, did not begin, since the last one that did.
+        self._failed: dict[str, list[float]] = collections.defaultdict(list)
+        self._again = math.inf
         self._gpus = int(any(node.gpus >= 1 for node in connection.nodes()))
         if not self._nodes():
             lent = ", ".join(f"{n.host} with {n.cpus:g}" for n in connection.nodes())
@@ -94,11 +87,13 @@ class Crew:
             RuntimeError: Actors die of a task wherever it goes.
             Exception: What the first of the tasks raised that fail; those before it are done then.
         """
-        queue = _Queue(tasks)
+        queue = Queue(tasks)
         deaths: collections.Counter = collections.Counter()
         errors: dict[int, Exception] = {}
         for member in self._members:
             member.index = None
+            if member.ready and (reason := self._differs(member, self._place)):
+                raise ValueError(reason)
         self._fill()
         since = time.monotonic()
         while queue or any(member.index is not None for member in self._members):
@@ -128,6 +123,8 @@ class Crew:
                     queue.drop_after(index)
                 elif index is not None and (not errors or index < min(errors)):
                     yield index, result
+            if time.monotonic() > self._again:
+                self._fill()
             if any(member.ready for member in self._members):
                 since = time.monotonic()
             elif time.monotonic() - since > _LIMIT:
@@ -155,7 +152,12 @@ class Crew:
     def _fill(self) -> None:
         """Starts actors where there is room: at the beginning, for dead ones, on new machines."""
         have = collections.Counter(member.node.id for member in self._members)
+        self._again = math.inf
         for node in self._nodes():
+            failed = self._failed[node.id]
+            if failed and time.monotonic() < failed[-1] + _PAUSE:
+                self._again = min(self._again, failed[-1] + _PAUSE)
+                continue
             for _ in range(self._room(node) - have[node.id]):
                 self._members.append(self._begin(node))
 
@@ -174,25 +176,43 @@ class Crew:
         Raises:
             ValueError: It does not, or it could not begin.
         """
-        differing: list[str] = []
-        if problem is None:
-            self._place = self._place or place
-            differing = processes.differences(self._place, place)
-            problem = ValueError(
-                f"ray: expected machines with the same versions and processor, got "
-                f"{member.node.host} with {'; '.join(differing)}"
-            )
+        host = member.node.host
+        if problem is not None:
+            reason = f"ray: expected emoc_tf on {host}, got {type(problem).__name__}: {problem}"
         else:
-            differing = [str(problem)]
-            problem = ValueError(
-                f"ray: expected emoc_tf on {member.node.host}, got {type(problem).__name__}: "
-                f"{problem}"
-            )
-        if differing:
+            reason = self._differs(member, place)
+        if reason:
             self._members.remove(member)
             ray().kill(member.handle)
-            raise problem
-        member.ready, self._failed[member.node.id] = True, 0
+            raise ValueError(reason) from problem
+        self._place = place
+        member.ready = True
+        self._failed[member.node.id].clear()
+
+    def _differs(self, member: _Member, place: dict[str, Any]) -> str:
+        """Returns in words where an actor would give other bits, as far as that counts."""
+        host, here = member.node.host, processes.place_here()
+        if differing := processes.differences(here, place, allow_mixed=True):
+            return (
+                f"ray: expected the versions of this process on {host}, got, here and there, "
+                f"{'; '.join(differing)}"
+            )
+        # Variables and threads are handed on; how many GPUs a process sees decides nothing.
+        same = {name: here[name] for name in ("variables", "intra_op_threads")}
+        if set(place["gpus"]) == set(here["gpus"]):
+            same["gpus"] = here["gpus"]
+        if self.alike and (differing := processes.differences(here, place | same)):
+            return (
+                f"ray: expected machines that give the bits of this process, got {host} with, "
+                f"here and there, {'; '.join(differing)}; run the command on a machine of their "
+                f"kind"
+            )
+        if differing := processes.differences(self._place or place, place):
+            return (
+                f"ray: expected machines with the same versions and processor, got {host} with "
+                f"{'; '.join(differing)}"
+            )
+        return ""
 
     def _ended(self) -> list[tuple[_Member, Any, "Exception | _Death | None"]]:
         """Waits for an actor; returns those that are done, with what they returned or raised."""
@@ -225,46 +245,11 @@ class Crew:
         elif member.ready:
             _LOG.warning("%s died with nothing in flight: %s", where, problem.reason)
         elif member.node.id in {node.id for node in self._nodes()}:
-            self._failed[member.node.id] += 1
-            if self._failed[member.node.id] == _DEATHS:
+            failed = self._failed[member.node.id]
+            failed.append(time.monotonic())
+            # Of a machine that is gone this is told too, as long as it is listed.
+            if len(failed) >= _DEATHS and failed[-1] - failed[0] > processes.SETTLES:
                 raise ValueError(f"ray: no actor begins on {member.node.host}: {problem.reason}")
-
-
-class _Queue:
-    """Tasks that wait, by group and in their order."""
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self._groups: dict[Hashable, collections.deque[int]] = {}
-        self._group_of = [task.group for task in tasks]
-        for index, group in enumerate(self._group_of):
-            self._groups.setdefault(group, collections.deque()).append(index)
-        self._taken: collections.Counter = collections.Counter()
-
-    def __bool__(self) -> bool:
-        return bool(self._groups)
-
-    def take(self, group: Hashable) -> int:
-        """Returns the next task: of a group, or else of the one that fewest have begun."""
-        if group not in self._groups:
-            group = min(self._groups, key=lambda each: self._taken[each])
-            self._taken[group] += 1
-        waiting = self._groups[group]
-        index = waiting.popleft()
-        if not waiting:
-            del self._groups[group]
-        return index
-
-    def put_back(self, index: int) -> None:
-        """Lets a task that was taken wait again, before the others of its group."""
-        self._groups.setdefault(self._group_of[index], collections.deque()).appendleft(index)
-
-    def drop_after(self, index: int) -> None:
-        """Leaves the tasks after one undone."""
-        left = {
-            group: collections.deque(each for each in waiting if each < index)
-            for group, waiting in self._groups.items()
-        }
-        self._groups = {group: waiting for group, waiting in left.items() if waiting}
 
 
 class _Actor:

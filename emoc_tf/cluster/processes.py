@@ -3,8 +3,9 @@
 import functools
 import importlib.metadata
 import os
+import time
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from emoc_tf.cluster.connection import Connection, Node, on_node, ray, runtime
 
 # Seconds in which the processes that are asked have to answer: they load TensorFlow first.
 _LIMIT = 300.0
+# Seconds in which Ray notices at all places that a machine is there, or is there no more; and
+# after which those are asked again that it may be wrong about.
+SETTLES, PAUSE = 60.0, 1.0
 
 
 @functools.cache  # what computes already cannot be set any more
@@ -42,6 +46,8 @@ def check(
 ) -> dict[str, Any]:
     """Checks that all machines would give the same bits; returns what they depend on.
 
+    A machine that is gone while it is asked counts as one that was never there.
+
     Args:
         connection: To the cluster.
         cpus: That a process reserves, and threads that it uses; machines that lend less are left
@@ -58,16 +64,17 @@ def check(
         ValueError: No machine lends so much, or they differ in a version, the library's source or,
             without `allow_mixed`, in anything else that decides bits, or do not see the file.
     """
-    nodes = connection.nodes(cpus, gpus)
+    nodes, threads = connection.nodes(cpus, gpus), max(1, int(cpus))
+    found = _ask(nodes, threads, gpus, file, connection.nodes)
+    nodes = [node for node in nodes if node in found]
     if not nodes:
         raise ValueError(
             f"ray: expected a machine that lends {cpus:g} CPUs and {gpus:g} GPUs, got "
-            f"{_listed(connection.nodes())}"
+            f"{_listed(connection.nodes()) or 'none'}"
         )
-    threads = max(1, int(cpus))
-    found = _ask(nodes, threads, gpus, file)
     first = found[nodes[0]]
-    for node, place in found.items():
+    for node in nodes:
+        place = found[node]
         if "error" in place:
             raise ValueError(
                 f"ray: expected emoc_tf {_version()} on {node.host}, got {place['error']}"
@@ -94,31 +101,60 @@ def check(
 
 
 def _ask(
-    nodes: Sequence[Node], threads: int, gpus: float, file: Path | None
+    nodes: Sequence[Node],
+    threads: int,
+    gpus: float,
+    file: Path | None,
+    listed: Callable[[], Sequence[Node]],
 ) -> dict[Node, dict[str, Any]]:
-    """Returns what `_answer` tells on each machine."""
+    """Returns what `_answer` tells on each machine, as far as they are `listed` to the end.
+
+    A machine is listed for some seconds after it died, and before it can be given work.
+    """
     module = ray()
     # A copy of the code goes there, not its name: emoc_tf may be another one there, or none.
     task = module.remote(_by_value(_answer))
     options = {"num_cpus": 0, "num_gpus": gpus, "max_retries": 0, "runtime_env": runtime(threads)}
-    asked = {
-        node: task.options(scheduling_strategy=on_node(node), **options).remote(
-            threads, file and str(file)
-        )
-        for node in nodes
-    }
-    found = {}
-    for node, reference in asked.items():
-        try:
-            found[node] = module.get(reference, timeout=_LIMIT)
-        except module.exceptions.GetTimeoutError:
-            raise ValueError(
-                f"ray: expected an answer of {node.host} within {_LIMIT:.0f} s, got none; are its "
-                f"{gpus:g} GPUs in use?"
-            ) from None
-        except module.exceptions.RayError as error:
-            raise ValueError(f"ray: {node.host} fails: {_last_line(error)}") from error
+    found, left, begun = {}, list(nodes), time.monotonic()
+    while left:
+        asked = {
+            node: task.options(scheduling_strategy=on_node(node), **options).remote(
+                threads, file and str(file)
+            )
+            for node in left
+        }
+        failed = {}
+        for node, reference in asked.items():
+            rest = max(0.0, begun + _LIMIT - time.monotonic())
+            try:
+                found[node] = module.get(reference, timeout=rest)
+            except module.exceptions.RayError as error:
+                failed[node] = error
+        if failed:
+            time.sleep(PAUSE)
+        here = {node.id for node in listed()} if failed else set()
+        left = [node for node in failed if node.id in here]
+        late = time.monotonic() - begun > SETTLES
+        for node in left:
+            if late or not _passes(failed[node]):
+                raise _silent(node, gpus, failed[node]) from failed[node]
     return found
+
+
+def _passes(error: Exception) -> bool:
+    """Whether an error may come of a machine that is about to go or to come."""
+    errors = ray().exceptions
+    lasting = errors.RayTaskError, errors.RuntimeEnvSetupError, errors.GetTimeoutError
+    return not isinstance(error, lasting)
+
+
+def _silent(node: Node, gpus: float, error: Exception) -> ValueError:
+    if isinstance(error, ray().exceptions.GetTimeoutError):
+        return ValueError(
+            f"ray: expected an answer of {node.host} within {_LIMIT:.0f} s, got none; are its "
+            f"{gpus:g} GPUs in use?"
+        )
+    return ValueError(f"ray: {node.host} fails: {_last_line(error)}")
 
 
 def _by_value(function: Any) -> Any:

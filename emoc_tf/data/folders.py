@@ -233,6 +233,11 @@ class ImageFolder:
         return None if self._store is None else Stored(self._store.folder, self.sha256)
 
     @property
+    def mapped(self) -> np.ndarray | None:
+        """The decoded images as a read-only array on the disk; None without a store."""
+        return None if self._store is None else self._store.images
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         """(n, H, W, 3)."""
         return (len(self), *self._size, 3)

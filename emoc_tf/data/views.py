@@ -272,7 +272,12 @@ class Place(NamedTuple):
 
 
 def place_of(images: Any) -> Place | None:
-    """Returns where a file holds the images; None where it does not hold exactly these."""
+    """Returns where a file holds the images; None where it does not hold exactly these.
+
+    Args:
+        images: An array, or what has one as `mapped`, such as an `ImageFolder` with a store.
+    """
+    images = getattr(images, "mapped", images)
     file = _map_of(images) if isinstance(images, np.ndarray) else None
     whole = isinstance(file, np.memmap) and file.filename is not None and file.mode != "c"
     if not whole or not images.flags.c_contiguous:

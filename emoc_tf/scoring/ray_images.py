@@ -105,7 +105,9 @@ class Sender:
     def _source(self, source: Any, fixed: bool) -> Source:
         place = None
         if not views.in_memory(source):
-            opened = views.place_of(source) if isinstance(source, np.ndarray) else source
+            opened = views.place_of(source)
+            if opened is None and not isinstance(source, np.ndarray):
+                opened = source
             with contextlib.suppress(TypeError, AttributeError, pickle.PicklingError):
                 place = None if opened is None else ray().cloudpickle.dumps(opened)
         if place is not None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from emoc_tf.cluster.connection import ray
-from emoc_tf.cluster.crew import Task
+from emoc_tf.cluster.tasks import Task
 from emoc_tf.models.forward import FORWARD_BATCH
 from emoc_tf.scoring.blocks import finite
 from emoc_tf.scoring.linear import LinearScores

@@ -65,7 +65,8 @@ class RayScorer(EMOCScorer):
 
     Raises:
         ValueError: As `EMOCScorer`; or Ray is not installed, no cluster is there, or its machines
-            do not lend so many CPUs or differ in what decides bits.
+            do not lend so many CPUs, differ in what decides bits, or have other versions than this
+            process.
 
     Example:
         >>> import keras
@@ -151,7 +152,8 @@ class RayScorer(EMOCScorer):
 class RayScoring:
     """What an exploration computes on a cluster: scores, and predictions of its pool.
 
-    An actor has as many threads as this process, so that the bits are those without a cluster.
+    An actor has as many threads as this process, and another kind of processor is refused, so that
+    the bits are those without a cluster.
 
     Args:
         address: See `RayScorer`.
@@ -166,8 +168,9 @@ class RayScoring:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._cpus = provenance.environment()["intra_op_threads"]
+        self._cpus = provenance.threads()
         self._team = shared(address, self._cpus)
+        self._team.alike = True
         self._team.begin()
         predictor = Predictor(self._team)
         self.predict, self.outputs = predictor.predict, predictor.outputs

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from emoc_tf.cluster.connection import connect, ray
-from emoc_tf.cluster.crew import Crew, Task
+from emoc_tf.cluster.crew import Crew
+from emoc_tf.cluster.tasks import Task
 from emoc_tf.models.forward import FORWARD_BATCH
 from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.ray_images import Sender, UnseenError
@@ -56,10 +57,13 @@ class Team:
     Args:
         address: As `connect` takes it.
         cpus: CPUs that an actor reserves, and threads that it uses.
+
+    Attributes:
+        alike: See `Crew`; once somebody needs it all others have it.
     """
 
     def __init__(self, address: str | None, cpus: int) -> None:
-        self._address, self._cpus = address, cpus
+        self._address, self._cpus, self.alike = address, cpus, False
         self._crew: Crew | None = None
         self._cluster = ""
         self._forget()
@@ -86,6 +90,7 @@ class Team:
                 raise
             self._cluster = _cluster()
             atexit.register(self.close)  # after Ray's own, so that it runs before it
+        self._crew.alike = self.alike
         return self._crew
 
     def close(self) -> None:

@@ -76,6 +76,13 @@ def environment(*more: str) -> dict[str, Any]:
     }
 
 
+def threads() -> int:
+    """Returns how many threads a single operation of this process uses, whoever decided it."""
+    told = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    by_variable = int(told) if told.isdigit() else 0
+    return tf.config.threading.get_intra_op_parallelism_threads() or by_variable or cores()
+
+
 def onednn() -> bool:
     """Returns whether TensorFlow computes with oneDNN in this process, whatever variables say."""
     # TensorFlow has no public way to ask; it decides once, by variable and processor.

@@ -68,6 +68,36 @@ def test_a_process_that_ends_without_unwinding_ends_what_it_made(given):
     assert ray.calls == ["local"]  # Ray's own way takes seconds
 
 
+@pytest.mark.parametrize("stage", ["init", "shutdown"])
+def test_an_interruption_while_a_cluster_begins_or_ends_leaves_none_of_its_processes(
+    given, monkeypatch, start, stage
+):
+    ray = given()
+    settled = start(["sleep", "100"])
+    began = []
+
+    def interrupted(*_, **__):
+        if stage == "init":
+            began.append(start(["sleep", "100"]))
+        raise KeyboardInterrupt
+
+    if stage == "init":
+        monkeypatch.setattr(ray, "init", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            connection.connect("local")
+        connection.close_all()
+    else:
+        monkeypatch.setattr(ray, "init", lambda *_, **__: began.append(start(["sleep", "100"])))
+        made = connection.connect("local")
+        monkeypatch.setattr(ray, "shutdown", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            made.close()
+    assert began[0].wait(20) == -9
+    assert settled.poll() is None
+    assert not connection._open
+    connection._beginning.clear()
+
+
 def test_no_address_is_this_machine_alone_except_inside_a_job(given, monkeypatch):
     ray = given()
     connection.connect()

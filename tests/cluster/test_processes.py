@@ -1,5 +1,7 @@
 """Whether machines would give the same bits, by what they tell; no cluster is needed to judge."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from emoc_tf.cluster import processes
@@ -73,3 +75,97 @@ def test_a_folder_that_a_machine_does_not_see_is_refused(monkeypatch, tmp_path):
         ValueError, match=r"^output_dir: .* all machines share, .* --ray_storage=ob"
     ):
         check(monkeypatch, {"sees": False}, file=tmp_path / "file")
+
+
+class RayError(Exception):
+    """Of a machine."""
+
+
+class RayTaskError(RayError):
+    """Of what runs there."""
+
+
+class RuntimeEnvSetupError(RayError):
+    """Of its environment."""
+
+
+class GetTimeoutError(RayError):
+    """Of nothing that came."""
+
+
+class Ray:
+    """Ray as far as machines are asked: `tells` has what each of them does, time after time."""
+
+    exceptions = SimpleNamespace(
+        RayError=RayError,
+        RayTaskError=RayTaskError,
+        RuntimeEnvSetupError=RuntimeEnvSetupError,
+        GetTimeoutError=GetTimeoutError,
+    )
+
+    def __init__(self, tells):
+        self._tells = tells
+
+    def remote(self, function):
+        return self
+
+    def options(self, scheduling_strategy, **_):
+        return SimpleNamespace(remote=lambda *_: scheduling_strategy)
+
+    def get(self, node, timeout):
+        told = self._tells[node.host].pop(0)
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Checks machines that tell something, of which those are listed afterwards that are named."""
+    answer = {"sees": True, "environment": processes.place_here()}
+
+    def check(listed, **tells):
+        ray = Ray(
+            {host: [answer if t is None else t for t in told] for host, told in tells.items()}
+        )
+        lists = [NODES, [node for node in NODES if node.host in listed]]
+        monkeypatch.setattr(processes, "ray", lambda: ray)
+        cluster = SimpleNamespace(nodes=lambda *_: lists.pop(0) if len(lists) > 1 else lists[0])
+        return processes.check(cluster)
+
+    monkeypatch.setattr(processes, "on_node", lambda node: node)
+    monkeypatch.setattr(processes, "PAUSE", 0.0)
+    return check
+
+
+UNKNOWN = RayError("the node does not exist any more")
+
+
+@pytest.mark.parametrize("error", [UNKNOWN, RuntimeEnvSetupError("x"), GetTimeoutError("x")])
+def test_a_machine_that_goes_while_it_is_asked_counts_as_not_there(asked, error):
+    for gone, left in (("one", "two"), ("two", "one")):
+        assert asked([left], **{gone: [error], left: [None]}) == processes.place_here()
+    with pytest.raises(ValueError, match=r"expected a machine that lends 1 CPUs .* got none$"):
+        asked([], one=[error], two=[error])
+
+
+def test_a_machine_that_has_just_come_is_asked_again(asked, monkeypatch):
+    other = {"sees": True, "environment": {**processes.place_here(), "source": "another"}}
+    with pytest.raises(ValueError, match=r"one and two with source .* and another"):
+        asked(["one", "two"], one=[None], two=[UNKNOWN, UNKNOWN, other])
+    monkeypatch.setattr(processes, "SETTLES", -1.0)
+    with pytest.raises(ValueError, match=r"^ray: two fails: the node does not exist any more$"):
+        asked(["one", "two"], one=[None], two=[UNKNOWN])
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RayTaskError("x\nno such module"), "^ray: two fails: no such module$"),
+        (RuntimeEnvSetupError("broken"), "^ray: two fails: broken$"),
+        (GetTimeoutError(""), "expected an answer of two within 300 s, .* its 0 GPUs in use"),
+    ],
+)
+def test_a_machine_that_stays_and_fails_is_told(asked, error, told):
+    with pytest.raises(ValueError, match=told):
+        asked(["one", "two"], one=[None], two=[error])

@@ -10,6 +10,8 @@ from emoc_tf.cluster import family
 tf.config.threading.set_intra_op_parallelism_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
+_START = 120  # seconds in which parts of a cluster have to be there
+
 
 @pytest.fixture(scope="session")
 def cluster():
@@ -19,8 +21,9 @@ def cluster():
     ray()
     from ray.cluster_utils import Cluster
 
+    os.environ["RAY_gcs_server_port_wait_time_s"] = str(_START)  # noqa: SIM112
     made = Cluster()
-    add_node(made, num_cpus=0)
+    add_node(made, num_cpus=0, include_dashboard=False)
     for _ in range(2):
         add_node(made, num_cpus=1)
     yield made
@@ -29,13 +32,22 @@ def cluster():
 
 def add_node(cluster, tries=5, **settings):
     """Adds a machine; Ray gives one 30 seconds, which a busy computer may not keep to."""
-    before = family.children()
+    from ray._private.services import wait_for_node
+
+    before, known = family.children(), cluster.list_all_nodes()
     try:
-        return cluster.add_node(**settings)
+        node = cluster.add_node(wait=False, **settings)
+        wait_for_node(node.gcs_address, node.plasma_store_socket_name, _START)
+        return node
     except Exception as error:
-        if tries == 1 or "timed out" not in str(error):
+        if tries == 1 or "timed out" not in str(error).lower():
             raise
     family.kill(family.below(family.children() - before))  # or it joins later
+    cluster.worker_nodes.intersection_update(known)
+    if known:
+        cluster.wait_for_nodes(_START)  # until one that had come after all is listed no more
+    else:
+        cluster.head_node = None
     return add_node(cluster, tries - 1, **settings)
 
 

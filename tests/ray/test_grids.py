@@ -1,5 +1,6 @@
 """Grids on a cluster of two machines of one processor each, on this machine: the serial bits."""
 
+import json
 import os
 import subprocess
 import sys
@@ -42,6 +43,16 @@ class Watched(agents.Agent):
         return int(np.flatnonzero(state.candidate_mask)[-1])
 
 
+class Failing(agents.Agent):
+    def __init__(self, seed=0):
+        self.seed = seed
+
+    def act(self, observation, state):
+        if self.seed == 0 and state.step == 1:
+            raise RuntimeError("cannot choose")
+        return int(np.flatnonzero(state.candidate_mask)[-1])
+
+
 def grid(folder):
     return Grid(SETTINGS, folder, environment=own_environment)
 
@@ -49,6 +60,7 @@ def grid(folder):
 @pytest.fixture(scope="module", autouse=True)
 def watched():
     agents.register("watched", Watched)
+    agents.register("failing", Failing)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +103,7 @@ def test_a_machine_that_is_removed_in_a_run_costs_an_update(
         step, node, pid = first.read_text().splitlines()[-1].split()
         assert step == "1"
         os.kill(int(pid), 0)
+        until(lambda: list(out.glob("*/0/checkpoint*")))  # what was before has come back
         (machine,) = (n for n in cluster.worker_nodes if n.node_id == node)
         cluster.remove_node(machine, allow_graceful=False)
 
@@ -124,20 +137,22 @@ def test_a_machine_that_is_removed_in_a_run_costs_an_update(
     assert not list(out.rglob("checkpoint*"))
 
 
-def test_another_version_on_a_machine_is_refused(cluster, connection, tmp_path):
-    info = tmp_path / "emoc_tf-9.9.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: emoc_tf\nVersion: 9.9\n")
-    machine = add_node(cluster, num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path)})
-    try:
-        with pytest.raises(ValueError, match=r"^ray: expected machines .* with emoc_tf .*9\.9"):
-            run_grid(
-                grid(tmp_path / "out"), ["min"], [0], Console(quiet=True),
-                pool=OnRay(cluster.address),
-            )  # fmt: skip
-    finally:
-        cluster.remove_node(machine)
-    assert [node.cpus for node in connection.nodes(cpus=1)] == [1, 1]
+@pytest.mark.parametrize("storage", [FILES, OBJECTS])
+def test_a_run_that_fails_hinders_no_other(cluster, connection, serial, tmp_path, storage):
+    console = Console(record=True, width=200)
+    with OnRay(cluster.address, storage=storage) as pool:
+        failures = run_grid(grid(tmp_path), ["failing", "min"], SEEDS, console, pool=pool)
+    assert failures == {("failing", 0): "cannot choose"}
+    assert "failing  seed 0  FAILED: cannot choose" in console.export_text()
+    told = json.loads((tmp_path / "failing/0/failure.json").read_text())
+    assert "cannot choose" in str(told)
+    found = records(tmp_path)
+    assert {name for name in found if name.endswith("steps.csv")} == {
+        "/failing/0/steps.csv", "/failing/1/steps.csv", "/min/0/steps.csv", "/min/1/steps.csv",
+    }  # fmt: skip
+    assert len(found["/failing/0/steps.csv"].splitlines()) == 3  # titles, steps 0 and 1
+    for name in [name for name in found if name.startswith("/min/")]:
+        assert found[name] == serial[name]
 
 
 OWN = """

@@ -17,37 +17,94 @@ FLAGS = [
 ]  # fmt: skip
 
 
-def title(process):
-    return Path(f"/proc/{process.pid}/cmdline").read_text()
-
-
-@pytest.mark.parametrize("where", ["local", "a cluster"])
-def test_an_interruption_leaves_no_process(request, start, until, tmp_path, where):
-    address, before = "local", family.children()
-    if where != "local":
-        address = request.getfixturevalue("cluster").address
-        before = family.children()
+def begin(start, folder, *flags):
+    """Begins a comparison; returns it once it has made step 0."""
     process = start([
-        sys.executable, "-m", "emoc_tf.experiments.compare", *FLAGS, f"--ray={address}",
-        f"--output_dir={tmp_path}",
+        "env", "TF_NUM_INTRAOP_THREADS=1", sys.executable, "-m", "emoc_tf.experiments.compare",
+        *FLAGS, *flags, f"--output_dir={folder}",
     ])  # fmt: skip
-    lines = [process.stdout.readline() for _ in range(3)]
-    assert "step 0/2" in lines[-1], lines
-    time.sleep(1)  # it is deep in the update
-    if where == "local":
-        mine = family.below(family.children() - before)
-    else:
-        mine = {p for p in family.below(before) if "ray::work_on" in title(p)}
-    assert len(mine) > (where == "local")
+    lines = []
+    while "step 0/2" not in (line := process.stdout.readline()):
+        lines.append(line)
+        assert line, lines
+    return process
+
+
+def end(process, mine, until, where):
+    """Interrupts it; sees that it ends at once, and some of its processes too."""
+    assert mine
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
+    while process.poll() is None:
+        mine |= family.below(mine)  # it may still begin some
+        time.sleep(0.05)
     _, errors = process.communicate(timeout=60)
     ended = time.monotonic() - begun
     until(lambda: not family.below(mine), 20, "the end of all")
     gone = time.monotonic() - begun
     assert process.returncode == 128 + signal.SIGINT
-    assert errors.strip() == (
-        "interrupted: nothing finished is lost; the same command resumes from here"
-    )
+    # 2 seconds on a computer that has nothing else to do.
     assert ended < 2 + os.getloadavg()[0], (ended, gone)
     print(f"{where}: ended after {ended:.2f} s, the last process after {gone:.2f} s")
+    return errors.strip()
+
+
+@pytest.fixture(params=["local", "a cluster"])
+def where(request):
+    """An address, the processes that there are without a command, and whether a cluster is one."""
+    if request.param == "local":
+        return "local", family.children(), False
+    address = request.getfixturevalue("cluster").address
+    return address, family.children(), True
+
+
+def of_command(where, working):
+    """Returns the processes of a command, in a cluster those with a title; of these it has some."""
+    _, before, is_cluster = where
+    below = family.below(before if is_cluster else family.children() - before)
+    at_it = {process for process in below if working in title(process)}
+    return at_it if is_cluster or not at_it else below
+
+
+def title(process):
+    try:
+        return Path(f"/proc/{process.pid}/cmdline").read_text()
+    except OSError:  # it has ended
+        return ""
+
+
+def test_an_interruption_leaves_no_process(start, until, tmp_path, where):
+    process = begin(start, tmp_path, f"--ray={where[0]}")
+    time.sleep(1)  # it is deep in the update
+    told = end(process, of_command(where, "ray::work_on"), until, where[0])
+    assert told == "interrupted: nothing finished is lost; the same command resumes from here"
+
+
+def test_an_interruption_while_scores_are_computed_leaves_no_process(start, until, tmp_path, where):
+    more = ["--agents=emoc:confidence=none:labels=expected", "--pool_per_class=90"]
+    process = begin(start, tmp_path, *more, f"--scoring_ray={where[0]}")
+    mine = set()
+
+    def scoring():
+        mine.update(of_command(where, "ray::_Actor.work"))
+        return mine
+
+    until(scoring, what="an actor that is at work")
+    told = end(process, mine, until, where[0])
+    assert told == "interrupted: nothing finished is lost; the same command resumes from here"
+
+
+def test_an_interruption_while_a_cluster_begins_leaves_no_process(start, until, tmp_path):
+    before, mine = family.children(), set()
+    process = start([
+        sys.executable, "-m", "emoc_tf.experiments.compare", *FLAGS, "--ray=local",
+        f"--output_dir={tmp_path}",
+    ])  # fmt: skip
+
+    def begins():
+        mine.update(family.below(family.children() - before))  # the command among them
+        return any("gcs_server" in title(each) for each in mine)
+
+    until(begins, what="the beginning of a cluster")
+    told = end(process, mine, until, "a beginning")
+    assert told.endswith("nothing finished is lost; the same command resumes from here")

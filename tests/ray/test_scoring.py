@@ -8,9 +8,12 @@ import keras
 import numpy as np
 import pytest
 
+from emoc_tf.data import ImageFolder
 from emoc_tf.data.views import ImageView
 from emoc_tf.models.forward import compile_features, in_batches
 from emoc_tf.scoring import EMOCScorer, RayScorer
+from tests.data.pictures import make_folder
+from tests.ray.conftest import add_node
 from tests.scoring import models
 
 layers = keras.layers
@@ -134,18 +137,36 @@ def test_images_in_a_file_are_read_there(tmp_path, team, mean, caplog):
     assert "does not see where they lie" in caplog.text
 
 
+def test_images_in_a_store_are_read_there(tmp_path, team):
+    folder = ImageFolder(make_folder(tmp_path / "images"), image_size=8, store=tmp_path / "store")
+    image = keras.Input((8, 8, 3))
+    model = models.randomised(keras.Model(image, layers.Dense(4)(layers.Flatten()(image))))
+    view = ImageView(folder, mean=np.full((8, 8, 3), 99.0))
+    wanted = EMOCScorer(model).scores(view, view)
+    assert RayScorer(model).scores(view, view).tobytes() == wanted.tobytes()
+    (sent,) = [sent for source, sent in team._sender._sources.values() if source is folder]
+    assert not sent.held
+    assert len(sent.place) < 1000  # names and hashes of a million images stay here
+
+
 def test_what_is_wrong_is_told_as_by_one_process():
     model, reference, images, _ = problem(linear)
-    overflowing = images.copy()
-    images[301], overflowing[399] = np.inf, 3e38
-    messages = []
-    for scorer in (EMOCScorer(model), RayScorer(model)):
-        with pytest.raises(ValueError, match="finite numbers, got inf in image 301") as first:
-            scorer.scores(reference, ImageView(images))
-        with pytest.raises(ValueError, match="finite model outputs") as second:
-            scorer.scores(reference, overflowing)
-        messages.append((str(first.value), str(second.value)))
-    assert messages[0] == messages[1]
+    model.set_weights([np.ones_like(weight) for weight in model.get_weights()])
+    cases = {
+        "candidates: expected finite numbers, got inf in image 301": (301, np.inf),
+        "candidates: expected finite model outputs, got .* at 399": (399, 3e38),
+        # Outputs fit into float32, their changes by reference images do not.
+        "scores: expected finite output changes, got (inf|nan); gradients": (399, 3e37),
+    }
+    reference *= 10
+    for told, (place, value) in cases.items():
+        wrong, messages = images.copy(), []
+        wrong[place] = value
+        for scorer in (EMOCScorer(model), RayScorer(model)):
+            with pytest.raises(ValueError, match=told) as raised:
+                scorer.scores(reference, ImageView(wrong))
+            messages.append(str(raised.value))
+        assert messages[0] == messages[1]
 
 
 def test_cpus_that_no_machine_lends_are_refused():
@@ -158,7 +179,7 @@ def test_cpus_that_no_machine_lends_are_refused():
 def test_a_machine_that_is_removed_in_a_round_costs_what_it_was_at(cluster, team, until, caplog):
     model, reference, images, _ = problem(models.convolutional, 3000, 3000)
     wanted = EMOCScorer(model).scores(reference, images)
-    scorer, node, killed = RayScorer(model), cluster.add_node(num_cpus=1), []
+    scorer, node, killed = RayScorer(model), add_node(cluster, num_cpus=1), []
     scorer.scores(reference[:300], images[:20])  # the third actor begins meanwhile
 
     def members():

@@ -93,3 +93,14 @@ def test_records_that_lack_a_version_are_of_this_environment():
     found = copy.deepcopy(here)
     found["versions"]["pillow"] = "1.0"
     assert len(provenance.differences(found)) == 1
+
+
+def test_threads_are_those_that_operations_use(monkeypatch):
+    set_here = iter([0, 0, 0, 3])
+    threading = provenance.tf.config.threading
+    monkeypatch.setattr(threading, "get_intra_op_parallelism_threads", lambda: next(set_here))
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    assert provenance.threads() == provenance.cores()
+    for told, wanted in (("5", 5), ("many", provenance.cores()), ("5", 3)):
+        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", told)
+        assert provenance.threads() == wanted

@@ -1,0 +1,186 @@
+"""What actors are begun, admitted and replaced; they live in this process, and Ray is acted."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from emoc_tf.cluster import connection, crew, processes
+from emoc_tf.cluster.connection import Node
+from emoc_tf.cluster.tasks import Task
+
+NODES = [Node("1", "one", 1, 0), Node("2", "two", 1, 0)]
+
+
+class RayError(Exception):
+    """Of a machine."""
+
+
+class RayTaskError(RayError):
+    """Of what runs there."""
+
+
+class Served:
+    def double(self, number):
+        return 2 * number
+
+
+class Ray:
+    """Ray as far as a crew asks it.
+
+    Args:
+        places: What actors tell of themselves as they begin, by host; an error if they do not.
+    """
+
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+
+    def __init__(self, places):
+        self.places, self.begun = places, []
+
+    def remote(self, actor):
+        return self
+
+    def options(self, scheduling_strategy, **_):
+        host = scheduling_strategy.host
+
+        def make():
+            self.begun.append(host)
+            begin = SimpleNamespace(remote=lambda *_: (time.monotonic(), self.places[host]))
+            work = SimpleNamespace(
+                remote=lambda method, *given: (
+                    time.monotonic(),
+                    getattr(Served(), method)(*given),
+                )
+            )
+            return SimpleNamespace(begin=begin, work=work)
+
+        return SimpleNamespace(remote=make)
+
+    def wait(self, references, **_):
+        time.sleep(0.001)
+        return references, []
+
+    def get(self, reference):
+        if isinstance(reference[1], Exception):
+            raise reference[1]
+        return reference[1]
+
+    def kill(self, handle):
+        pass
+
+
+class Place(dict):
+    """What an actor tells, as a key."""
+
+    __hash__ = object.__hash__
+
+
+@pytest.fixture
+def begin(monkeypatch):
+    def make(**changes):
+        here = processes.place_here()
+        places = {
+            host: change if isinstance(change, Exception) else Place({**here, **change})
+            for host, change in changes.items()
+        }
+        ray = Ray(places)
+        for module in (connection, crew, processes):
+            monkeypatch.setattr(module, "ray", lambda: ray)
+        there = SimpleNamespace(
+            nodes=lambda cpus=0, gpus=0: [
+                node
+                for node in NODES
+                if node.host in ray.places and node.cpus >= cpus and node.gpus >= gpus
+            ]
+        )
+        return crew.Crew(there, Served), ray
+
+    monkeypatch.setattr(crew, "on_node", lambda node: node)
+    return make
+
+
+def test_there_are_as_many_actors_as_reserve_all_cpus_or_one_a_gpu(begin, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.NODES", [Node("1", "one", 5, 0), Node("2", "two", 2, 0)])
+    assert len(begin(one={}, two={})[0]) == 7
+    made, _ = begin(one={}, two={})
+    assert len(crew.Crew(made._connection, Served, cpus=2)) == 3
+    monkeypatch.setattr(f"{__name__}.NODES", [Node("1", "one", 5, 2), Node("2", "two", 2, 0)])
+    assert len(begin(one={}, two={})[0]) == 2
+    with pytest.raises(ValueError, match=r"^cpus: expected as many as .* got 9 for one with 5, tw"):
+        crew.Crew(made._connection, Served, cpus=9)
+
+
+def tasks(count):
+    return [Task("double", (i,)) for i in range(count)]
+
+
+def test_a_machine_where_no_actor_begins_is_no_hindrance_as_long_as_that_may_pass(
+    begin, monkeypatch
+):
+    monkeypatch.setattr(crew, "_PAUSE", 0.05)
+    made, ray = begin(one={}, two=RayError("the node does not exist any more"))
+    assert dict(made.run(tasks(200))) == {i: 2 * i for i in range(200)}
+    assert 3 < ray.begun.count("two") < 100  # again and again, but not without a pause
+    assert ray.begun.count("one") == 1
+    ray.places["two"] = ray.places["one"]
+    time.sleep(0.1)
+    assert dict(made.run(tasks(3))) == {0: 0, 1: 2, 2: 4}
+    assert len(made._members) == 2
+
+
+def test_a_machine_where_no_actor_begins_for_long_is_told(begin, monkeypatch):
+    monkeypatch.setattr(crew, "_PAUSE", 0.01)
+    monkeypatch.setattr(processes, "SETTLES", 0.1)
+    made, _ = begin(one={}, two=RayError("too little memory"))
+    with pytest.raises(ValueError, match=r"^ray: no actor begins on two: .* too little memory$"):
+        dict(made.run(tasks(5000)))
+
+
+def test_a_machine_that_goes_before_its_actor_begins_is_forgotten(begin, monkeypatch):
+    monkeypatch.setattr(crew, "_PAUSE", 0.01)
+    monkeypatch.setattr(processes, "SETTLES", 0.1)
+    made, ray = begin(one={}, two=RayError("the node does not exist any more"))
+    found = made.run(tasks(5000))
+    next(found)
+    del ray.places["two"]
+    assert len(dict(found)) == 4999
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"source": "another"}, "^ray: expected the versions of this process on one, .* another$"),
+        ({"versions": {"python": "3.99"}}, r"on one, got, here and there, .*python .* and 3\.99"),
+        (ValueError("no such module"), "^ray: expected emoc_tf on one, got ValueError: no such"),
+    ],
+)
+def test_other_versions_than_those_of_this_process_are_refused(begin, change, told):
+    made, _ = begin(one=change)
+    with pytest.raises(ValueError, match=told):
+        dict(made.run(tasks(1)))
+
+
+@pytest.mark.parametrize("change", [{"cpu": "Another"}, {"onednn": None}, {"gpus": ["A GPU"]}])
+def test_another_processor_is_refused_beside_its_kind_and_where_bits_have_to_be_those_of_here(
+    begin, change
+):
+    (name,) = change
+    made, _ = begin(one=change)
+    assert dict(made.run(tasks(1))) == {0: 0}  # of a machine that is not this one
+    made.alike = True
+    for crew_of_them in (made, begin(one=change)[0]):  # they are there already, or come
+        crew_of_them.alike = True
+        with pytest.raises(ValueError, match=f"^ray: .* bits of this process, got one .* {name} "):
+            dict(crew_of_them.run(tasks(1)))
+    made, _ = begin(one={}, two=change)
+    with pytest.raises(ValueError, match=f"the same versions and processor, got .* with {name} "):
+        dict(made.run(tasks(2)))
+
+
+def test_what_is_handed_on_and_how_many_gpus_there_are_counts_for_nothing(begin, monkeypatch):
+    here = {**processes.place_here(), "gpus": ["A", "A"]}
+    monkeypatch.setattr(processes, "place_here", lambda: here)
+    variables = {"TF_NUM_INTRAOP_THREADS": "1"}
+    made, _ = begin(one={"gpus": ["A"], "variables": variables, "intra_op_threads": 64})
+    made.alike = True
+    assert dict(made.run(tasks(1))) == {0: 0}
