@@ -9,7 +9,8 @@ import numpy as np
 from emoc_tf import streams
 from emoc_tf.exploration.state import ExplorationState
 
-LONG = 600  # seconds of a choice that are worth a warning
+LONG = 600  # seconds of a choice that are worth a warning, where nothing was learnt yet
+UPDATES = 10  # as often as long as the learning of a set
 _ROWS = 1 << 14  # images looked at together
 
 
@@ -190,8 +191,9 @@ def warn_of_long_choice(seconds: float, work: str, less: str, stacklevel: int) -
         less: What takes less.
         stacklevel: As of `warnings.warn`, counted from the caller.
     """
+    told = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
     warnings.warn(
-        f"a choice is expected to take {seconds / 60:.0f} minutes or more for {work}; {less}",
+        f"a choice is expected to take {told} or more for {work}; {less}",
         stacklevel=stacklevel + 1,
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from emoc_tf.agents.agent import LONG, ScoringAgent, warn_of_long_choice
+from emoc_tf.agents.agent import LONG, UPDATES, ScoringAgent, warn_of_long_choice
 from emoc_tf.agents.refusals import answer_probabilities, set_answer_probabilities
 from emoc_tf.data import views
 from emoc_tf.exploration.state import ExplorationState
@@ -98,6 +98,7 @@ class EMOCAgent(ScoringAgent):
         self._refusals = bool(refusals)
         # A scorer is traced once per model; the model is another one only after a discovery.
         self._scorer: EMOCScorer | None = None
+        self._expected: float | None = None  # seconds
         self._told = False
 
     def act(self, observation: Mapping[str, np.ndarray], state: ExplorationState) -> int:
@@ -165,31 +166,37 @@ class EMOCAgent(ScoringAgent):
     def _warn_if_long(self, state: ExplorationState, at_least: int) -> None:
         """Warns, once, if a choice that meets so many reference images will take long.
 
-        It is measured only where there is so much to multiply that it may.
+        That is more than ten times what the last set took to be learnt, or ten minutes if there was
+        none. It is measured once, and only where there is so much to multiply that it may.
         """
+        if self._told:
+            return
         rows = self._reference_rows(state)
         count = min(at_least, len(state.reference) if rows is None else len(rows))
         images = np.unique(state.candidates[state.candidate_mask])
         pairs = max(1, np.count_nonzero(images >= 0))
         outputs = state.model.output_shape[-1]
         pairs *= outputs if self._labels == "expected" else 1
-        most = count * pairs * outputs * state.trained_model.count_params()
-        if self._told or most < MANY_PRODUCTS:
-            return
-        scorer = self._scorer_of(state)
-        products = sum(layer.multiply_adds for layer in scorer.plan())
-        if count * pairs * products < MANY_PRODUCTS:
+        if self._expected is None:
+            if count * pairs * outputs * state.trained_model.count_params() < MANY_PRODUCTS:
+                return
+            scorer = self._scorer_of(state)
+            products = sum(layer.multiply_adds for layer in scorer.plan())
+            if count * pairs * products < MANY_PRODUCTS:
+                return
+            self._expected = scorer.expected_seconds(count, pairs)
+        update = state.update_seconds
+        if self._expected <= (LONG if update is None else UPDATES * update):
             return
         self._told = True
-        seconds = scorer.expected_seconds(count, pairs)
-        if seconds > LONG:
-            warn_of_long_choice(
-                seconds,
-                f"{pairs:,} pairs and {count:,} reference images",
-                "fewer candidate sets take less, and so does a model whose first layers are frozen "
-                "(layer.trainable = False)",
-                stacklevel=3,
-            )
+        than = "" if update is None else f", {self._expected / update:.0f} times the last update"
+        warn_of_long_choice(
+            self._expected,
+            f"{pairs:,} pairs and {count:,} reference images{than}",
+            "fewer candidate sets take less, and so does a model whose first layers are frozen "
+            "(layer.trainable = False)",
+            stacklevel=3,
+        )
 
     def _reference_images(self, state: ExplorationState) -> np.ndarray | views.ImageView:
         chosen = self._reference_rows(state)

@@ -235,13 +235,12 @@ class Course:
             if self._known:
                 probabilities = tf.nn.softmax(logits).numpy()
         with self._timed("candidate_seconds"):
-            pool = self._pool.snapshot()
             probabilities, features = read_only(probabilities), read_only(features)
             shape = self.config.num_candidate_sets, self.config.set_size
             none = np.full(shape, candidates.PADDING, np.int64), np.zeros(shape[0], bool)
             state = ExplorationState(
                 model=self._network.model,
-                pool=pool,
+                pool=self._pool.snapshot(),
                 candidates=read_only(none[0]),
                 candidate_mask=read_only(none[1]),
                 probabilities=probabilities,
@@ -251,6 +250,7 @@ class Course:
                 open_queries=self._num_open(),
                 part=self._network.part,
                 scoring=self.scoring,
+                update_seconds=self.timings.get("training_seconds") if self._step else None,
             )
             self.state = _with_sets(state, *self._draw(state))
 

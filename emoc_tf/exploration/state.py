@@ -34,6 +34,7 @@ class ExplorationState:
         step: How many sets have been labelled so far.
         open_queries: How many sets somebody is being asked about, of which none is shown here.
         scoring: What scores are computed by, see `Exploration.scoring`; None for this process.
+        update_seconds: What it took to learn the last set; None before, and after a break.
         part: What `trained_model` and `trained_inputs` are taken from; None without.
 
     Example:
@@ -57,6 +58,7 @@ class ExplorationState:
     step: int
     open_queries: int = 0
     scoring: Any = dataclasses.field(default=None, repr=False)
+    update_seconds: float | None = dataclasses.field(default=None, repr=False)
     part: TrainedPart | None = dataclasses.field(default=None, repr=False)
 
     @property

@@ -211,9 +211,12 @@ def check_set_settings(
     set_weights: np.ndarray | None,
     unseen: np.ndarray | None,
     num_sets: int,
+    num_classes: int,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the weights and the probabilities of sets; see the checks of each."""
     check_label_mode(labels, num_sets)
+    if not isinstance(labels, str):
+        check_labels(labels, num_sets, num_classes)
     return check_set_weights(set_weights, num_sets), check_unseen(unseen, num_sets)
 
 

@@ -9,6 +9,13 @@ from scipy.special import log_softmax, softmax
 from emoc_tf.scoring.checks import check_labels
 
 
+def used_images(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the images that are in a set, ascending, and the sets as indices of these, (M, K)."""
+    real, inside = sets >= 0, np.full(sets.shape, -1)
+    used, inside[real] = np.unique(sets[real], return_inverse=True)
+    return used, inside
+
+
 def sum_over_sets(values: np.ndarray, sets: np.ndarray) -> np.ndarray:
     """Sums per-image values over each set: (n,) or (n, C) to (M,) or (M, C); empty sets give 0."""
     real = sets >= 0

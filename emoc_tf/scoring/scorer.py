@@ -25,7 +25,7 @@ from emoc_tf.scoring.checks import (
 from emoc_tf.scoring.expectation import Expectation
 from emoc_tf.scoring.gradients.plans import LayerPlan, table_of
 from emoc_tf.scoring.images import Images, check_images
-from emoc_tf.scoring.labels import pairs_of_sets
+from emoc_tf.scoring.labels import pairs_of_sets, used_images
 from emoc_tf.scoring.linear import LinearScores
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.precision import product_dtype, tensor_float_32
@@ -291,15 +291,12 @@ class EMOCScorer:
         reference = check_images(reference, "reference", self.model)
         images = check_images(images, "images", self.model)
         sets = check_sets(sets, len(images))
-        set_weights, unseen = check_set_settings(labels, set_weights, unseen, len(sets))
-        if not isinstance(labels, str):
-            check_labels(labels, len(sets), self.model.output_shape[-1])
-        real = sets >= 0
-        if not real.any():
+        counts = len(sets), self.model.output_shape[-1]
+        set_weights, unseen = check_set_settings(labels, set_weights, unseen, *counts)
+        used, inside = used_images(sets)
+        if not len(used):
             return None, sparse.csr_array((len(sets), 0))
-        used, compact = np.unique(sets[real], return_inverse=True)
-        images, inside = self._part.inputs(images.take(used)), np.full(sets.shape, -1)
-        inside[real] = compact
+        images = self._part.inputs(images.take(used))
         found = pairs_of_sets(self._part.logits(images), inside, labels, set_weights, unseen)
         reference = self._part.inputs(reference)
         return self._pairs(reference, images, *found[:2], found.groups), found.weights
