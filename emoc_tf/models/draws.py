@@ -74,10 +74,13 @@ def image(model: keras.Model, draw: Draw) -> tf.Tensor:
     """Returns an image that a model may take, (1, ...)."""
     given, rng = model.inputs[0], np.random.default_rng(0)
     shape = [1, *(ANY_SIZE if size is None else size for size in given.shape[1:])]
-    tables = [each for each in inner_layers(model) if isinstance(each, keras.layers.Embedding)]
+    inside = inner_layers(model)
+    tables = [each for each in inside if isinstance(each, keras.layers.Embedding)]
+    masked = [each.mask_value for each in inside if isinstance(each, keras.layers.Masking)]
+    masked += [0 for table in tables if table.mask_zero]
     words = [table.input_dim for table in tables]
     if words and len(shape) == 2:
-        numbers = rng.integers(1, max(2, min(words)), shape)  # no mask hides such words
+        numbers = rng.integers(1, max(2, min(words)), shape)  # 0 may be masked
     elif words or "float" not in given.dtype:
         numbers = rng.integers(0 if draw.image == "normal" else 1, 2, shape)
     elif draw.image == "normal":
@@ -85,4 +88,6 @@ def image(model: keras.Model, draw: Draw) -> tf.Tensor:
     else:
         numbers = rng.random(shape)
         numbers = 1 + 255 * numbers if draw.image == "pixels" else numbers
+    if masked and shape[1] > 1:  # one time that a mask hides, so that masks are seen to
+        numbers[:, -1] = masked[0]
     return tf.constant(numbers, given.dtype)

@@ -32,8 +32,7 @@ def _dense(layer: keras.Layer, rank: int) -> list[Stage]:
 
 def _is_plain_window(layer: keras.Layer) -> bool:
     # Where a stride meets a dilation Keras takes a way of its own, with other alignment.
-    both = max(layer.strides) > 1 and max(layer.dilation_rate) > 1
-    return layer.data_format == "channels_last" and not both
+    return max(layer.strides) == 1 or max(layer.dilation_rate) == 1
 
 
 def _convolution(layer: keras.Layer, rank: int) -> list[Stage]:
@@ -220,8 +219,13 @@ def probe(
         if id(layer) not in known:
             return layer(*args, **kwargs)
         z = args[0]
+        # Stages of convolutions have the channels last.
+        axes = range(1, len(z.shape))
+        turned = getattr(layer, "data_format", None) == "channels_first"
+        z = layers.Permute([*axes[1:], 1])(z) if turned else z
         for stage in known[id(layer)]:
             z = see(stage, z)
+        z = layers.Permute([axes[-1], *axes[:-1]])(z) if turned else z
         activation = getattr(layer, "activation", None)
         if is_linear(activation):
             return z

@@ -27,6 +27,8 @@ def opened(model: keras.Model) -> tuple[keras.Model, set[int]]:
 
     def call(layer, *args, **kwargs):
         if is_graph(layer):
+            if has_mask((args, kwargs)):  # which layers in it get without being told
+                return layer(*args, **kwargs)
             if id(layer) not in inner:
                 inner[id(layer)], _ = opened(layer)
             return inner[id(layer)](*args, **kwargs)

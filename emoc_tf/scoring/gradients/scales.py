@@ -56,14 +56,14 @@ def group_normalization(layer: keras.Layer, rank: int) -> list[Stage]:
 def rms_normalization(layer: keras.Layer, rank: int) -> list[Stage]:
     """Stage of a normalisation by the root of the mean square."""
     axes = [axis % rank for axis in layer.axis]
-    if axes != list(range(rank - len(axes), rank)):
-        return []  # the scale runs over the last axes, whatever they are
+    # The scale runs over the last axes, whichever are normalised.
+    last = list(range(rank - len(axes), rank))
 
     def normalise(inputs: tf.Tensor) -> tf.Tensor:
         square = tf.reduce_mean(tf.square(inputs), axes, keepdims=True)
         return inputs * tf.math.rsqrt(square + layer.epsilon)
 
-    return [ScaleStage(layer, layer.scale, None, axes, normalise)]
+    return [ScaleStage(layer, layer.scale, None, last, normalise)]
 
 
 def prelu(layer: keras.Layer, rank: int) -> list[Stage]:

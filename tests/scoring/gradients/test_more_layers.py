@@ -156,9 +156,27 @@ def distributed():
     return ended(image, layers.TimeDistributed(layers.Dense(3, activation="tanh"))(x))
 
 
+def other_axes():
+    image = x = keras.Input((4, 4, 4))
+    x = layers.RMSNormalization(axis=1)(layers.Dense(4, activation="tanh")(x))
+    x = layers.RMSNormalization(axis=[1, 2])(x)
+    return ended(image, x)
+
+
+def channels_first():
+    image = x = keras.Input((2, 5, 6))
+    how = {"data_format": "channels_first"}
+    x = layers.DepthwiseConv2D(2, depth_multiplier=2, activation="tanh", **how)(x)
+    x = layers.SeparableConv2D(3, 2, padding="same", activation="tanh", **how)(x)
+    x = layers.Reshape((3, -1))(x)
+    return ended(image, layers.DepthwiseConv1D(3, strides=2, dilation_rate=1, **how)(x))
+
+
 @pytest.mark.parametrize(
     "build",
     [
+        other_axes,
+        channels_first,
         scales,
         more_scales,
         transposed,
@@ -172,6 +190,33 @@ def distributed():
 )
 def test_what_keras_ships_has_stages(build):
     assert "generic" not in check(build())
+
+
+def masked_text(kind):
+    """Words, of which 0 is none, through attention that masks hide some of."""
+    text = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(text)
+    if kind == "nested":
+        inside = keras.Input((5, 4))
+        inner = keras.Model(inside, layers.MultiHeadAttention(2, 3)(inside, inside))
+        x = inner(x)
+    else:
+        x = layers.Add()([x, layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True)])
+        x = layers.LayerNormalization()(layers.GroupQueryAttention(2, 2, 1)(x, x))
+    return ended(text, layers.GlobalAveragePooling1D()(x))
+
+
+@pytest.mark.filterwarnings("ignore:scored exactly but slowly")
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
+@pytest.mark.parametrize("kind", ["self", "nested"])
+def test_masks_hide_words(kind):
+    model = models.randomised(masked_text(kind))
+    words = np.random.default_rng(0).integers(0, 9, (7, 5))
+    words[:, 0] = np.arange(7) % 3  # some begin with a masked one
+    words[:4, -2:] = 0
+    scorer = EMOCScorer(model)
+    expected = forward_mode.scores(model, words[:3], words[3:])
+    np.testing.assert_allclose(scorer.scores(words[:3], words[3:]), expected, rtol=1e-4)
 
 
 class Twice(layers.Layer):
