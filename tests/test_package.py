@@ -59,7 +59,7 @@ def check_metadata(wheel):
 
 
 def test_there_is_one_version_and_a_list_of_changes():
-    assert "version=VERSION," in (ROOT / "setup.py").read_text()
+    assert f'version="{emoc_tf.__version__}"' in (ROOT / "setup.py").read_text()
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert f"## {emoc_tf.__version__}" in changes
     assert changes.index("## Unreleased") < changes.index(f"## {emoc_tf.__version__}")
