@@ -167,7 +167,7 @@ def test_weights_that_diverge_in_the_last_iteration_are_reported():
 def test_nothing_is_traced_again(monkeypatch):
     traced, iterate = [], training_step._iterate
     monkeypatch.setattr(training_step, "_iterate", lambda *a: traced.append(1) or iterate(*a))
-    monkeypatch.setattr(traces, "architecture", lambda model: None)
+    monkeypatch.setattr(traces, "architecture", lambda *_, **__: None)
     learner, _, labels = make_learner()
     for novel in (None, np.array([1]), np.array([1, 2, 3])):
         for iterations in (1, 60):
