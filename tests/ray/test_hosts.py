@@ -57,7 +57,7 @@ def test_another_host_gives_the_bits_of_one_process(cluster, connection, host, s
         f"--address={cluster.address}", f"--node-ip-address={THERE}", "--num-cpus=1", "--block",
     ])  # fmt: skip
     began = family.children() - before
-    until(lambda: THERE in {node.host for node in connection.nodes(cpus=1)}, 240)
+    until(lambda: THERE in {node.host for node in connection.nodes(cpus=1)}, 1200)
     model, *given = problem(models.convolutional)
     wanted, scorer = answers(EMOCScorer(model), *given), RayScorer(model)
     first = received(interface)
@@ -67,7 +67,7 @@ def test_another_host_gives_the_bits_of_one_process(cluster, connection, host, s
         return any(m.group for m in scorer._team._crew._members if m.node.host == THERE)
 
     try:
-        until(works, 240, "work of the other host")  # the others may be done before it is there
+        until(works, 1200, "work of the other host")  # the others may be done before it is there
         assert_same(answers(scorer, *given), wanted)
         assert received(interface) - first > 100_000  # its share of the results, and more
     finally:
