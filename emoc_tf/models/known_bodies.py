@@ -57,7 +57,8 @@ def _parts(model: keras.Model) -> list[Any] | None:
 
     What is the same object counts as the same; plain values by themselves.
     """
-    head, numbers = last_operation(model), {}
+    head = last_operation(model)
+    numbers: dict[int, int] = {}
     parts: list[Any] = [model.inputs[0].shape, model.inputs[0].dtype]
     for operation, args, kwargs, _ in calls_in(model):
         if operation is head:

@@ -24,7 +24,7 @@ from emoc_tf.scoring.gradients.local import is_tensor
 from emoc_tf.scoring.gradients.opening import has_mask, leaves_of, opened
 from emoc_tf.scoring.gradients.passes import Passes
 from emoc_tf.scoring.gradients.stages import Stage
-from emoc_tf.scoring.gradients.verification import verified
+from emoc_tf.scoring.gradients.verification import same_outputs, verified
 
 
 class Place(NamedTuple):
@@ -61,6 +61,8 @@ class Body:
 
     def __init__(self, model: keras.Model) -> None:
         graph, open_layers = opened(model)
+        if graph is not model and not same_outputs(model, graph):
+            graph, open_layers = model, set()
         outer = inner_layers(model)
         self._open = {place for place, layer in enumerate(outer) if id(layer) in open_layers}
         layers, ranks, head = self.layers(model), ranks_in(graph), last_operation(model)

@@ -21,6 +21,7 @@ from emoc_tf.scoring.gradients.passes import Passes
 from emoc_tf.scoring.gradients.stages import Factors, Stage
 
 TOLERANCE, ROUNDING = 1e-3, 1e-5
+SAME = 1e-4
 
 Part = Stage | keras.Layer
 
@@ -92,6 +93,28 @@ def verified(
             if isinstance(each.stage, LocalStage)
         },
     )
+
+
+def same_outputs(model: keras.Model, graph: keras.Model) -> bool:
+    """Returns whether another graph of a model's layers gives its logits, where they are finite.
+
+    Seeds and gradients come from the graph: if it computes something else, such as without a mask,
+    the gradients of all layers are wrong.
+
+    Args:
+        model: See `verified`, with weights and images drawn as there.
+        graph: A model of the same inputs whose weights are the model's.
+    """
+    finite = 0
+    for draw in draws.DRAWS:
+        image = draws.image(model, draw)
+        with keras.StatelessScope(draws.weights(model, draw), collect_losses=True):
+            right, found = (np.asarray(each(image, training=False)) for each in (model, graph))
+        if np.isfinite(right).all():
+            if not _norm(found - right) <= SAME * _norm(right):
+                return False
+            finite += 1
+    return finite > 0
 
 
 def _variables(part: Part) -> list[keras.Variable]:

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from emoc_tf.models import graphs
 from emoc_tf.scoring import EMOCScorer
+from emoc_tf.scoring.gradients import bodies, opening
 from tests.scoring import forward_mode, models
 from tests.scoring.own_models import scorer_of
 
@@ -113,3 +115,24 @@ def equal_words():
 @pytest.mark.parametrize("make", [dead, behind_logarithms, unconnected, equal_words])
 def test_other_weights_and_images_prove_what_the_first_do_not(make):
     assert all(layer.contraction != "generic" for layer in EMOCScorer(make()).plan())
+
+
+@pytest.mark.filterwarnings("ignore:scored exactly but slowly")
+def test_layers_opened_to_something_else_stay_shut(monkeypatch):
+    def opened_wrongly(model):
+        graph, ids = opening.opened(model)
+        assert ids  # of attention
+
+        def call(layer, *args, **kwargs):
+            found = layer(*args, **kwargs)
+            return 1.1 * found if isinstance(layer, layers.GlobalAveragePooling1D) else found
+
+        return graphs.walk(graph, call), ids
+
+    image = keras.Input((4, 6))
+    x = layers.MultiHeadAttention(2, 3)(image, image)
+    x = ops.tanh(layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+    model = models.randomised(keras.Model(image, layers.Dense(3)(x)))
+    images = np.random.default_rng(0).normal(size=(6, 4, 6)).astype(np.float32)
+    monkeypatch.setattr(bodies, "opened", opened_wrongly)
+    assert_right(EMOCScorer(model), model, images)
