@@ -7,6 +7,7 @@ import collections
 import logging
 import math
 import pickle
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -63,6 +64,8 @@ class Crew:
         self._connection, self._cpus, self.alike = connection, cpus, False
         self._serve = pickle.dumps(serve)
         self._members: list[_Member] = []
+        # Whose turn it is: the actors are shared by all calls of a process.
+        self._lock, self._turn = threading.Lock(), object()
         self._place: dict[str, Any] | None = None
         # When actors of a machine, by its id, did not begin, since the last one that did.
         self._failed: dict[str, list[float]] = collections.defaultdict(list)
@@ -84,56 +87,80 @@ class Crew:
 
         Raises:
             ValueError: No actor began, or the machines differ in what decides bits.
-            RuntimeError: Actors die of a task wherever it goes.
+            RuntimeError: Actors die of a task wherever it goes; or another call has begun since.
             Exception: What the first of the tasks raised that fail; those before it are done then.
         """
         queue = Queue(tasks)
         deaths: collections.Counter = collections.Counter()
         errors: dict[int, Exception] = {}
-        for member in self._members:
-            member.index = None
-            if member.ready and (reason := self._differs(member, self._place)):
-                raise ValueError(reason)
-        self._fill()
-        since = time.monotonic()
-        while queue or any(member.index is not None for member in self._members):
+        with self._lock:
+            self._turn = turn = object()
             for member in self._members:
-                if queue and member.ready and member.reference is None:
-                    member.index = queue.take(member.group)
-                    task = tasks[member.index]
-                    member.group = task.group
-                    member.reference = member.handle.work.remote(task.method, *task.arguments)
-            for member, result, problem in self._ended():
-                index, member.index, member.reference = member.index, None, None
-                if isinstance(problem, _Death):
-                    self._bury(member, None if index is None else (index, tasks), problem)
-                    if index is not None:
-                        deaths[index] += 1
-                        if deaths[index] == _DEATHS:
-                            raise RuntimeError(
-                                f"ray: {_DEATHS} actors died of {_told(index, tasks)} "
-                                f"({problem.reason}); is there too little memory?"
-                            )
-                        queue.put_back(index)
-                    self._fill()
-                elif not member.ready:
-                    self._admit(member, result, problem)
-                elif index is not None and problem is not None:
-                    errors[index] = problem
-                    queue.drop_after(index)
-                elif index is not None and (not errors or index < min(errors)):
-                    yield index, result
-            if time.monotonic() > self._again:
-                self._fill()
-            if any(member.ready for member in self._members):
-                since = time.monotonic()
-            elif time.monotonic() - since > _LIMIT:
-                raise ValueError(
-                    f"ray: expected an actor with {self._cpus} free CPUs within {_LIMIT:.0f} s, "
-                    f"got none; what else reserves CPUs of the cluster?"
-                )
+                member.index = None
+                if member.ready and (reason := self._differs(member, self._place)):
+                    raise ValueError(reason)
+            self._fill()
+        since = time.monotonic()
+        while True:
+            with self._lock:
+                if self._turn is not turn:
+                    raise RuntimeError(
+                        "ray: expected the results of a call to be taken before the next one "
+                        "begins, got another call; calls of several threads need a lock around them"
+                    )
+                if not queue and all(member.index is None for member in self._members):
+                    break
+                found, since = self._round(tasks, queue, deaths, errors, since)
+            yield from found
         if errors:
             raise errors[min(errors)]
+
+    def _round(
+        self,
+        tasks: Sequence[Task],
+        queue: Queue,
+        deaths: collections.Counter,
+        errors: dict[int, Exception],
+        since: float,
+    ) -> tuple[list[tuple[int, Any]], float]:
+        """Hands tasks out, takes what has ended; returns results, and when an actor was ready."""
+        found: list[tuple[int, Any]] = []
+        for member in self._members:
+            if queue and member.ready and member.reference is None:
+                member.index = queue.take(member.group)
+                task = tasks[member.index]
+                member.group = task.group
+                member.reference = member.handle.work.remote(task.method, *task.arguments)
+        for member, result, problem in self._ended():
+            index, member.index, member.reference = member.index, None, None
+            if isinstance(problem, _Death):
+                self._bury(member, None if index is None else (index, tasks), problem)
+                if index is not None:
+                    deaths[index] += 1
+                    if deaths[index] == _DEATHS:
+                        raise RuntimeError(
+                            f"ray: {_DEATHS} actors died of {_told(index, tasks)} "
+                            f"({problem.reason}); is there too little memory?"
+                        )
+                    queue.put_back(index)
+                self._fill()
+            elif not member.ready:
+                self._admit(member, result, problem)
+            elif index is not None and problem is not None:
+                errors[index] = problem
+                queue.drop_after(index)
+            elif index is not None and (not errors or index < min(errors)):
+                found.append((index, result))
+        if time.monotonic() > self._again:
+            self._fill()
+        if any(member.ready for member in self._members):
+            since = time.monotonic()
+        elif time.monotonic() - since > _LIMIT:
+            raise ValueError(
+                f"ray: expected an actor with {self._cpus} free CPUs within {_LIMIT:.0f} s, "
+                f"got none; what else reserves CPUs of the cluster?"
+            )
+        return found, since
 
     def close(self) -> None:
         """Ends the actors, and the connection if it was made for them."""

@@ -184,3 +184,15 @@ def test_what_is_handed_on_and_how_many_gpus_there_are_counts_for_nothing(begin,
     made, _ = begin(one={"gpus": ["A"], "variables": variables, "intra_op_threads": 64})
     made.alike = True
     assert dict(made.run(tasks(1))) == {0: 0}
+
+
+def test_a_call_gets_no_results_of_another_one(begin):
+    found, _ = begin(one={}, two={})
+    first = found.run(tasks(9))
+    taken = [next(first)]
+    assert dict(found.run([Task("double", (10 * i,)) for i in range(5)])) == {
+        i: 20 * i for i in range(5)
+    }
+    with pytest.raises(RuntimeError, match="taken before the next one begins"):
+        taken.extend(first)
+    assert all(result == 2 * i for i, result in taken)
