@@ -4,6 +4,7 @@ import collections
 import contextlib
 import hashlib
 import logging
+import os
 import pickle
 import socket
 from typing import Any, NamedTuple
@@ -111,8 +112,9 @@ class Sender:
             with contextlib.suppress(TypeError, AttributeError, pickle.PicklingError):
                 place = None if opened is None else ray().cloudpickle.dumps(opened)
         if place is not None:
-            name = hashlib.sha256(place).hexdigest()
-        elif fixed or not views.in_memory(source):
+            # A file that was put in the place of another one holds other images.
+            name = hashlib.sha256(place + _file_of(opened)).hexdigest()
+        elif fixed or not isinstance(source, np.ndarray):
             name = str(id(source))  # which nothing else has while it is held here
         else:
             name = _digest(source)
@@ -159,6 +161,14 @@ class Receiver:
                 self._sources.popitem(last=False)
         self._sources.move_to_end(sent.key)
         return self._sources[sent.key]
+
+
+def _file_of(opened: Any) -> bytes:
+    """Returns which file lies at a place; nothing where it is no place in a file."""
+    if not isinstance(opened, views.Place):
+        return b""
+    found = os.stat(opened.path)
+    return repr((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)).encode()
 
 
 def _opened(sent: Source) -> Any:
