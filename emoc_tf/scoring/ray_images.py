@@ -113,7 +113,7 @@ class Sender:
                 place = None if opened is None else ray().cloudpickle.dumps(opened)
         if place is not None:
             # A file that was put in the place of another one holds other images.
-            name = hashlib.sha256(place + _file_of(opened)).hexdigest()
+            name = hashlib.sha256(place + _file_of(opened, source)).hexdigest()
         elif fixed or not isinstance(source, np.ndarray):
             name = str(id(source))  # which nothing else has while it is held here
         else:
@@ -163,11 +163,14 @@ class Receiver:
         return self._sources[sent.key]
 
 
-def _file_of(opened: Any) -> bytes:
+def _file_of(opened: Any, source: Any) -> bytes:
     """Returns which file lies at a place; nothing where it is no place in a file."""
     if not isinstance(opened, views.Place):
         return b""
-    found = os.stat(opened.path)
+    try:
+        found = os.stat(opened.path)
+    except OSError:  # it is gone, and lives on in this map alone
+        return str(id(source)).encode()
     return repr((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)).encode()
 
 
