@@ -25,12 +25,14 @@ class Observed(gym.Wrapper):
         super().__init__(env)
         self._log = log
 
-    def reset(self, **options):  # noqa: D102
+    def reset(self, **options):
+        """Begins an episode and tells of it."""
         observation, info = self.env.reset(**options)
         self._log({name: float(info[name]) for name in NUMBERS}, 0)
         return observation, info
 
-    def step(self, action):  # noqa: D102
+    def step(self, action):
+        """Makes a step and tells of it."""
         observation, reward, *ended, info = self.env.step(action)
         numbers = {name: float(info[name]) for name in NUMBERS} | {"reward": float(reward)}
         self._log(numbers, info["step"])
