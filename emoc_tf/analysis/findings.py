@@ -20,6 +20,11 @@ from emoc_tf.analysis.measures import (
 from emoc_tf.analysis.statistics import PairedDifference, paired_differences, penalties
 from emoc_tf.records.run_record import RunRecord, read_run, run_folders, run_path
 
+# What runs of one comparison should have in common.
+_PLACE = (
+    "versions", "commit", "source", "cpu", "gpus", "onednn", "intra_op_threads", "variables",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -282,8 +287,10 @@ def _mixtures(runs: Sequence[RunRecord]) -> list[str]:
     for agent, group in by_agent(runs).items():
         if len({run.environment.get("fingerprint") for run in group}) > 1:
             notes.append(f"Note: the runs of {agent} are of different policies with that name")
-    for name in ("versions", "commit", "source", "cpu", "gpus", "intra_op_threads", "variables"):
+    for name in _PLACE:
         values = {str(run.environment.get(name)) for run in runs}
+        if name == "onednn":  # the first releases did not tell it
+            values.discard("None")
         if name == "commit":  # twelve digits are enough to find one
             values = {re.sub("([0-9a-f]{12})[0-9a-f]{28}", r"\1", value) for value in values}
         if len(values) > 1:

@@ -57,7 +57,6 @@ def environment(*more: str) -> dict[str, Any]:
     Args:
         *more: Modules that decide this kind of record beside those that decide runs.
     """
-    threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
         "versions": {
             "python": platform.python_version(),
@@ -71,7 +70,7 @@ def environment(*more: str) -> dict[str, Any]:
             for device in tf.config.list_physical_devices("GPU")
         ],
         "onednn": onednn(),
-        "intra_op_threads": threads or cores(),
+        "intra_op_threads": threads(),
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
 

@@ -195,6 +195,16 @@ def test_what_runs_were_made_with_is_told_of_all(tmp_path):
     }  # fmt: skip
 
 
+def test_runs_with_and_without_onednn_are_told_apart_where_that_is_known(tmp_path):
+    for agent, there in (("random", {"onednn": True}), ("emoc", {"onednn": False}), ("min", {})):
+        path = write(tmp_path, agent, 0).path / "config.json"
+        record = json.loads(path.read_text())
+        record.pop("onednn", None)
+        path.write_text(json.dumps(record | there))
+    _, page = report(tmp_path)
+    assert "the runs differ in onednn: False; True" in page
+
+
 def test_without_novel_classes_there_are_none_to_reach(tmp_path):
     write(tmp_path, "random", 0, CONFIG.replace(novel_classes=0), discovered=(0, 0, 0))
     _, page = report(tmp_path)

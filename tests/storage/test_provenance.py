@@ -104,3 +104,12 @@ def test_threads_are_those_that_operations_use(monkeypatch):
     for told, wanted in (("5", 5), ("many", provenance.cores()), ("5", 3)):
         monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", told)
         assert provenance.threads() == wanted
+
+
+def test_a_record_tells_the_threads_that_operations_use(monkeypatch):
+    monkeypatch.setattr(provenance, "threads", lambda: 7)
+    provenance.environment.cache_clear()
+    try:
+        assert provenance.environment()["intra_op_threads"] == 7
+    finally:
+        provenance.environment.cache_clear()
