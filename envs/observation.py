@@ -2,7 +2,6 @@
 
 import gymnasium as gym
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from emoc_tf import uncertainty
@@ -25,6 +24,9 @@ FEATURES = (
 )
 # Entries of `progress`.
 PROGRESS = ("step", "labelled", "known_classes")
+
+_BLOCK = 1 << 20  # numbers in one array: large ones are given back to the system and taken anew
+_FEW = 8  # images that may be the nearest, on average
 
 
 def observation_space(config: ExplorationConfig) -> gym.spaces.Dict:
@@ -120,15 +122,50 @@ def _distance(state: ExplorationState) -> np.ndarray:
     waiting = np.unique(state.candidates[state.candidates >= 0])
     if not len(waiting) or not len(labelled):
         return distances
-    theirs, own = (state.features[rows].astype(np.float64) for rows in (labelled, waiting))
-    # Relative to the largest number, so that squares stay finite.
-    scale = max(np.abs(theirs).max(), np.abs(own).max(), np.finfo(np.float64).tiny)
-    theirs, own = theirs / scale, own / scale
-    with threadpool_limits(1):  # threads cost more than they bring, where cores are busy
-        neighbours = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(theirs)
-        indices = neighbours.kneighbors(own, return_distance=False)[:, 0]
-    # Not the search's own distances: they cancel where images are alike, and noise would be left.
-    nearest = np.linalg.norm(own - theirs[indices], axis=1)
+    nearest = _nearest(state.features, waiting, labelled)
     if nearest.any():
         distances[waiting] = nearest / (nearest + nearest.mean())
     return distances
+
+
+def _nearest(features: np.ndarray, images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Returns the distance of each of some images to the nearest of others, (n,) float64.
+
+    A product in float32 leaves out all others that are farther than its rounding can hide; the
+    rest is measured in float64. The product alone would cancel where images are alike.
+
+    Args:
+        features: (n_pool, d).
+        images: (n,) rows of it.
+        others: (m,) rows of it.
+
+    Returns:
+        Relative to the largest number there is, so that squares stay finite.
+    """
+    rows = max(1, _BLOCK // max(features.shape[1], len(others)))
+    blocks = [images[start : start + rows] for start in range(0, len(images), rows)]
+    largest = max(np.abs(features[block]).max() for block in [others, *blocks])
+    scale = max(largest, np.finfo(np.float64).tiny)
+    theirs = features[others].astype(np.float64) / scale
+    middle = theirs.mean(axis=0)
+    columns = (theirs - middle).astype(np.float32).T
+    halves = np.square(columns).sum(axis=0) / 2
+    longest = np.sqrt(2 * halves.max())
+    rounding = (len(columns) + 4) * np.finfo(np.float32).eps
+    found = []
+    with threadpool_limits(1):  # threads cost more than they bring, where cores are busy
+        for block in blocks:
+            own = features[block].astype(np.float64) / scale
+            centred = (own - middle).astype(np.float32)
+            half = halves - centred @ columns  # of the square, less what all columns share
+            lengths = np.sqrt(np.square(centred).sum(axis=1))
+            slack = 2 * rounding * longest * (lengths + longest)
+            row, column = np.nonzero(half <= (half.min(axis=1) + slack)[:, None])
+            if len(row) > _FEW * len(own):  # nearly alike
+                shifted = theirs - middle
+                half = np.square(shifted).sum(axis=1) / 2 - (own - middle) @ shifted.T
+                row, column = np.arange(len(own)), half.argmin(axis=1)
+            exact = np.linalg.norm(own[row] - theirs[column], axis=1)
+            firsts = np.searchsorted(row, np.arange(len(own)))
+            found.append(np.minimum.reduceat(exact, firsts))
+    return np.concatenate(found)

@@ -21,7 +21,7 @@ MANY_SINGLES = 2000
 # Images a cluster, on average, that its centre is found by at first, and moved by at each step.
 BEGIN, UPDATE = 20, 10
 _BATCH = 4096
-_BLOCK = 1 << 24  # numbers in one array
+_BLOCK = 1 << 20  # numbers in one array: large ones are given back to the system and taken anew
 
 
 def cluster(inputs: SamplerInputs) -> tuple[np.ndarray, np.ndarray]:
@@ -59,14 +59,14 @@ class MiniBatchCluster:
         """Returns sets and mask, see `sample`."""
         if _number_of(inputs) == 1:
             return uniform(inputs)
-        features = inputs.features[inputs.waiting]
+        features, waiting = inputs.features, inputs.waiting
         if self._centres is None or self._step != inputs.step:
-            self._centres = self._moved(features, _number_of(inputs), inputs.seed)
+            self._centres = self._moved(features, waiting, _number_of(inputs), inputs.seed)
             self._step = inputs.step
-            groups = nearest(features, self._centres)
+            groups = nearest(features, waiting, self._centres)
             self._sizes = np.bincount(groups, minlength=len(self._centres))
         else:  # sets are drawn once more, since other images wait now
-            groups = nearest(features, self._centres)
+            groups = nearest(features, waiting, self._centres)
         return within(groups, inputs)
 
     def get_arrays(self) -> dict[str, np.ndarray]:
@@ -82,26 +82,29 @@ class MiniBatchCluster:
             self._centres, self._sizes = arrays["centres"], arrays["sizes"]
             self._step = int(arrays["step"])
 
-    def _moved(self, features: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+    def _moved(
+        self, features: np.ndarray, waiting: np.ndarray, clusters: int, seed: int
+    ) -> np.ndarray:
         """Returns the centres of this step, (clusters, d), from those there are.
 
         Args:
-            features: (n, d) of the waiting images, n at least `clusters`.
+            features: (n_pool, d).
+            waiting: (n,) rows of it, n at least `clusters`.
             clusters: How many.
             seed: Of what is random.
         """
         rng = np.random.default_rng(seed)
-        order = rng.permutation(len(features))
+        order = rng.permutation(len(waiting))
         kept = self._centres
         if kept is None or kept.shape[1] != features.shape[1]:
             kept = features[:0]
         else:  # the largest, none that is empty, in their order
             largest = np.argsort(-self._sizes, kind="stable")[:clusters]
             kept = kept[np.sort(largest[self._sizes[largest] > 0])]
-        start = np.concatenate([kept, features[order[: clusters - len(kept)]]])
+        start = np.concatenate([kept, features[waiting[order[: clusters - len(kept)]]]])
         kmeans = MiniBatchKMeans(clusters, init=start, n_init=1, random_state=seed)
         each = UPDATE if len(kept) else BEGIN
-        some = np.sort(rng.choice(len(features), min(len(features), each * clusters), False))
+        some = np.sort(rng.choice(len(waiting), min(len(waiting), each * clusters), False))
         some = rng.permutation(some)
         # A first batch must have as many images as there are clusters.
         parts = max(1, len(some) // max(_BATCH, clusters))
@@ -110,22 +113,24 @@ class MiniBatchCluster:
                 weights = np.where(np.arange(clusters) < len(kept), UPDATE, 1)
                 kmeans.partial_fit(start, sample_weight=weights.astype(features.dtype))
             for batch in np.array_split(some, parts):
-                kmeans.partial_fit(features[batch])
+                kmeans.partial_fit(features[waiting[batch]])
         return kmeans.cluster_centers_
 
 
-def nearest(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Returns the nearest centre of each of (n, d) features, (n,); of equally near ones the first.
+def nearest(features: np.ndarray, images: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Returns the nearest centre of some images, (n,); of equally near ones the first.
 
     Args:
-        features: (n, d).
+        features: (n_pool, d).
+        images: (n,) rows of it.
         centres: (k, d).
     """
-    halves, found = np.square(centres).sum(axis=1) / 2, np.empty(len(features), np.int64)
-    rows = max(1, _BLOCK // len(centres))
-    for start in range(0, len(features), rows):
+    halves, found = np.square(centres).sum(axis=1) / 2, np.empty(len(images), np.int64)
+    rows = max(1, _BLOCK // max(centres.shape))
+    for start in range(0, len(images), rows):
         part = slice(start, start + rows)
-        found[part] = (halves - features[part] @ centres.T).argmin(axis=1)
+        product = features[images[part]] @ centres.T
+        found[part] = np.subtract(halves, product, out=product).argmin(axis=1)
     return found
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emoc_tf.exploration import Exploration, candidates
+from emoc_tf.exploration import Exploration, candidates, clusters
 from emoc_tf.exploration.candidates import SamplerInputs
 from emoc_tf.exploration.clusters import MiniBatchCluster, cluster, nearest
 
@@ -104,12 +104,16 @@ def test_equal_features_and_features_of_another_length_are_taken():
         assert sampler.get_arrays()["centres"].shape == (6, features.shape[1])
 
 
-def test_nearest_is_the_nearest():
+def test_nearest_is_the_nearest(monkeypatch):
     rng = np.random.default_rng(0)
     features, centres = rng.normal(size=(200, 7)), rng.normal(size=(30, 7))
     distances = np.linalg.norm(features[:, None] - centres, axis=2)
-    np.testing.assert_array_equal(nearest(features, centres), distances.argmin(axis=1))
-    assert nearest(np.ones((1, 2)), np.ones((3, 2))) == [0]
+    some = rng.permutation(200)[:90]
+    for block in (1 << 20, 240):  # in one part, and in several of which the last is smaller
+        monkeypatch.setattr(clusters, "_BLOCK", block)
+        found = nearest(features, some, centres)
+        np.testing.assert_array_equal(found, distances.argmin(axis=1)[some])
+    assert nearest(np.ones((1, 2)), np.array([0]), np.ones((3, 2))) == [0]
 
 
 def test_an_episode_resumes_to_the_bit(tiny):
