@@ -75,11 +75,15 @@ class State:
         seed: The initialisation.
         gains: (2, sets) on either half of the test images.
         chosen: The index of the set that each policy chose.
+        step: Of the episode.
+        novel: (sets,) shares of images of classes that were unknown at the start.
     """
 
     seed: int
     gains: np.ndarray
     chosen: dict[str, int]
+    step: int = 0
+    novel: np.ndarray | None = None
 
     def chances(self, agent: str) -> np.ndarray:
         """Returns how likely each set is chosen, (2, sets): where either half judges it."""
@@ -110,8 +114,10 @@ def _of_highest(gains: np.ndarray) -> np.ndarray:
     return highest / highest.sum(axis=1, keepdims=True)
 
 
-def read(path: Path) -> list[Share]:
-    """Computes the shares of all policies of a table; states without all their sets are left out.
+def states(path: Path) -> tuple[dict[bool, list[State]], list[str]]:
+    """Returns the states of a table, by whether they were learnt by the update, and its policies.
+
+    States without all their sets are left out.
 
     Args:
         path: Of a CSV file with `COLUMNS` and a column for each policy.
@@ -119,20 +125,22 @@ def read(path: Path) -> list[Share]:
     header, rows = read_numbers(path)
     rows, agents = rows.reshape(-1, len(header)), header[len(COLUMNS) :]
     column = dict(zip(header, rows.T, strict=True))
-    found: dict[tuple[int, int, int], State] = {}
+    found: dict[bool, list[State]] = {False: [], True: []}
     for key in sorted(set(zip(*(column[name].astype(int) for name in COLUMNS[:3]), strict=True))):
         here = np.all(rows[:, :3] == key, axis=1)
         if here.sum() == column["sets"][here][0]:
             gains = np.stack([column["first_gain"][here], column["second_gain"][here]])
             chosen = {agent: int(column[agent][here].argmax()) for agent in agents}
-            found[key] = State(int(key[0]), gains, chosen)
-    shares = []
-    for update in (0, 1):
-        states = [state for (*_, how), state in found.items() if how == update]
-        if states:
-            names = [CHANCE, *ordered(agents), BEST, LUCKIEST]
-            shares += [_share(name, bool(update), states) for name in names]
-    return shares
+            novel = column["novel_share"][here]
+            found[bool(key[2])].append(State(int(key[0]), gains, chosen, int(key[1]), novel))
+    return found, agents
+
+
+def read(path: Path) -> list[Share]:
+    """Computes the shares of all policies of a table, see `states`."""
+    found, agents = states(path)
+    names = [CHANCE, *ordered(agents), BEST, LUCKIEST]
+    return [_share(name, update, of) for update, of in found.items() if of for name in names]
 
 
 def agreement(path: Path) -> tuple[float, float, float, int]:

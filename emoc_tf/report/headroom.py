@@ -8,8 +8,7 @@ from rich import box
 from rich.table import Table
 
 from emoc_tf.analysis.headroom import BEST, CHANCE, LUCKIEST, Share
-from emoc_tf.data.figures import literal
-from emoc_tf.report import drawing, tables
+from emoc_tf.report import drawing, policy_rows, tables
 
 _YARDSTICKS = (CHANCE, BEST, LUCKIEST)
 
@@ -21,36 +20,42 @@ def _learnt_by(update: bool) -> str:
 def draw(found: list[Share]) -> Figure:
     """Draws each policy's share with its interval, between the mean of the sets and the best."""
     ways = sorted({row.update for row in found})
-    agents = [row.agent for row in found if row.update == ways[0] and row.agent not in _YARDSTICKS]
-    height = 1.9 + 0.27 * len(agents)
-    figure = Figure(figsize=(1.8 + 4.2 * len(ways), height), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(ways), sharey=True))
+    agents = [row.agent for row in found if row.agent not in _YARDSTICKS]
+    places = policy_rows.places(agents)
+    size = 1.8 + 4.2 * len(ways), 1.9 + policy_rows.HEIGHT * len(places)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(ways), sharex=True, sharey=True, squeeze=False)[0]
     for axes, update in zip(panels, ways, strict=True):
-        for place in (0, 1):
-            axes.axvline(place, color="#888888", linewidth=0.8)
         rows = {row.agent: row for row in found if row.update == update}
-        for place, agent in enumerate(agents):
-            row, (colour, marker, _) = rows[agent], drawing.style(agent, agents)
-            ends = [[row.share - row.low], [row.high - row.share]]
-            errors = None if np.isnan(row.low) else ends
-            axes.errorbar(
-                row.share,
-                place,
-                xerr=errors,
-                color=colour,
-                marker=marker,
-                linestyle="",
-                capsize=2.5,
-            )
+        for place in (0, 1):
+            axes.axvline(place, color="#888888", linewidth=0.8, zorder=1)
+        axes.axvline(rows[LUCKIEST].share, color="#555555", linewidth=1.1, linestyle=":", zorder=1)
+        for agent, place in places.items():
+            if agent in rows:
+                row, (colour, marker, _) = rows[agent], drawing.style(agent, agents)
+                ends = [[row.share - row.low], [row.high - row.share]]
+                axes.errorbar(
+                    row.share,
+                    place,
+                    xerr=None if np.isnan(row.low) else ends,
+                    color=colour,
+                    marker=marker,
+                    linestyle="",
+                    capsize=2.5,
+                )
         every = rows[BEST]
         axes.set_title(
             f"sets learnt by {_learnt_by(update)}\n{every.states} states of "
             f"{drawing.initialisations([every.seeds])}, {every.sets:.0f} sets each",
             fontsize="medium",
         )
-        drawing.finish(axes, "share of the headroom: 0 mean of the sets, 1 best", "")
-        axes.set_yticks(range(len(agents)), list(map(literal, agents)))
-        axes.set_ylim(len(agents) - 0.5, -0.5)
+        drawing.finish(axes, "share of the headroom", "")
+        policy_rows.rule(axes, places)
+    policy_rows.label(panels[0], places)
+    figure.suptitle(
+        f"0: {CHANCE}; 1: {BEST}, at most the best on average; dotted: {LUCKIEST}, at least that",
+        fontsize="medium",
+    )
     return figure
 
 

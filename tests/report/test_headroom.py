@@ -35,7 +35,7 @@ def test_the_figure_has_a_panel_a_way_and_a_row_a_policy():
         figure = headroom.draw(rows)
         assert len(figure.axes) == count
         texts = [text.get_text() for text in figure.axes[0].get_yticklabels()]  # shared by all
-        assert texts == ["emoc", r"my own: \$x\$"]
+        assert texts == ["EMOC", "emoc", "policies of your own", r"my own: \$x\$"]
         for axes in figure.axes:
             points = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 1]
             assert {float(x[0]) for x in points} >= {0.5, -0.5}
