@@ -78,6 +78,21 @@ def features_of(model: keras.Model) -> keras.KerasTensor | None:
     return given if isinstance(given, keras.KerasTensor) else None
 
 
+def plain_head(model: keras.Model) -> keras.layers.Dense | None:
+    """Returns the last layer of a functional model, if it is a dense one of vectors, called once.
+
+    None too where it shares weights with another layer, or was given adapters.
+    """
+    head, features = last_operation(model), features_of(model)
+    if type(head) is not keras.layers.Dense or features is None or len(features.shape) != 2:
+        return None
+    if getattr(head, "lora_enabled", False) or getattr(head, "quantization_mode", None):
+        return None
+    own = {id(variable) for variable in head.variables}
+    others = [each for layer in model.layers if layer is not head for each in layer.variables]
+    return head if own.isdisjoint(map(id, others)) else None
+
+
 class Recorded(NamedTuple):
     """A call in a model's graph, as it is recorded."""
 

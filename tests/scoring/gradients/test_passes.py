@@ -9,7 +9,7 @@ import pytest
 
 from emoc_tf.models import structure, traces
 from emoc_tf.scoring import EMOCScorer, changes, reference
-from emoc_tf.scoring.gradients import bodies, passes
+from emoc_tf.scoring.gradients import bodies, passes, windows
 from tests.scoring import models
 
 layers = keras.layers
@@ -118,6 +118,9 @@ def test_no_layer_of_a_body_whose_head_grows_is_called_again(kind, monkeypatch):
     called, call = [], layers.ReLU.__call__
     noted = functools.wraps(call)(lambda *a, **k: called.append(1) or call(*a, **k))
     monkeypatch.setattr(layers.ReLU, "__call__", noted)
+    unfold = windows.unfold
+    windows._traced.cache_clear()
+    monkeypatch.setattr(windows, "unfold", lambda *a: called.append(1) or unfold(*a))
     model = rectified(kind)
     images, scorers, counts = models.inputs(model, 6), [], []
     for units in (1, 2, 0):
