@@ -131,6 +131,16 @@ def test_no_layer_of_a_body_whose_head_grows_is_called_again(kind, monkeypatch):
     assert counts[0] == counts[1] == counts[2] > 0
 
 
+@pytest.mark.parametrize("kind", ["normalised", "frozen"])
+def test_layers_hold_no_graph_of_a_scorer_that_is_gone(kind):
+    model, counts = rectified(kind), []
+    for _ in range(3):
+        EMOCScorer(model)
+        notes = [(e._inbound_nodes, e._outbound_nodes) for e in model._flatten_layers()]
+        counts.append(sum(len(each) for pair in notes for each in pair))
+    assert counts[0] == counts[1] == counts[2]
+
+
 def unfrozen(model):
     model.layers[1].trainable = True
 
