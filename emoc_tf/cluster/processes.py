@@ -154,7 +154,7 @@ def _silent(node: Node, gpus: float, error: Exception) -> ValueError:
             f"ray: expected an answer of {node.host} within {_LIMIT:.0f} s, got none; are its "
             f"{gpus:g} GPUs in use?"
         )
-    return ValueError(f"ray: {node.host} fails: {_last_line(error)}")
+    return ValueError(f"ray: {node.host} fails: {last_line(error)}")
 
 
 def by_value(function: Any) -> Any:
@@ -229,6 +229,7 @@ def _listed(nodes: Sequence[Node]) -> str:
     return ", ".join(f"{n.host} with {n.cpus:g} and {n.gpus:g}" for n in nodes)
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def last_line(told: object) -> str:
+    """Returns the last line of what something says, such as an error with a traceback."""
+    lines = [line.strip() for line in str(told).splitlines() if line.strip()]
+    return lines[-1] if lines else type(told).__name__

@@ -15,14 +15,12 @@ from emoc_tf.cluster import processes
 from emoc_tf.cluster.connection import Connection, connect, ray, runtime
 from emoc_tf.records.run_record import make_output_dir
 from emoc_tf.running.attempts import Result
-from emoc_tf.running.pools import ray_task
+from emoc_tf.running.pools import events, ray_task
+from emoc_tf.running.pools.events import AGAIN, DIED, FAILED, GONE
 from emoc_tf.running.pools.machines import At, Machines
 from emoc_tf.running.pools.pool import Pool, Told, Work
 
 FILES, OBJECTS = "files", "objects"
-# What else than a task's own events may happen to an item: its process died, alone or with its
-# machine; it failed; it has to be begun on another machine.
-DIED, GONE, FAILED, AGAIN = "died", "gone", ray_task.FAILED, "again"
 _LOG = logging.getLogger("emoc_tf")
 # Seconds after which it looks whether what has to wait can begin, and whether a machine is left.
 _PAUSE, _LOOK = 0.5, 10.0
@@ -122,7 +120,8 @@ class OnRay(Pool):
             while waiting or tasks.flying:
                 begun = [(item, tasks.begin(item)) for item in waiting]
                 waiting = [item for item, state in begun if state is None]
-                yield from ((item, state) for item, state in begun if isinstance(state, Result))
+                ended = [each for each in begun if each[1] not in (None, True)]
+                yield from ended
                 for item, (kind, told) in tasks.events():
                     changed = time.monotonic()
                     if kind == ray_task.LINE:
@@ -212,6 +211,7 @@ class _Tasks:
         machines: Machines,
     ) -> None:
         self._ray, self._setting, self._machines = ray(), setting, machines
+        self._failed = work.failed
         self._parcels = work.parcels if storage == OBJECTS else None
         serve = work.serve if self._parcels is None else self._parcels.serve
         try:
@@ -223,15 +223,23 @@ class _Tasks:
         self._options = options
         self.flying: dict[Any, Any] = {}
 
-    def begin(self, item: Any) -> Result | bool | None:
-        """Begins with an item; returns its result if it has ended already, None if it must wait."""
+    def begin(self, item: Any) -> Any:
+        """Begins with an item; returns its result if it has ended already, None if it must wait.
+
+        True: it has begun.
+        """
         packed = item if self._parcels is None else self._parcels.pack(item)
         if packed is None or isinstance(packed, Result):
             return packed
         given = self._ray.cloudpickle.dumps((self._setting, packed))
         task = self._task.options(**self._options, **self._machines.options())
         self._machines.arrive(item, None)
-        self.flying[task.remote(self._content, given)] = item
+        try:
+            self.flying[task.remote(self._content, given)] = item
+        except events.full(self._ray) as error:
+            if self._parcels is not None:
+                self._parcels.release(item)
+            return self._failed(item, events.no_room(error))
         return True
 
     def events(self) -> Iterator[tuple[Any, ray_task.Event]]:
@@ -262,7 +270,7 @@ class _Tasks:
 
     def _event(self, task: Any) -> ray_task.Event:
         item = self.flying[task]
-        kind, told = self._told(task)
+        kind, told = events.told(self._ray, task)
         if kind == DIED and not self._machines.live(self._machines.where(item)):
             return GONE, told
         if kind == ray_task.ELSEWHERE:
@@ -273,25 +281,9 @@ class _Tasks:
             self._machines.leave_out(item, reason)
             return AGAIN, None
         if kind in (ray_task.ERROR, DIED) and not self._machines.proven(item):
-            self._machines.leave_out(item, f"no run begins there: {_line(told)}")
+            self._machines.leave_out(item, f"no run begins there: {processes.last_line(told)}")
             return AGAIN, None
         return kind, told
-
-    def _told(self, task: Any) -> ray_task.Event:
-        errors = self._ray.exceptions
-        try:
-            return self._ray.get(next(task))
-        except errors.RayTaskError as error:  # of what is ours: no other item would escape it
-            return ray_task.ERROR, error
-        except errors.NodeDiedError:
-            return GONE, "with its machine"
-        except errors.OutOfMemoryError:
-            return DIED, "for lack of memory"
-        except errors.WorkerCrashedError:
-            return DIED, "killed or crashed"
-        except (errors.RayError, StopIteration) as error:
-            self._ray.cancel(task, force=True)  # what it sent is lost, it may live
-            return DIED, type(error).__name__
 
     def _end(self, task: Any) -> None:
         item = self.flying.pop(task)
@@ -303,8 +295,3 @@ class _Tasks:
         for task in list(self.flying):
             self._ray.cancel(task, force=True)
             self._end(task)
-
-
-def _line(told: Any) -> str:
-    lines = [line.strip() for line in str(told).splitlines() if line.strip()]
-    return lines[-1] if lines else type(told).__name__

@@ -22,6 +22,7 @@ NAMES = [
 ERRORS = {name: type(name, (RayError,), {}) for name in NAMES}
 DIES, NO_MEMORY, CRASHES = (ERRORS[name]() for name in NAMES[1:4])
 LOST, BROKEN = ERRORS["ObjectLostError"](), ERRORS["RayTaskError"]("first\nno such module")
+BROKEN.cause = ModuleNotFoundError("no such module")
 BEGUN, STEP, DONE = (ray_task.BEGUN, None), (ray_task.STEP, None), (ray_task.RESULT, "done")
 OTHER = (ray_task.ELSEWHERE, ["cpu A and B"])
 OLD, NEW, LATE = "old", "new", "late"
@@ -160,3 +161,23 @@ def test_what_no_machine_could_do_ends_all(run):
     for told in (BROKEN, (ray_task.ERROR, ValueError("no such module"))):
         with pytest.raises((ValueError, RayError), match="no such module"):
             run(one=[[OLD, told]], two=[[OLD, BEGUN, DONE]])
+
+
+def test_no_room_for_what_is_sent_is_a_failure_of_the_item_at_hand(run):
+    full = ERRORS["OutOfDiskError"]("Local disk is full\nTip: use df")
+    told = ERRORS["RayTaskError"]("Traceback\nmore")
+    told.cause = OSError(28, "No space left on device")
+    results, deaths, _ = run(
+        sent=[full],
+        returned=[[OLD, BEGUN, full]],
+        there=[[OLD, BEGUN, told]],
+        here=[[OLD, BEGUN, (ray_task.FAILED, OSError("no space"))]],
+        fine=[[OLD, BEGUN, STEP, DONE]],
+    )
+    no_room = "failed: ray: no room for the files of a run: "
+    assert results == {
+        "sent": f"{no_room}Local disk is full", "returned": f"{no_room}Local disk is full",
+        "there": f"{no_room}[Errno 28] No space left on device", "here": "failed: no space",
+        "fine": "done",
+    }  # fmt: skip
+    assert not deaths

@@ -159,8 +159,8 @@ def test_a_task_tells_lines_steps_and_the_result_in_order(monkeypatch, tmp_path)
     monkeypatch.setattr(ray_task, "_begin", lambda setting: setting)
     monkeypatch.setattr(ray_task, "_loaded", lambda content: lambda stepped: work)
     assert list(ray_task.work_on(b"", [], 1)) == [
-        ("begun", None), ("line", "half a line"), ("line", "and another"), ("step", {"a": 1}), ("line", "the end"),
-        ("result", 2),
+        ("begun", None), ("line", "half a line"), ("line", "and another"), ("step", {"a": 1}),
+        ("line", "the end"), ("result", 2),
     ]  # fmt: skip
     assert list(ray_task.work_on(b"", ["cpu A and B"], 1)) == [("elsewhere", ["cpu A and B"])]
     monkeypatch.undo()
