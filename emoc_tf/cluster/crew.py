@@ -55,13 +55,14 @@ class Crew:
 
     Attributes:
         alike: Whether actors have to give the bits of this process, not only those of one another.
+        closed: Whether it was ended.
 
     Raises:
         ValueError: No machine lends so many.
     """
 
     def __init__(self, connection: Connection, serve: Callable[[], Any], cpus: int = 1) -> None:
-        self._connection, self._cpus, self.alike = connection, cpus, False
+        self._connection, self._cpus, self.alike, self.closed = connection, cpus, False, False
         self._serve = pickle.dumps(serve)
         self._members: list[_Member] = []
         # Whose turn it is: the actors are shared by all calls of a process.
@@ -164,6 +165,7 @@ class Crew:
 
     def close(self) -> None:
         """Ends the actors, and the connection if it was made for them."""
+        self.closed = True
         if ray().is_initialized():
             for member in self._members:
                 ray().kill(member.handle)
