@@ -103,7 +103,8 @@ def test_a_machine_that_is_removed_in_a_run_costs_an_update(
         step, node, pid = first.read_text().splitlines()[-1].split()
         assert step == "1"
         os.kill(int(pid), 0)
-        until(lambda: list(out.glob("*/0/checkpoint*")))  # what was before has come back
+        (rows,) = out.glob("*/0/steps.csv")
+        until(lambda: rows.read_text().count("\n") == 3)  # what was before has come back
         (machine,) = (n for n in cluster.worker_nodes if n.node_id == node)
         cluster.remove_node(machine, allow_graceful=False)
 
