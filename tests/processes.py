@@ -140,7 +140,7 @@ class Started:
         """Kills it, if it has not ended."""
         self.send_signal(signal.SIGKILL)
 
-    def communicate(self, timeout=300):
+    def communicate(self, timeout=900):
         """Returns what it wrote, (output, errors), when it has ended; kills it after `timeout`."""
         if self.stdout.closed:
             return "", ""

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 import keras
@@ -16,7 +18,6 @@ from emoc_tf.running import others, patience
 from emoc_tf.running.grid import run_grid
 from emoc_tf.running.single_run import Grid
 from emoc_tf.storage.locks import FolderLock
-from tests import processes
 
 CONFIG = ExplorationConfig(
     known_classes=2, novel_classes=1, initial_per_class=4, pool_per_class=6, num_candidate_sets=4,
@@ -93,7 +94,10 @@ def test_what_a_script_registers_works_in_worker_processes_too(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    result = processes.run(script, tmp_path / "out", env=environment)
+    result = subprocess.run(
+        [sys.executable, script, tmp_path / "out"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr + result.stdout
     rows = (tmp_path / "out/first/0/steps.csv").read_text().splitlines()
     assert rows[-1].endswith(",1.0")
