@@ -4,8 +4,10 @@
     python benchmarks/ray_scoring.py bytes --namespace=HOST --node=10.77.4.2 --interface=veth0
 
 `time` scores with the paper's network in this process, with one actor of one core and with two, on
-a cluster that it begins itself. On a machine that does other work too, seconds on the clock tell
-little: CPU seconds are told beside, of this process, of the actors, and of what else Ray has begun.
+a cluster that it begins itself: one after the other, and that several times. Ratios are of each
+such round; their median is told, and the smallest and the largest. On a machine that does other
+work too, seconds on the clock tell little: CPU seconds are told beside, of this process, of the
+actors, and of what else Ray has begun.
 
 `bytes` makes a step on a pool in a file, by an actor on another host, and reads what the interface
 to it has carried. The host is a network namespace of this machine, made by root beforehand: `ip
@@ -48,13 +50,14 @@ def main() -> None:
     parser.add_argument("what", choices=["time", "bytes"])
     parser.add_argument("--references", type=int, default=512)
     parser.add_argument("--candidates", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--namespace")
     parser.add_argument("--node")
     parser.add_argument("--interface")
     parser.add_argument("--pool", type=int, default=POOLS[0])
     options = parser.parse_args()
     if options.what == "time":
-        compare_times(options.references, options.candidates)
+        compare_times(options.references, options.candidates, options.rounds)
     elif None in (options.namespace, options.node, options.interface):
         sys.exit("bytes: expected --namespace, --node and --interface")
     else:
@@ -102,8 +105,20 @@ def below_seconds() -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def compare_times(references: int, candidates: int) -> None:
-    """Scores by no, one and two actors of one core; prints seconds and ratios."""
+@contextlib.contextmanager
+def alone(crew: Any) -> Iterator[None]:
+    """Leaves the first of two actors at work; the other one waits."""
+    members, nodes = crew._members, crew._nodes
+    first = members[0].node
+    crew._members, crew._nodes = members[:1], lambda: [first]
+    try:
+        yield
+    finally:
+        crew._members, crew._nodes = members, nodes
+
+
+def compare_times(references: int, candidates: int, rounds: int) -> None:
+    """Scores by no, one and two actors of one core, in turn; prints seconds and ratios."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -113,46 +128,61 @@ def compare_times(references: int, candidates: int) -> None:
     rng = np.random.default_rng(0)
     images = rng.normal(size=(references + candidates, 32, 32, 3)).astype(np.float32) * 50
     given = images[:references], images[references:]
-    rows, wanted = [], None
-
-    def measure(name: str, scorer: Any, actors: int) -> None:
-        nonlocal wanted
-        used = functools.partial(actor_seconds, scorer) if actors else list
-        while len(used()) < actors:
-            scorer.scores(given[0][:32], given[1][:8])
-        scorer.scores(*given)  # functions are traced, and the machine's caches filled
-        before, below, own, start = used(), below_seconds(), cpu_seconds(), time.perf_counter()
-        found = scorer.scores(*given)
-        wall, own, below = time.perf_counter() - start, cpu_seconds() - own, below_seconds() - below
-        each = [after - first for after, first in zip(used(), before, strict=True)]
-        wanted = found if wanted is None else wanted
-        assert found.tobytes() == wanted.tobytes(), "other bits"
-        rows.append([name, wall, own, max(each, default=0.0), sum(each), below - sum(each)])
-
-    measure("EMOCScorer", EMOCScorer(model), 0)
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
-    ray.init(address=cluster.address, log_to_driver=False)
-    scorer = RayScorer(model)
-    measure("one actor", scorer, 1)
     cluster.add_node(num_cpus=1)
-    measure("two actors", scorer, 2)
-    scorer.close()
+    ray.init(address=cluster.address, log_to_driver=False)
+    here, there = EMOCScorer(model), RayScorer(model)
+    while len(actor_seconds(there)) < 2:
+        there.scores(given[0][:32], given[1][:8])
+    crew = there._team.begin()
+    contestants = {
+        "no actor": (here, contextlib.nullcontext),
+        "one actor": (there, functools.partial(alone, crew)),
+        "two actors": (there, contextlib.nullcontext),
+    }
+    wanted, rows = here.scores(*given), []  # functions are traced, and the machine's caches filled
+    assert there.scores(*given).tobytes() == wanted.tobytes(), "other bits"
+
+    def measure(name: str) -> list[float]:
+        scorer, kept = contestants[name]
+        before, below, own = actor_seconds(there), below_seconds(), cpu_seconds()
+        start = time.perf_counter()
+        with kept():
+            found = scorer.scores(*given)
+        wall, own, below = time.perf_counter() - start, cpu_seconds() - own, below_seconds() - below
+        each = [after - first for after, first in zip(actor_seconds(there), before, strict=True)]
+        assert found.tobytes() == wanted.tobytes(), "other bits"
+        return [wall, own, max(each), sum(each), below - sum(each)]
+
+    for number in range(1, rounds + 1):
+        # In the other order each second time: what else the machine does may change slowly.
+        names = list(contestants)[:: 1 if number % 2 else -1]
+        found = {name: measure(name) for name in names}
+        rows += [[name, number, *found[name]] for name in contestants]
+    there.close()
     ray.shutdown()
     cluster.shutdown()
     titles = [
-        "", "seconds", "CPU seconds here", "of the busier actor", "of all actors", "of Ray's own",
+        "", "round", "seconds", "CPU seconds here", "of the busier actor", "of all actors",
+        "of Ray's own",
     ]  # fmt: skip
     _print(titles, rows, f"{references} reference images, {candidates} candidates")
-    none, one, two = rows
-    work = [row[2] + row[4] for row in rows]
-    by_work, of_all = work[1] / work[0] - 1, (work[1] + one[5]) / work[0] - 1
-    print(f"overhead of one actor: {one[1] / none[1] - 1:+.1%} by the clock, {by_work:+.1%} of CPU "
-          f"seconds here and in actors, {of_all:+.1%} of all")  # fmt: skip
-    print(f"two actors against one: {one[1] / two[1]:.2f} by the clock, "
-          f"{one[3] / two[3]:.2f} by the CPU seconds of the busier one")  # fmt: skip
+    none, one, two = (np.array([row[2:] for row in rows if row[0] == name]) for name in contestants)
+    work = [numbers[:, 1] + numbers[:, 3] for numbers in (none, one)]
+    print("median and, in brackets, the smallest and the largest of", rounds, "rounds")
+    _tell("overhead of one actor by the clock", one[:, 0] / none[:, 0] - 1, "+.1%")
+    _tell("overhead of one actor in CPU seconds here and in actors", work[1] / work[0] - 1, "+.1%")
+    _tell("the same with Ray's own", (work[1] + one[:, 4]) / work[0] - 1, "+.1%")
+    _tell("two actors against one by the clock", one[:, 0] / two[:, 0], ".2f")
+    _tell("two actors against one by CPU seconds of the busier", one[:, 2] / two[:, 2], ".2f")
     _write("ray_time.csv", titles, rows)
+
+
+def _tell(what: str, ratios: np.ndarray, form: str) -> None:
+    middle, least, most = np.median(ratios), ratios.min(), ratios.max()
+    print(f"{what}: {middle:{form}} [{least:{form}}, {most:{form}}]")
 
 
 @contextlib.contextmanager

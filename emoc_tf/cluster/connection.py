@@ -5,6 +5,7 @@ import importlib
 import io
 import logging
 import os
+import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -192,11 +193,47 @@ def on_node(node: Node) -> Any:
 def _check_same(found: Any, address: str | None) -> None:
     """Raises `ValueError` if this process is connected to another cluster than is asked for."""
     here = found.get_runtime_context().gcs_address
-    if address not in (None, "auto", "local", here):
+    if address not in (None, "auto", "local", here) and not _same_head(address, here):
         raise ValueError(
             f"ray: expected {here}, which this process is connected to, or no address, got "
             f"{address!r}"
         )
+
+
+def _same_head(address: str, here: str) -> bool:
+    """Whether an address means the head of the cluster at another one, by whatever name."""
+    (host, _, port), (head, _, its_port) = address.rpartition(":"), here.rpartition(":")
+    if port != its_port:
+        return False
+    asked, wanted = _numbers(host), _numbers(head)
+    # On the head itself its name may mean the machine from within: localhost, or 127.0.1.1.
+    return bool(asked & wanted) or (
+        any(map(_is_within, asked)) and any(_is_within(n) or _is_own(n) for n in wanted)
+    )
+
+
+def _numbers(host: str) -> set[str]:
+    """Returns the numbers of a host, or its name where nobody knows it."""
+    name = host.removeprefix("[").removesuffix("]")
+    try:
+        return {found[-1][0] for found in socket.getaddrinfo(name, None)}
+    except (OSError, UnicodeError):
+        return {name}
+
+
+def _is_within(number: str) -> bool:
+    return number == "::1" or number.startswith("127.")
+
+
+def _is_own(number: str) -> bool:
+    """Whether it is a number of this machine: others cannot be listened at."""
+    kind = socket.AF_INET6 if ":" in number else socket.AF_INET
+    try:
+        with socket.socket(kind) as made:
+            made.bind((number, 0))
+    except OSError:
+        return False
+    return True
 
 
 def _settings(address: str) -> dict[str, Any]:

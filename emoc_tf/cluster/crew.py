@@ -10,10 +10,11 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from emoc_tf.cluster import processes
 from emoc_tf.cluster.connection import Connection, Node, on_node, ray, variables
+from emoc_tf.cluster.members import Death, Member, cause
 from emoc_tf.cluster.tasks import Queue, Task
 
 _LOG = logging.getLogger("emoc_tf.cluster")
@@ -23,25 +24,6 @@ _LOG = logging.getLogger("emoc_tf.cluster")
 _LIMIT = 300.0
 _DEATHS = 3  # of actors by one task, or in a row on a machine before any work
 _PAUSE = 5.0  # seconds until an actor begins anew where the last one did not begin
-
-
-class _Member:
-    """An actor.
-
-    Attributes:
-        handle: Ray's.
-        node: Where it lives.
-        reference: Of what it is doing; None while it waits.
-        index: Which of the tasks that is; None for its beginning, and for work of a call that was
-            broken off.
-        ready: Whether it has begun.
-        group: Of the task that it did last.
-    """
-
-    def __init__(self, handle: Any, node: Node, reference: Any) -> None:
-        self.handle, self.node, self.reference = handle, node, reference
-        self.index: int | None = None
-        self.ready, self.group = False, None
 
 
 class Crew:
@@ -55,15 +37,16 @@ class Crew:
 
     Attributes:
         alike: Whether actors have to give the bits of this process, not only those of one another.
+        closed: Whether it was ended.
 
     Raises:
         ValueError: No machine lends so many.
     """
 
     def __init__(self, connection: Connection, serve: Callable[[], Any], cpus: int = 1) -> None:
-        self._connection, self._cpus, self.alike = connection, cpus, False
+        self._connection, self._cpus, self.alike, self.closed = connection, cpus, False, False
         self._serve = pickle.dumps(serve)
-        self._members: list[_Member] = []
+        self._members: list[Member] = []
         # Whose turn it is: the actors are shared by all calls of a process.
         self._lock, self._turn = threading.Lock(), object()
         self._place: dict[str, Any] | None = None
@@ -71,7 +54,10 @@ class Crew:
         self._failed: dict[str, list[float]] = collections.defaultdict(list)
         self._again = math.inf
         self._gpus = int(any(node.gpus >= 1 for node in connection.nodes()))
-        if not self._nodes():
+        # A machine that joins later and is of no use hinders nobody: it is left out.
+        self._left_out: set[str] = set()
+        self._first = {node.id for node in self._nodes()}
+        if not self._first:
             lent = ", ".join(f"{n.host} with {n.cpus:g}" for n in connection.nodes())
             raise ValueError(
                 f"cpus: expected as many as a machine of the cluster lends, got {cpus} for "
@@ -86,7 +72,8 @@ class Crew:
         """Does tasks, in any order; yields the index of each and its result as they come.
 
         Raises:
-            ValueError: No actor began, or the machines differ in what decides bits.
+            ValueError: No actor began, or machines that were there from the first differ in what
+                decides bits.
             RuntimeError: Actors die of a task wherever it goes; or another call has begun since.
             Exception: What the first of the tasks raised that fail; those before it are done then.
         """
@@ -133,7 +120,7 @@ class Crew:
                 member.reference = member.handle.work.remote(task.method, *task.arguments)
         for member, result, problem in self._ended():
             index, member.index, member.reference = member.index, None, None
-            if isinstance(problem, _Death):
+            if isinstance(problem, Death):
                 self._bury(member, None if index is None else (index, tasks), problem)
                 if index is not None:
                     deaths[index] += 1
@@ -164,6 +151,7 @@ class Crew:
 
     def close(self) -> None:
         """Ends the actors, and the connection if it was made for them."""
+        self.closed = True
         if ray().is_initialized():
             for member in self._members:
                 ray().kill(member.handle)
@@ -171,7 +159,8 @@ class Crew:
         self._connection.close()
 
     def _nodes(self) -> list[Node]:
-        return self._connection.nodes(self._cpus, self._gpus)
+        nodes = self._connection.nodes(self._cpus, self._gpus)
+        return [node for node in nodes if node.id not in self._left_out]
 
     def _room(self, node: Node) -> int:
         return int(min(node.cpus // self._cpus, node.gpus if self._gpus else node.cpus))
@@ -188,20 +177,20 @@ class Crew:
             for _ in range(self._room(node) - have[node.id]):
                 self._members.append(self._begin(node))
 
-    def _begin(self, node: Node) -> _Member:
+    def _begin(self, node: Node) -> Member:
         own = variables(self._cpus) | {"TF_NUM_INTRAOP_THREADS": str(self._cpus)}
         actor = ray().remote(_Actor).options(
             num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_task_retries=0,
             scheduling_strategy=on_node(node), runtime_env={"env_vars": own},
         )  # fmt: skip
         handle = actor.remote()
-        return _Member(handle, node, handle.begin.remote(self._cpus, self._serve))
+        return Member(handle, node, handle.begin.remote(self._cpus, self._serve))
 
-    def _admit(self, member: _Member, place: Any, problem: Exception | None) -> None:
+    def _admit(self, member: Member, place: Any, problem: Exception | None) -> None:
         """Takes an actor into the crew if it gives the bits that the others give.
 
         Raises:
-            ValueError: It does not, or it could not begin.
+            ValueError: It does not, or could not begin, on a machine that was there from the first.
         """
         host = member.node.host
         if problem is not None:
@@ -211,12 +200,21 @@ class Crew:
         if reason:
             self._members.remove(member)
             ray().kill(member.handle)
-            raise ValueError(reason) from problem
+            self._leave_out(member.node, reason, problem)
+            return
         self._place = place
         member.ready = True
         self._failed[member.node.id].clear()
 
-    def _differs(self, member: _Member, place: dict[str, Any]) -> str:
+    def _leave_out(self, node: Node, reason: str, problem: Any = None) -> None:
+        """Begins no actor on a machine any more and says so, once; raises if it is of the first."""
+        if node.id in self._first:
+            raise ValueError(reason) from problem
+        if node.id not in self._left_out:
+            self._left_out.add(node.id)
+            _LOG.warning("%s (node %s) gets no work: %s", node.host, node.id[:8], reason)
+
+    def _differs(self, member: Member, place: dict[str, Any]) -> str:
         """Returns in words where an actor would give other bits, as far as that counts."""
         host, here = member.node.host, processes.place_here()
         if differing := processes.differences(here, place, allow_mixed=True):
@@ -241,7 +239,7 @@ class Crew:
             )
         return ""
 
-    def _ended(self) -> list[tuple[_Member, Any, "Exception | _Death | None"]]:
+    def _ended(self) -> list[tuple[Member, Any, "Exception | Death | None"]]:
         """Waits for an actor; returns those that are done, with what they returned or raised."""
         busy = {m.reference: m for m in self._members if m.reference is not None}
         if not busy:
@@ -254,11 +252,11 @@ class Crew:
             try:
                 found.append((busy[reference], ray().get(reference), None))
             except Exception as error:
-                found.append((busy[reference], None, _cause(error)))
+                found.append((busy[reference], None, cause(error, ray().exceptions)))
         return found
 
     def _bury(
-        self, member: _Member, work: tuple[int, Sequence[Task]] | None, problem: "_Death"
+        self, member: Member, work: tuple[int, Sequence[Task]] | None, problem: "Death"
     ) -> None:
         """Tells, once, that an actor died and of what work it was at."""
         self._members.remove(member)
@@ -276,7 +274,8 @@ class Crew:
             failed.append(time.monotonic())
             # Of a machine that is gone this is told too, as long as it is listed.
             if len(failed) >= _DEATHS and failed[-1] - failed[0] > processes.SETTLES:
-                raise ValueError(f"ray: no actor begins on {member.node.host}: {problem.reason}")
+                host = member.node.host
+                self._leave_out(member.node, f"ray: no actor begins on {host}: {problem.reason}")
 
 
 class _Actor:
@@ -291,27 +290,6 @@ class _Actor:
     def work(self, method: str, *arguments: Any) -> Any:
         """Does a task."""
         return getattr(self._served, method)(*arguments)
-
-
-class _Death(NamedTuple):
-    """An actor, or what it had returned, is gone.
-
-    Attributes:
-        reason: Ray's, in a line.
-    """
-
-    reason: str
-
-
-def _cause(error: Exception) -> Exception | _Death:
-    """Returns what a task raised, or that its actor died."""
-    errors = ray().exceptions
-    if isinstance(error, errors.RayTaskError):
-        return error.cause if isinstance(error.cause, Exception) else error
-    if not isinstance(error, errors.RayError):
-        return error
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return _Death(f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}")
 
 
 def _told(index: int, tasks: Sequence[Task]) -> str:

@@ -113,7 +113,7 @@ def _ask(
     """
     module = ray()
     # A copy of the code goes there, not its name: emoc_tf may be another one there, or none.
-    task = module.remote(_by_value(_answer))
+    task = module.remote(by_value(_answer))
     options = {"num_cpus": 0, "num_gpus": gpus, "max_retries": 0, "runtime_env": runtime(threads)}
     found, left, begun = {}, list(nodes), time.monotonic()
     while left:
@@ -154,10 +154,10 @@ def _silent(node: Node, gpus: float, error: Exception) -> ValueError:
             f"ray: expected an answer of {node.host} within {_LIMIT:.0f} s, got none; are its "
             f"{gpus:g} GPUs in use?"
         )
-    return ValueError(f"ray: {node.host} fails: {_last_line(error)}")
+    return ValueError(f"ray: {node.host} fails: {last_line(error)}")
 
 
-def _by_value(function: Any) -> Any:
+def by_value(function: Any) -> Any:
     """Returns a copy of a function that is sent whole, not by name."""
     copy = types.FunctionType(function.__code__, {"__builtins__": __builtins__}, function.__name__)
     copy.__module__ = "__main__"
@@ -167,24 +167,26 @@ def _by_value(function: Any) -> Any:
 def _answer(threads: int, file: str | None) -> dict[str, Any]:
     """Returns what decides the bits of a process; runs where the library may be another one."""
     import importlib.metadata
-    import os
-    import time
 
-    # What another machine has written is seen there after some seconds.
-    until = time.monotonic() + 10
-    while not (sees := file is None or os.path.exists(file)) and time.monotonic() < until:
-        time.sleep(0.2)
     try:
         from emoc_tf.cluster import processes
 
         processes.prepare(threads)
-        return {"sees": sees, "environment": processes.place_here()}
+        return {"sees": processes.sees(file), "environment": processes.place_here()}
     except Exception as error:  # another version may lack what is called here
         try:
             found = importlib.metadata.version("emoc_tf")
         except importlib.metadata.PackageNotFoundError:
             found = "none"
-        return {"sees": sees, "error": f"{found} ({type(error).__name__}: {error})"}
+        return {"error": f"{found} ({type(error).__name__}: {error})"}
+
+
+def sees(file: str | None) -> bool:
+    """Whether a file is there; what another machine has written is seen after some seconds."""
+    until = time.monotonic() + 10
+    while not (found := file is None or os.path.exists(file)) and time.monotonic() < until:
+        time.sleep(0.2)
+    return found
 
 
 def place_here() -> dict[str, Any]:
@@ -227,6 +229,7 @@ def _listed(nodes: Sequence[Node]) -> str:
     return ", ".join(f"{n.host} with {n.cpus:g} and {n.gpus:g}" for n in nodes)
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def last_line(told: object) -> str:
+    """Returns the last line of what something says, such as an error with a traceback."""
+    lines = [line.strip() for line in str(told).splitlines() if line.strip()]
+    return lines[-1] if lines else type(told).__name__

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from emoc_tf.data import views
 from emoc_tf.models import traces
-from emoc_tf.models.graphs import features_of, functional, last_operation
+from emoc_tf.models.graphs import functional, last_operation, plain_head
 from emoc_tf.models.known_bodies import known_body
 from emoc_tf.models.structure import feature_extractor
 
@@ -22,7 +22,7 @@ ANY_SIZE = 24  # of axes that a model leaves open
 def compile_forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a compiled function of images (n, ...), n > 0, in inference mode."""
     model = functional(model)
-    if _has_plain_head(model):
+    if plain_head(model):
         run = compile_features(model)
         return lambda images: run(images)[1]
     architecture = traces.architecture(model)
@@ -36,7 +36,7 @@ def compile_features(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tenso
     body is traced once for all models that have it, as long as one of their functions is held.
     """
     model = functional(model)
-    if not _has_plain_head(model):
+    if not plain_head(model):
         architecture = traces.architecture(model)
         return _compile(model, architecture, "features and logits", lambda: _both(model))
     body, known = feature_extractor(model), known_body(model)
@@ -51,13 +51,6 @@ def compile_features(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tenso
         return found, logits(found)
 
     return both
-
-
-def _has_plain_head(model: keras.Model) -> bool:
-    """Whether a functional model ends in a dense layer that is called once, of vectors."""
-    features = features_of(model)
-    plain = type(last_operation(model)) is keras.layers.Dense
-    return plain and features is not None and len(features.shape) == 2
 
 
 def _compile_body(model: keras.Model, body: keras.Model) -> Callable:
@@ -128,7 +121,7 @@ def check_repeatable(model: keras.Model, images: np.ndarray | None = None) -> No
     if images is None:
         images = random_images(model.inputs[0])
     model = functional(model)
-    plain = _has_plain_head(model)  # which is the same at each call
+    plain = plain_head(model) is not None  # which is the same at each call
     architecture = traces.architecture(model, head=not plain)
     what = "repeatable", images.shape
     if architecture is not None:

@@ -1,11 +1,15 @@
 """Graphs of Keras models: walked through, opened, unwrapped, always on the same layers."""
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
 
 Call = Callable[..., object]
+
+_NOTING = threading.RLock()
 
 
 def is_graph(layer: keras.Layer) -> bool:
@@ -76,6 +80,45 @@ def features_of(model: keras.Model) -> keras.KerasTensor | None:
     alone = len(calls) == 1 and len(calls[0].args) == 1 and not any(calls[0].kwargs.values())
     given = calls[0].args[0] if alone else None
     return given if isinstance(given, keras.KerasTensor) else None
+
+
+@contextlib.contextmanager
+def unnoted(model: keras.Model) -> Iterator[None]:
+    """Lets layers forget the graphs that are built on them meanwhile, which they would hold.
+
+    These graphs can be called and walked through afterwards. No other model may be made of their
+    tensors: it would not find their calls.
+
+    Args:
+        model: With the layers.
+    """
+    with _NOTING:
+        every = {id(each): each for each in model._flatten_layers()}
+        every |= {id(each.operation): each.operation for each in calls_in(model)}
+        notes = [
+            getattr(e, n) for e in every.values() for n in ("_inbound_nodes", "_outbound_nodes")
+        ]
+        before = [len(each) for each in notes]
+        try:
+            yield
+        finally:
+            for each, length in zip(notes, before, strict=True):
+                del each[length:]
+
+
+def plain_head(model: keras.Model) -> keras.layers.Dense | None:
+    """Returns the last layer of a functional model, if it is a dense one of vectors, called once.
+
+    None too where it shares weights with another layer, or was given adapters.
+    """
+    head, features = last_operation(model), features_of(model)
+    if type(head) is not keras.layers.Dense or features is None or len(features.shape) != 2:
+        return None
+    if getattr(head, "lora_enabled", False) or getattr(head, "quantization_mode", None):
+        return None
+    own = {id(variable) for variable in head.variables}
+    others = [each for layer in model.layers if layer is not head for each in layer.variables]
+    return head if own.isdisjoint(map(id, others)) else None
 
 
 class Recorded(NamedTuple):

@@ -5,6 +5,7 @@ that is trained lies before them: it need not be computed again and again.
 """
 
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ import keras
 import tensorflow as tf
 
 from emoc_tf.models.closures import read_by
-from emoc_tf.models.graphs import functional, is_graph, outer_calls, plain
+from emoc_tf.models.graphs import functional, is_graph, outer_calls, plain, unnoted
+from emoc_tf.models.known_bodies import KnownBody, known_body
 
 
 class Split(NamedTuple):
@@ -79,6 +81,18 @@ def split(model: keras.Model) -> Split | None:
     """
     if not model.non_trainable_variables:
         return None
+    # Known again as long as the model is there: layers hold each graph that is built on them.
+    key = known_body(functional(model)), [each.trainable for each in _inner(model)]
+    found = _splits.get(model)
+    if found is None or found[0] != key:
+        found = _splits[model] = key, _split(model)
+    return found[1]
+
+
+_splits = weakref.WeakKeyDictionary[keras.Model, tuple[tuple[KnownBody, list], Split | None]]()
+
+
+def _split(model: keras.Model) -> Split | None:
     image, output, calls = _graph(model)
     cut = _last_cut(image, output, calls, _reached(image, calls, lambda call: call.fixed))
     if cut is None:
@@ -100,7 +114,8 @@ def hindrance(model: keras.Model) -> str | None:
     """
     if not model.non_trainable_variables:
         return None
-    image, output, calls = _graph(model)
+    with unnoted(model):
+        image, output, calls = _graph(model)
     now = _last_cut(image, output, calls, _reached(image, calls, lambda call: call.fixed))
     without = _last_cut(image, output, calls, _reached(image, calls, lambda c: not c.trains))
     have = [] if now is None else [call for call in now[1] if call.has_weights]

@@ -20,6 +20,8 @@ _LOG = logging.getLogger("emoc_tf.cluster")
 
 _KEPT = 4  # sources that are held: of a call the reference images and the others
 _MOST = 1 << 20  # bytes of a description; more of them are images
+# Of a copy: a file of so many bytes is compared whole, and of a larger one so many images.
+_WHOLE, _COMPARED = 1 << 25, 256
 
 
 class Source(NamedTuple):
@@ -28,13 +30,14 @@ class Source(NamedTuple):
     Attributes:
         key: Told from those of all others.
         place: How it is opened where it lies, a pickle; None for what lies in memory.
-        digest: Of some of its images, which tells whether the same ones lie there.
+        compared: Which images tell whether the same ones lie there, and a digest of these, some at
+            a time.
         held: A reference to the images, or nothing as long as all actors see the place.
     """
 
     key: str
     place: bytes | None
-    digest: str
+    compared: list[tuple[range, str]]
     held: tuple
 
 
@@ -55,16 +58,17 @@ class Sent(NamedTuple):
 
 
 class UnseenError(Exception):
-    """An actor does not see the place of a source.
+    """An actor does not see the place of a source, or others lie there.
 
     Attributes:
         key: Of the source.
         host: Where the actor is.
+        reason: What is there, in words.
     """
 
-    def __init__(self, key: str, host: str) -> None:
-        super().__init__(key, host)
-        self.key, self.host = key, host
+    def __init__(self, key: str, host: str, reason: str) -> None:
+        super().__init__(key, host, reason)
+        self.key, self.host, self.reason = key, host, reason
 
 
 class Sender:
@@ -92,9 +96,12 @@ class Sender:
         """Sends the images of a source that an actor does not see at its place."""
         for name, (source, sent) in self._sources.items():
             if sent.key == unseen.key:
+                place = views.place_of(source)
+                told = unseen.host, unseen.reason, place.path if place else source
                 _LOG.warning(
-                    "images of shape %s are sent over the network: %s does not see where they lie",
-                    tuple(source.shape), unseen.host,
+                    "images of shape %s are sent over the network: %s %s at %s; a folder that all "
+                    "machines share, or a copy that is made anew there, needs no sending",
+                    tuple(source.shape), *told,
                 )  # fmt: skip
                 self._sources[name] = source, sent._replace(held=(_put(source),))
 
@@ -125,7 +132,7 @@ class Sender:
                 held = (_put(source),)
             elif len(place) > _MOST:
                 held, place = (ray().put(source),), None
-            sent = Source(str(self._count), place, _digest(_some(source)), held)
+            sent = Source(str(self._count), place, [] if held else _compared(source), held)
             self._sources[name] = source, sent
             while len(self._sources) > _KEPT:
                 self._sources.popitem(last=False)
@@ -175,15 +182,23 @@ def _file_of(opened: Any, source: Any) -> bytes:
 
 
 def _opened(sent: Source) -> Any:
+    reason = "does not see where they lie"
     if sent.place is not None:
-        with contextlib.suppress(Exception):  # whatever a place that is not there makes of it
+        try:
             source = pickle.loads(sent.place)
             source = source.open() if isinstance(source, views.Place) else source
-            if _digest(_some(source)) == sent.digest:
+            other = next(
+                (rows for rows, digest in sent.compared if _digest_of(source, rows) != digest), None
+            )
+        except Exception as error:  # whatever a place that is not there makes of it
+            reason = f"{reason} ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+        else:
+            if other is None:
                 return source
+            reason = f"has other images ({_named(other)})"
     if sent.held:
         return ray().get(sent.held[0])
-    raise UnseenError(sent.key, socket.gethostname())
+    raise UnseenError(sent.key, socket.gethostname(), reason)
 
 
 def _put(source: Any) -> Any:
@@ -191,10 +206,29 @@ def _put(source: Any) -> Any:
     return ray().put(np.asarray(views.read(source, np.arange(source.shape[0]))))
 
 
-def _some(source: Any) -> np.ndarray:
-    """Returns the first, the middle and the last image."""
+def _compared(source: Any) -> list[tuple[range, str]]:
+    """Returns which images of a source are compared with those of a copy, and their digests."""
     count = source.shape[0]
-    return views.read(source, np.unique([0, count // 2, count - 1]))
+    size = count * int(np.prod(source.shape[1:])) * np.dtype(source.dtype).itemsize
+    if views.place_of(source) is not None and size <= _WHOLE:
+        step = -(-count // _COMPARED)
+        parts = [range(i, min(i + step, count)) for i in range(0, count, step)]
+    else:
+        rows = {0, count // 2, count - 1}
+        if not hasattr(source, "sha256") or getattr(source, "mapped", None) is not None:
+            # Images that are decoded are known by their files, each time.
+            drawn = np.random.default_rng(0).choice(count, min(_COMPARED, count), replace=False)
+            rows.update(map(int, drawn))
+        parts = [range(row, row + 1) for row in sorted(rows)]
+    return [(rows, _digest_of(source, rows)) for rows in parts]
+
+
+def _digest_of(source: Any, rows: range) -> str:
+    return _digest(views.read(source, np.arange(rows.start, rows.stop)))
+
+
+def _named(rows: range) -> str:
+    return f"image {rows[0]}" if len(rows) == 1 else f"one of images {rows[0]} to {rows[-1]}"
 
 
 def _digest(images: np.ndarray) -> str:

@@ -66,7 +66,7 @@ class RayScorer(EMOCScorer):
     Raises:
         ValueError: As `EMOCScorer`; or Ray is not installed, no cluster is there, or its machines
             do not lend so many CPUs, differ in what decides bits, or have other versions than this
-            process.
+            process; or scorers of this process have actors with another number of CPUs there.
 
     Example:
         >>> import keras

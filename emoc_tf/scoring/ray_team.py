@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from emoc_tf.cluster.connection import connect, ray
+from emoc_tf.cluster.connection import Connection, connect, ray
 from emoc_tf.cluster.crew import Crew
 from emoc_tf.cluster.tasks import Task
 from emoc_tf.models.forward import FORWARD_BATCH
@@ -22,7 +22,8 @@ from emoc_tf.scoring.ray_worker import Job, SentModel, Worker
 _AT_ONCE = 8  # batches of forward passes in a task
 _KEPT = 4  # weights that are held for actors
 
-# One team for each kind of actors: two would reserve the same CPUs.
+# By the arguments of `shared`. Those that are on one cluster have the same actors, since two crews
+# would reserve the same CPUs.
 _teams: dict[tuple[str | None, int], "Team"] = {}
 
 
@@ -65,7 +66,7 @@ class Team:
     def __init__(self, address: str | None, cpus: int) -> None:
         self._address, self._cpus, self.alike = address, cpus, False
         self._crew: Crew | None = None
-        self._cluster = ""
+        self._cluster: tuple[str, ...] | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -73,29 +74,46 @@ class Team:
         self._weights: collections.OrderedDict[str, Any] = collections.OrderedDict()
 
     def begin(self) -> Crew:
-        """Returns the actors, begun anew if the connection they lived by was closed.
+        """Returns the actors, begun anew if they were ended or their connection was closed.
 
         Raises:
-            ValueError: There is no cluster, or no machine of it lends so many CPUs.
+            ValueError: There is no cluster, no machine of it lends so many CPUs, or actors of this
+                process with another number of CPUs are on it.
         """
-        if self._crew is not None and _cluster() != self._cluster:
+        if self._crew is not None and (self._crew.closed or _cluster() != self._cluster):
             self._crew = None
             self._forget()
         if self._crew is None:
             connection = connect(self._address)
             try:
-                self._crew = Crew(connection, Worker, self._cpus)
+                self._join(connection)
             except ValueError:
                 connection.close()
                 raise
-            self._cluster = _cluster()
             atexit.register(self.close)  # after Ray's own, so that it runs before it
-        self._crew.alike = self.alike
+        self._crew.alike |= self.alike
         return self._crew
 
+    def _join(self, connection: Connection) -> None:
+        """Takes the actors of another team on the same cluster, or makes them."""
+        crew, self._cluster = Crew(connection, Worker, self._cpus), _cluster()
+        for other in _teams.values():
+            if other._crew is None or other._crew.closed or other._cluster != self._cluster:
+                continue
+            if other._cpus != self._cpus:
+                raise ValueError(
+                    f"cpus: expected {other._cpus}, as the actors have that this process has on "
+                    f"the cluster already, got {self._cpus}; `close()` of their scorer ends them, "
+                    f"TF_NUM_INTRAOP_THREADS tells how many a process uses"
+                )
+            self._sender, self._contents = other._sender, other._contents
+            self._weights, crew = other._weights, other._crew
+            break
+        self._crew = crew
+
     def close(self) -> None:
-        """Ends the actors, and the connection if it was made here."""
-        if self._crew is not None and _cluster() == self._cluster:
+        """Ends the actors, and the connection if it was made for them."""
+        if self._crew is not None and not self._crew.closed and _cluster() == self._cluster:
             self._crew.close()
         self._crew = None
         self._forget()
@@ -250,8 +268,10 @@ def shared(address: str | None, cpus: int) -> Team:
     return _teams.setdefault((address, cpus), Team(address, cpus))
 
 
-def _cluster() -> str:
-    """Returns which connection this process has; empty without one."""
+def _cluster() -> tuple[str, ...] | None:
+    """Returns which connection this process has, told from those before; None without one."""
     if not ray().is_initialized():
-        return ""
-    return ray().get_runtime_context().get_job_id()
+        return None
+    # A cluster that has just begun counts its jobs from 1, and may have the address of the last.
+    here = ray().get_runtime_context()
+    return here.gcs_address, here.get_node_id(), here.get_job_id()

@@ -1,5 +1,6 @@
 """What is told of a connection that cannot be made; no cluster is needed for that."""
 
+import socket
 import sys
 from types import SimpleNamespace
 
@@ -58,6 +59,46 @@ def test_only_what_was_made_here_is_ended(given):
         ValueError, match=r"expected 10\.0\.0\.1:6379, which .* got '10\.0\.0\.2:1'"
     ):
         connection.connect("10.0.0.2:1")
+
+
+def numbers(name, port):
+    known = {"head": ["10.0.0.1"], "head.lan": ["fd00::1", "10.0.0.1"], "here": ["127.0.1.1"]}
+    known["localhost"] = ["127.0.0.1", "::1"]
+    if name[:1].isdigit() or ":" in name:
+        return [(0, 0, 0, "", (name, 0))]
+    if name not in known:
+        raise socket.gaierror(-2, "Name or service not known")
+    return [(0, 0, 0, "", (number, 0)) for number in known[name]]
+
+
+@pytest.mark.parametrize(
+    ("address", "own", "same"),
+    [
+        ("head:6379", [], True),
+        ("head.lan:6379", [], True),
+        ("head:6380", [], False),
+        ("nobody:6379", [], False),
+        ("10.0.0.2:6379", [], False),
+        ("here:6379", ["10.0.0.1"], True),  # as Debian names a machine to itself
+        ("localhost:6379", ["10.0.0.1"], True),
+        ("localhost:6379", ["10.0.0.7"], False),
+        ("head", [], False),
+    ],
+)
+def test_a_head_is_the_same_by_name_and_by_number(given, monkeypatch, address, own, same):
+    given(here="10.0.0.1:6379")
+    monkeypatch.setattr(socket, "getaddrinfo", numbers)
+    monkeypatch.setattr(connection, "_is_own", lambda number: number in own)
+    if same:
+        connection.connect(address)
+    else:
+        with pytest.raises(ValueError, match=r"^ray: expected 10\.0\.0\.1:6379, which this"):
+            connection.connect(address)
+
+
+def test_a_number_of_this_machine_is_known(given):
+    assert connection._is_own("127.0.0.1")
+    assert not connection._is_own("203.0.113.77")  # for examples: nobody has it
 
 
 def test_a_process_that_ends_without_unwinding_ends_what_it_made(given):

@@ -196,3 +196,31 @@ def test_a_call_gets_no_results_of_another_one(begin):
     with pytest.raises(RuntimeError, match="taken before the next one begins"):
         taken.extend(first)
     assert all(result == 2 * i for i, result in taken)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"cpu": "Another"}, "machines that give the bits of this process, got two with"),
+        ({"source": "another"}, "expected the versions of this process on two"),
+        (ValueError("no such module"), "expected emoc_tf on two, got ValueError: no such module"),
+        (RayError("crashed as it began"), "no actor begins on two: RayError: crashed as it began"),
+    ],
+)
+def test_a_wrong_machine_that_joins_later_is_left_out_and_said_once(
+    begin, monkeypatch, caplog, wrong, told
+):
+    monkeypatch.setattr(crew, "_PAUSE", 0.01)
+    monkeypatch.setattr(processes, "SETTLES", 0.05)
+    made, ray = begin(one={})
+    made.alike = True
+    assert dict(made.run(tasks(3))) == {0: 0, 1: 2, 2: 4}
+    ray.places["two"] = wrong if isinstance(wrong, Exception) else ray.places["one"] | wrong
+    if isinstance(ray.places["two"], dict):
+        ray.places["two"] = Place(ray.places["two"])
+    for _ in range(3):
+        assert len(dict(made.run(tasks(300)))) == 300
+    (line,) = caplog.messages
+    assert told in line
+    assert line.startswith("two (node 2) gets no work: ray: ")
+    assert len(made) == 1

@@ -11,18 +11,27 @@ tf.config.threading.set_intra_op_parallelism_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 _START = 120  # seconds in which parts of a cluster have to be there
-crew._LIMIT = processes._LIMIT = 1200.0  # on a computer that is busy to begin with
 
 
-@pytest.fixture(scope="session")
-def cluster():
+# All that other folders would not expect ends with this one, and not with the session.
+@pytest.fixture(scope="package", autouse=True)
+def patience():
+    """More time than usual, on a computer that is busy to begin with."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (crew, processes):
+            patch.setattr(module, "_LIMIT", 1200.0)
+        patch.setenv("RAY_gcs_server_port_wait_time_s", str(_START))
+        yield
+
+
+@pytest.fixture(scope="package")
+def cluster(patience):
     """A cluster whose head lends nothing, and two machines of one processor each."""
     from emoc_tf.cluster.connection import ray
 
     ray()
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_gcs_server_port_wait_time_s"] = str(_START)  # noqa: SIM112
     made = Cluster()
     add_node(made, num_cpus=0, include_dashboard=False)
     for _ in range(2):
@@ -52,7 +61,7 @@ def add_node(cluster, tries=5, **settings):
     return add_node(cluster, tries - 1, **settings)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def connection(cluster):
     """The connection of this process to it, which all tests share."""
     from emoc_tf.cluster.connection import connect

@@ -96,6 +96,9 @@ def test_a_machine_that_is_removed_in_a_run_costs_an_update(
     name = f"watched:folder={log}"
     console = Console(record=True, width=300)
 
+    def came():
+        return [file.read_text() for file in out.glob("*/0/steps.csv")]
+
     def remove():
         first = log / "0.log"
         until(lambda: first.exists() and len(first.read_text().splitlines()) == 2)
@@ -103,7 +106,9 @@ def test_a_machine_that_is_removed_in_a_run_costs_an_update(
         step, node, pid = first.read_text().splitlines()[-1].split()
         assert step == "1"
         os.kill(int(pid), 0)
-        until(lambda: list(out.glob("*/0/checkpoint*")))  # what was before has come back
+        until(
+            lambda: [rows for rows in came() if rows.count("\n") == 3]
+        )  # all before has come back
         (machine,) = (n for n in cluster.worker_nodes if n.node_id == node)
         cluster.remove_node(machine, allow_graceful=False)
 

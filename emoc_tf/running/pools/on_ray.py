@@ -1,11 +1,13 @@
 """Items on the machines of a Ray cluster, a task each."""
 
+import contextlib
 import logging
 import os
 import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,12 @@ from emoc_tf.cluster import processes
 from emoc_tf.cluster.connection import Connection, connect, ray, runtime
 from emoc_tf.records.run_record import make_output_dir
 from emoc_tf.running.attempts import Result
-from emoc_tf.running.pools import ray_task
+from emoc_tf.running.pools import events, ray_task
+from emoc_tf.running.pools.events import AGAIN, DIED, FAILED, GONE
+from emoc_tf.running.pools.machines import At, Machines
 from emoc_tf.running.pools.pool import Pool, Told, Work
 
 FILES, OBJECTS = "files", "objects"
-# What else than a task's own events may happen to an item.
-DIED, FAILED = "died", "failed"
 _LOG = logging.getLogger("emoc_tf")
 # Seconds after which it looks whether what has to wait can begin, and whether a machine is left.
 _PAUSE, _LOOK = 0.5, 10.0
@@ -50,7 +52,9 @@ class OnRay(Pool):
             raise ValueError(f"ray_storage: expected {FILES} or {OBJECTS}, got {storage!r}")
         self._address, self._cpus, self._gpus, self._storage = address, cpus, gpus, storage
         self._connection: Connection | None = None
+        self._machines = Machines(lambda: self._connection.nodes())
         self._setting: ray_task.Setting | None = None
+        self._seen: Path | None = None
 
     def place(self, output_dir: str | Path, allow_mixed: bool) -> dict[str, Any]:
         """Returns what bits depend on on the cluster, see `Pool.place`.
@@ -60,23 +64,35 @@ class OnRay(Pool):
             ValueError: The output folder cannot be written.
         """
         self._connection = self._connection or connect(self._address)
-        seen = None
+        there = [node.id for node in self._connection.nodes(self._cpus, self._gpus)]
         if self._storage == FILES:
             make_output_dir(output_dir)
-            seen = Path(output_dir).absolute() / f".seen.{secrets.token_hex(4)}"
-            seen.touch()
-        try:
+            self._seen = Path(output_dir).absolute() / f".seen.{secrets.token_hex(4)}"
+        with self._shown() as seen:
             place = processes.check(
                 self._connection, self._cpus, self._gpus,
                 file=seen, allow_mixed=allow_mixed, remedy=REMEDY,
             )  # fmt: skip
-        finally:
-            if seen is not None:
-                seen.unlink(missing_ok=True)
+        self._machines.prove(there)
         self._setting = ray_task.Setting(
             os.getcwd(), tuple(sys.path), self._cpus, place, allow_mixed
         )
         return place
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[Path | None]:
+        """Keeps a file for the time that whoever shares the output folder sees; yields its path."""
+        seen = self._seen
+        try:
+            if seen is not None:
+                seen.touch()
+        except OSError:  # runs that cannot write say so themselves
+            seen = None
+        try:
+            yield seen
+        finally:
+            if seen is not None:
+                seen.unlink(missing_ok=True)
 
     def told(self) -> str:
         """Returns in words where items are worked on."""
@@ -92,49 +108,61 @@ class OnRay(Pool):
     def run(self, work: Work, items: Sequence[Any], died: Told) -> Iterator[tuple[Any, Any]]:
         """Works on items, see `Pool.run`.
 
-        An item is given up when its process dies a second time without a step in between: what
-        happens to machines is not its fault.
+        An item is given up when its process dies a second time without a step in between: one
+        that needs too much memory does. A process that dies with its machine, however often, is
+        not counted. A machine that comes later and gives other bits, or on which no item can
+        begin, is left out, and what it was given waits for others.
         """
-        tasks = _Tasks(work, self._setting, self._options(), self._storage)
-        waiting, stalled = list(items), set()
+        waiting = list(items)
+        stalled: dict[Any, str | None] = {}  # the machine that a process died on since a step
         changed = time.monotonic()
-        try:
+        with self._shown() as seen, contextlib.closing(self._tasks(work, seen)) as tasks:
             while waiting or tasks.flying:
                 begun = [(item, tasks.begin(item)) for item in waiting]
                 waiting = [item for item, state in begun if state is None]
-                yield from ((item, state) for item, state in begun if isinstance(state, Result))
+                ended = [each for each in begun if each[1] not in (None, True)]
+                yield from ended
                 for item, (kind, told) in tasks.events():
                     changed = time.monotonic()
                     if kind == ray_task.LINE:
+                        # What the item's process printed there: one of this machine prints it here.
                         print(told, flush=True)
                     elif kind == ray_task.STEP:
-                        stalled.discard(item)
-                    elif kind == DIED and item not in stalled:
-                        stalled.add(item)
+                        stalled.pop(item, None)
+                    elif kind == AGAIN:
+                        waiting.append(item)
+                    elif kind == GONE or (
+                        # A machine that goes may end its processes before it is known to be gone.
+                        kind == DIED
+                        and not (item in stalled and self._machines.live(stalled[item]))
+                    ):
+                        if kind == DIED:
+                            stalled[item] = self._machines.where(item)
                         died(item, told)
                         waiting.append(item)
                     else:
                         yield item, _result(work, item, kind, told)
                 if time.monotonic() - changed > _LOOK:
                     changed = self._look()
-        finally:
-            tasks.close()
 
-    def _options(self) -> dict[str, Any]:
-        return {
+    def _tasks(self, work: Work, seen: Path | None) -> "_Tasks":
+        setting = self._setting and replace(self._setting, file=seen and str(seen))
+        options = {
             "num_cpus": self._cpus,
             "num_gpus": self._gpus,
             "max_retries": 0,  # it is told, and only what the item itself ends of is given up
             "runtime_env": runtime(self._cpus),
             "num_returns": "streaming",
+            "name": ray_task.work_on.__name__,
         }
+        return _Tasks(work, setting, options, self._storage, self._machines)
 
     def _look(self) -> float:
         """Warns if nothing is left to work on; returns when it looks again from."""
-        if self._connection.nodes(self._cpus, self._gpus):
+        if self._machines.left(self._connection.nodes(self._cpus, self._gpus)):
             return time.monotonic()
         _LOG.warning(
-            "no machine of the cluster lends %g CPUs and %g GPUs any more: waiting for one",
+            "no machine lends %g CPUs and %g GPUs to runs any more: waiting for one",
             self._cpus, self._gpus,
         )  # fmt: skip
         return float("inf")
@@ -165,6 +193,7 @@ class _Tasks:
         setting: Of the processes.
         options: Of the tasks.
         storage: See `OnRay`.
+        machines: That they go to.
 
     Attributes:
         flying: Their items.
@@ -174,9 +203,15 @@ class _Tasks:
     """
 
     def __init__(
-        self, work: Work, setting: ray_task.Setting, options: dict[str, Any], storage: str
+        self,
+        work: Work,
+        setting: ray_task.Setting,
+        options: dict[str, Any],
+        storage: str,
+        machines: Machines,
     ) -> None:
-        self._ray, self._setting = ray(), setting
+        self._ray, self._setting, self._machines = ray(), setting, machines
+        self._failed = work.failed
         self._parcels = work.parcels if storage == OBJECTS else None
         serve = work.serve if self._parcels is None else self._parcels.serve
         try:
@@ -184,15 +219,27 @@ class _Tasks:
             self._content = self._ray.cloudpickle.dumps(serve)
         except Exception as error:  # pickling runs code of the things' own
             raise ray_task.unsendable(error) from error
-        self._task = self._ray.remote(ray_task.work_on).options(**options)
+        self._task = self._ray.remote(processes.by_value(ray_task.work_anywhere))
+        self._options = options
         self.flying: dict[Any, Any] = {}
 
-    def begin(self, item: Any) -> Result | bool | None:
-        """Begins with an item; returns its result if it has ended already, None if it must wait."""
+    def begin(self, item: Any) -> Any:
+        """Begins with an item; returns its result if it has ended already, None if it must wait.
+
+        True: it has begun.
+        """
         packed = item if self._parcels is None else self._parcels.pack(item)
         if packed is None or isinstance(packed, Result):
             return packed
-        self.flying[self._task.remote(self._content, self._setting, packed)] = item
+        given = self._ray.cloudpickle.dumps((self._setting, packed))
+        task = self._task.options(**self._options, **self._machines.options())
+        self._machines.arrive(item, None)
+        try:
+            self.flying[task.remote(self._content, given)] = item
+        except events.full(self._ray) as error:
+            if self._parcels is not None:
+                self._parcels.release(item)
+            return self._failed(item, events.no_room(error))
         return True
 
     def events(self) -> Iterator[tuple[Any, ray_task.Event]]:
@@ -205,6 +252,12 @@ class _Tasks:
         for task in told:
             item = self.flying[task]
             kind, content = self._event(task)
+            if kind == ray_task.AT:
+                self._machines.arrive(item, At(*content))
+                continue
+            if kind == ray_task.BEGUN:
+                self._machines.begin(item)
+                continue
             if kind == ray_task.STEP and content is not None:
                 try:
                     self._parcels.unpack(item, content)
@@ -216,24 +269,20 @@ class _Tasks:
             yield item, (kind, content)
 
     def _event(self, task: Any) -> ray_task.Event:
-        errors = self._ray.exceptions
-        try:
-            kind, told = self._ray.get(next(task))
-        except errors.RayTaskError as error:  # of what is ours: no other item would escape it
-            return ray_task.ERROR, error
-        except errors.NodeDiedError:
-            return DIED, "with its machine"
-        except errors.OutOfMemoryError:
-            return DIED, "for lack of memory"
-        except errors.WorkerCrashedError:
-            return DIED, "killed or crashed"
-        except (errors.RayError, StopIteration) as error:
-            return DIED, type(error).__name__
+        item = self.flying[task]
+        kind, told = events.told(self._ray, task)
+        if kind == DIED and not self._machines.live(self._machines.where(item)):
+            return GONE, told
         if kind == ray_task.ELSEWHERE:
-            return FAILED, ValueError(
-                f"ray: expected machines like the first one, got {told[0]} with "
-                f"{'; '.join(told[1])}; {REMEDY}"
+            reason = (
+                f"ray: expected machines like the first one, got one with {'; '.join(told)}; "
+                f"{REMEDY}"
             )
+            self._machines.leave_out(item, reason)
+            return AGAIN, None
+        if kind in (ray_task.ERROR, DIED) and not self._machines.proven(item):
+            self._machines.leave_out(item, f"no run begins there: {processes.last_line(told)}")
+            return AGAIN, None
         return kind, told
 
     def _end(self, task: Any) -> None:

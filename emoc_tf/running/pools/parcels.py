@@ -80,14 +80,14 @@ class Parcels:
             run: Which; its folder is locked until `release`.
         """
         pretrained = pretrained_path(self.grid.output_dir, run[1])
-        if not pretrained.exists():
-            lock = FolderLock(pretrained.parent)
-            if not lock.acquire():
-                return None
-            self._pretraining[run] = lock
-            atomic.remove_asides(pretrained.parent)
         folder = self.folders[run]
         try:
+            if not pretrained.exists():
+                lock = FolderLock(pretrained.parent)
+                if not lock.acquire():
+                    return None
+                self._pretraining[run] = lock
+                atomic.remove_asides(pretrained.parent)
             if not folder.lock.acquire():
                 self.release(run)
                 return Result(busy=True)
@@ -119,14 +119,22 @@ class Parcels:
             name = path.relative_to(root).as_posix()
             if _travels(path) and name not in change.names:
                 path.unlink(missing_ok=True)
-        if pretrained.exists() and run in self._pretraining:
-            self._pretraining.pop(run).release()
+        if pretrained.exists():
+            self._release_pretraining(run)
 
     def release(self, run: Run) -> None:
         """Gives up what is locked for a run."""
+        self._release_pretraining(run)
+        _release(self.folders[run].lock)
+
+    def _release_pretraining(self, run: Run) -> None:
         if run in self._pretraining:
-            self._pretraining.pop(run).release()
-        self.folders[run].lock.release()
+            _release(self._pretraining.pop(run))
+
+
+def _release(lock: FolderLock) -> None:
+    with contextlib.suppress(OSError):  # the file of a free lock is no hindrance
+        lock.release()
 
 
 def serve(
@@ -138,8 +146,11 @@ def serve(
         grid: Settings; the output folder is another one there.
         known: See `attempts.serve`.
         stepped: Called after each step and at the end with what it did to the files.
+
+    What it returns raises `OSError` if there is no room for the folder.
     """
-    _remove_left_over()
+    with contextlib.suppress(OSError):  # a disk where nothing can be made is told by each run
+        _remove_left_over()
     env = begin(grid, known)
 
     def work(parcel: Parcel) -> Result:
@@ -210,15 +221,16 @@ def _digest(content: bytes) -> bytes:
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
     """Makes a folder for the time, locked lest another process takes it for left over."""
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name, FolderLock(name):
+    folder = tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
+    with folder as name, FolderLock(name):
         yield Path(name)
 
 
 def _remove_left_over() -> None:
     """Removes folders of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        lock = FolderLock(folder)
         with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
+            lock = FolderLock(folder)
             if (folder / NAME).exists() and lock.acquire():
                 shutil.rmtree(folder, ignore_errors=True)
                 lock.release()

@@ -5,7 +5,6 @@ import functools
 import io
 import os
 import pickle
-import platform
 import queue
 import sys
 import threading
@@ -18,6 +17,8 @@ from emoc_tf.cluster import processes
 # What is told: the kind of it and what it is.
 Event = tuple[str, Any]
 LINE, STEP, RESULT, ERROR, ELSEWHERE = "line", "step", "result", "error", "elsewhere"
+# Where it is, and that it has begun there; and that an item failed, not what all have in common.
+AT, BEGUN, FAILED = "at", "begun", "failed"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Setting:
         threads: That a process uses.
         place: What bits depend on, see `processes.place_here`: that of another process is refused.
         allow_mixed: Whether only versions have to be the same.
+        file: One that it has to see, in the folder that all machines share; None for none.
     """
 
     folder: str
@@ -37,6 +39,33 @@ class Setting:
     threads: int
     place: Mapping[str, Any]
     allow_mixed: bool
+    file: str | None = None
+
+
+def work_anywhere(content: bytes, given: bytes) -> Iterator[Event]:
+    """Tells where it is, then does what `work_on` does; sent whole, not by name.
+
+    Args:
+        content: See `work_on`.
+        given: A pickle of the other arguments: emoc_tf may be another one here, or none.
+
+    Yields:
+        See there.
+    """
+    import pickle
+    import platform
+
+    import ray
+
+    yield "at", (ray.get_runtime_context().get_node_id(), platform.node())
+    try:
+        from emoc_tf.running.pools import ray_task
+
+        events = ray_task.work_on(content, *pickle.loads(given))
+    except Exception as error:
+        yield "elsewhere", [f"no emoc_tf of this kind ({type(error).__name__}: {error})"]
+    else:
+        yield from events
 
 
 def work_on(content: bytes, setting: Setting, item: Any) -> Iterator[Event]:
@@ -54,7 +83,7 @@ def work_on(content: bytes, setting: Setting, item: Any) -> Iterator[Event]:
     arguments = (content, setting, item, events.put)
     threading.Thread(target=_work, args=arguments, daemon=True).start()
     kind = None
-    while kind not in (RESULT, ERROR, ELSEWHERE):
+    while kind not in (RESULT, FAILED, ERROR, ELSEWHERE):
         kind, told = events.get()
         yield kind, told
 
@@ -63,14 +92,22 @@ def _work(content: bytes, setting: Setting, item: Any, tell: Callable[[Event], N
     try:
         with contextlib.redirect_stdout(_Lines(tell)) as lines:
             _stepped.tell = tell
-            if elsewhere := _begin(setting):
-                event = ELSEWHERE, (platform.node(), elsewhere)
-            else:
-                event = RESULT, _serving(content)(item)
+            event = _event(content, setting, item, tell)
             lines.flush()
     except BaseException as error:
         event = ERROR, _sendable(error)
     tell(event)
+
+
+def _event(content: bytes, setting: Setting, item: Any, tell: Callable[[Event], None]) -> Event:
+    if elsewhere := _begin(setting):
+        return ELSEWHERE, elsewhere
+    serve = _loaded(content)
+    tell((BEGUN, None))
+    try:
+        return RESULT, _serving(serve)(item)
+    except Exception as error:  # such as a full disk, which another item may escape
+        return FAILED, _sendable(error)
 
 
 def _begin(setting: Setting) -> list[str]:
@@ -80,15 +117,22 @@ def _begin(setting: Setting) -> list[str]:
     # Behind its own: what is installed there stays what is found.
     sys.path.extend(place for place in setting.path if place not in sys.path)
     processes.prepare(setting.threads)
-    return processes.differences(setting.place, processes.place_here(), setting.allow_mixed)
+    found = processes.differences(setting.place, processes.place_here(), setting.allow_mixed)
+    if not processes.sees(setting.file):
+        found.append(f"an output folder of its own, without {setting.file}")
+    return found
 
 
 @functools.lru_cache(maxsize=1)
-def _serving(content: bytes) -> Callable[[Any], Any]:
+def _loaded(content: bytes) -> Callable[..., Callable[[Any], Any]]:
     try:
-        serve = pickle.loads(content)
+        return pickle.loads(content)
     except Exception as error:
         raise unsendable(error) from error
+
+
+@functools.lru_cache(maxsize=1)
+def _serving(serve: Callable[..., Callable[[Any], Any]]) -> Callable[[Any], Any]:
     return serve(stepped=_stepped)
 
 

@@ -17,6 +17,7 @@ from emoc_tf.models.graphs import (
     inner_layers,
     last_operation,
     trained_variables,
+    unnoted,
 )
 from emoc_tf.models.known_bodies import KnownBody, known_body
 from emoc_tf.scoring.gradients.layers import known_stages, probe, ranks_in
@@ -60,6 +61,10 @@ class Body:
     """
 
     def __init__(self, model: keras.Model) -> None:
+        with unnoted(model):
+            self._find(model)
+
+    def _find(self, model: keras.Model) -> None:
         graph, open_layers = opened(model)
         if graph is not model and not same_outputs(model, graph):
             graph, open_layers = model, set()

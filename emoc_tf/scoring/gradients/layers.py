@@ -13,6 +13,7 @@ import keras
 from emoc_tf.models.graphs import calls_in, is_graph, is_linear, trained_variables, walk
 from emoc_tf.scoring.gradients.local import LocalStage
 from emoc_tf.scoring.gradients.products import EinsumStage, TransposedStage, letters_of
+from emoc_tf.scoring.gradients.recurrent import RECURRENT, Scan
 from emoc_tf.scoring.gradients.scales import NAMED, SCALES
 from emoc_tf.scoring.gradients.stages import (
     ConvStage,
@@ -103,6 +104,7 @@ STAGES: dict[type[keras.Layer], Callable[[keras.Layer, int], list[Stage]]] = {
     layers.Conv3DTranspose: _transposed,
     layers.EinsumDense: _einsum,
     layers.Embedding: _embedding,
+    **RECURRENT,
     **SCALES,
 }
 
@@ -139,7 +141,8 @@ def ranks_in(model: keras.Model) -> dict[int, int]:
     """
     ranks: dict[int, int] = {}
     for layer, args, kwargs, _ in calls_in(model):
-        plain = all(kwargs[key] in (None, False) for key in kwargs if key != "training")
+        free = ("training", "mask") if type(layer) in RECURRENT else ("training",)
+        plain = all(kwargs[key] in (None, False) for key in kwargs if key not in free)
         simple = len(args) == 1 and hasattr(args[0], "shape") and plain
         rank = len(args[0].shape) if simple else 0
         ranks[id(layer)] = rank if ranks.get(id(layer), rank) == rank else 0
@@ -198,10 +201,22 @@ def probe(
     inner: dict[int, Probe] = {}
 
     def see(stage: Stage, inputs: Any) -> keras.KerasTensor:
-        z = stage(inputs)
+        return note(stage, inputs, stage(inputs))
+
+    def note(stage: Stage, inputs: Any, z: keras.KerasTensor) -> keras.KerasTensor:
         taps.append((inputs, z))
         uses.append(Use(stage, stage.positions(z.shape)))
         return z
+
+    def scan(layer: keras.Layer, inputs: keras.KerasTensor, mask: Any) -> keras.KerasTensor:
+        first, *others = known[id(layer)]
+        z = see(first, inputs)
+        added = [stage(z) for stage in others]
+        cell = Scan(layer, [each.shape[-1] for each in (z, *added)])
+        outputs, before = cell([z, *added], mask=mask)
+        for stage, each in zip(others, added, strict=True):
+            note(stage, before, each)
+        return outputs
 
     def call(layer, *args, **kwargs):
         if layer is head:
@@ -218,6 +233,8 @@ def probe(
             return see(stage, stage.given)
         if id(layer) not in known:
             return layer(*args, **kwargs)
+        if type(layer) in RECURRENT:
+            return scan(layer, args[0], kwargs.get("mask"))
         z = args[0]
         # Stages of convolutions have the channels last.
         axes = range(1, len(z.shape))

@@ -56,22 +56,33 @@ def has_mask(tensors: object) -> bool:
 
 def leaves_of(layer: keras.Layer) -> list[keras.Layer]:
     """Returns the layers with weights of their own that a layer is made of."""
-    found = {id(each): each for each in layer._flatten_layers(include_self=False)}
-    return [each for each in found.values() if each._trainable_variables]
+    found: dict[int, keras.Layer] = {}
+    for each in layer._layers:
+        leaf = isinstance(each, layers.RNN) or bool(each._trainable_variables)
+        found.update({id(each): each} if leaf else {})
+        if not isinstance(each, layers.RNN):  # of which the cell is a part
+            found.update({id(inner): inner for inner in leaves_of(each)})
+    return list(found.values())
 
 
 def _is_composed(layer: keras.Operation) -> bool:
     """Whether all trainable weights of a layer are those of its layers."""
     if not isinstance(layer, keras.Layer) or is_graph(layer) or not trained_variables(layer):
         return False
-    own = {id(v) for each in leaves_of(layer) for v in each._trainable_variables}
+    own = {id(v) for each in leaves_of(layer) for v in _own_variables(each)}
     whole = own.issuperset(id(variable) for variable in trained_variables(layer))
-    return whole and not isinstance(layer, layers.RNN | layers.Bidirectional)
+    return whole and not isinstance(layer, layers.RNN)
+
+
+def _own_variables(leaf: keras.Layer) -> list[keras.Variable]:
+    return leaf.variables if isinstance(leaf, layers.RNN) else leaf._trainable_variables
 
 
 def _through(layer: keras.Layer, args: tuple, kwargs: dict) -> object | None:
     """Returns what a layer's call gives for the graph's tensors; None where it is no graph."""
     given = {key: each for key, each in kwargs.items() if key != "training" and each is not None}
+    if type(layer) is layers.Bidirectional:
+        return _both_ways(layer, *args, **given)
     flat = keras.tree.flatten((args, given))
     tensors = [each for each in flat if isinstance(each, keras.KerasTensor)]
     if has_mask(tensors) or any(each.dtype != layer.compute_dtype for each in tensors):
@@ -93,6 +104,25 @@ def _through(layer: keras.Layer, args: tuple, kwargs: dict) -> object | None:
     if not seen.issuperset(id(each) for each in leaves_of(layer)):
         return None
     return inner(distinct)
+
+
+def _both_ways(
+    layer: keras.layers.Bidirectional,
+    inputs: keras.KerasTensor,
+    mask: object = None,
+    **others: object,
+) -> keras.KerasTensor | None:
+    """Returns what two recurrent layers give together; None where more than a tensor is to come."""
+    masked = mask is not None and layer.return_sequences  # another one is to go on
+    if others or masked or layer.return_state or layer.merge_mode is None:
+        return None
+    one, other = (each(inputs, mask=mask) for each in (layer.forward_layer, layer.backward_layer))
+    other = keras.ops.flip(other, axis=1) if layer.return_sequences else other
+    if layer.merge_mode == "concat":
+        return keras.ops.concatenate([one, other], axis=-1)
+    if layer.merge_mode == "mul":
+        return one * other
+    return (one + other) / (2 if layer.merge_mode == "ave" else 1)
 
 
 def _shaped(found: object, expected: object) -> object:

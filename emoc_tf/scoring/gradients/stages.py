@@ -18,7 +18,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from emoc_tf.scoring.gradients.windows import unfold
+from emoc_tf.scoring.gradients.windows import seen
 
 _NUMBERS = itertools.count()  # names must differ within a model
 
@@ -183,8 +183,7 @@ class ConvStage(Stage):
         return outputs if self.bias is None else outputs + self.bias
 
     def factor(self, inputs, outputs):
-        want = tf.shape(outputs)[1:-1]
-        taps = unfold(inputs, want, self.window, self.strides, self.padding, self.dilation)
+        taps = seen(inputs, outputs, self.window, self.strides, self.padding, self.dilation)
         if self.groups == 1:
             return tf.reshape(taps, [tf.shape(taps)[0], -1, self.fan_in])
         size = inputs.shape[-1] // self.groups
@@ -215,8 +214,7 @@ class DepthwiseStage(Stage):
         return outputs if self.bias is None else outputs + self.bias
 
     def factor(self, inputs, outputs):
-        want = tf.shape(outputs)[1:-1]
-        taps = unfold(inputs, want, self.window, self.strides, self.padding, self.dilation)
+        taps = seen(inputs, outputs, self.window, self.strides, self.padding, self.dilation)
         if self.groups == 1:
             return taps[..., 0]
         return tf.transpose(taps, [0, 1, 3, 2])

@@ -1,8 +1,51 @@
 """What windows that slide over positions see."""
 
+import functools
 import itertools
+from collections.abc import Callable
 
 import tensorflow as tf
+
+# Kinds of windows whose operations are kept; each takes some hundred kB.
+KEPT = 512
+
+
+def seen(
+    inputs: tf.Tensor,
+    outputs: tf.Tensor,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: str,
+    dilation: tuple[int, ...],
+) -> tf.Tensor:
+    """Returns `unfold` of a convolution's inputs and outputs, traced once for all models.
+
+    Nothing of it follows from weights, but most operations of a small network's gradients are its.
+    """
+    shape, want = outputs.shape[1:-1], tf.shape(outputs)[1:-1]
+    spec = tf.TensorSpec([None, *inputs.shape[1:]], inputs.dtype)
+    of = tuple(map(tuple, (window, strides, dilation)))
+    if shape.is_fully_defined():
+        return _traced(spec, tuple(shape), *of, padding)(inputs)
+    return _traced(spec, None, *of, padding)(inputs, want)
+
+
+@functools.lru_cache(KEPT)
+def _traced(
+    inputs: tf.TensorSpec,
+    want: tuple[int, ...] | None,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilation: tuple[int, ...],
+    padding: str,
+) -> Callable[..., tf.Tensor]:
+    given = [tf.TensorSpec([len(window)], tf.int32)] if want is None else []
+
+    def run(inputs: tf.Tensor, size: tf.Tensor | None = None) -> tf.Tensor:
+        size = tf.constant(want) if size is None else size
+        return unfold(inputs, size, window, strides, padding, dilation)
+
+    return tf.function(run, autograph=False).get_concrete_function(inputs, *given)
 
 
 def unfold(

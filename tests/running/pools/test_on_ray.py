@@ -157,13 +157,12 @@ def test_a_task_tells_lines_steps_and_the_result_in_order(monkeypatch, tmp_path)
         return item + 1
 
     monkeypatch.setattr(ray_task, "_begin", lambda setting: setting)
-    monkeypatch.setattr(ray_task, "_serving", lambda content: work)
+    monkeypatch.setattr(ray_task, "_loaded", lambda content: lambda stepped: work)
     assert list(ray_task.work_on(b"", [], 1)) == [
-        ("line", "half a line"), ("line", "and another"), ("step", {"a": 1}), ("line", "the end"),
-        ("result", 2),
+        ("begun", None), ("line", "half a line"), ("line", "and another"), ("step", {"a": 1}),
+        ("line", "the end"), ("result", 2),
     ]  # fmt: skip
-    ((kind, (_, told)),) = ray_task.work_on(b"", ["cpu A and B"], 1)
-    assert (kind, told) == ("elsewhere", ["cpu A and B"])
+    assert list(ray_task.work_on(b"", ["cpu A and B"], 1)) == [("elsewhere", ["cpu A and B"])]
     monkeypatch.undo()
     monkeypatch.setattr(ray_task, "_begin", lambda setting: setting)
     ((kind, error),) = ray_task.work_on(b"nothing pickled", [], 1)

@@ -1,11 +1,14 @@
 """Runs whose files travel, without a cluster: what one end packs, the other works on."""
 
 import dataclasses
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from emoc_tf.records import run_folder
 from emoc_tf.records.run_record import pretrained_path
+from emoc_tf.running.pools import ray_task
 from emoc_tf.running.pools.parcels import Change, Parcel, Parcels, Sent, serve
 from emoc_tf.running.single_run import Grid, make_agent
 from emoc_tf.storage.locks import FolderLock
@@ -129,3 +132,59 @@ def test_a_failure_elsewhere_is_recorded_here_without_its_folder(parcels, tmp_pa
     result = carry(parcels, RUN)
     assert result.error.endswith("'/nowhere/that/is/1-vs-2/3/none'")
     assert (tmp_path / "out/1-vs-2/3/failure.json").exists()
+
+
+def full(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+def write(parcels):
+    """Writes something that travels."""
+    folder = parcels.folders[RUN].path
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").write_text("a")
+
+
+def on_machine(parcels, monkeypatch, place):
+    """Returns how a run ends, as a machine tells it whose disk is full at some place."""
+    monkeypatch.setattr(ray_task, "_begin", lambda setting: [])
+    monkeypatch.setattr(ray_task, "_loaded", lambda content: content)
+    elsewhere = dataclasses.replace(parcels.grid, output_dir="/nowhere/that/is")
+    packed = parcels.pack(RUN)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, full)
+            *_, last = ray_task.work_on(lambda stepped: serve(elsewhere, {}, stepped), None, packed)
+        return last
+    finally:
+        parcels.release(RUN)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        (tempfile, "mkdtemp"), (FolderLock, "acquire"), (Path, "write_bytes"), (Sent, "change"),
+        (tempfile, "gettempdir"),
+    ],
+    ids=["folder", "lock", "files", "changes", "no folder at all"],
+)  # fmt: skip
+def test_a_full_disk_of_a_machine_is_a_failure_of_the_run_at_hand(parcels, monkeypatch, place):
+    write(parcels)
+    kind, error = on_machine(parcels, monkeypatch, place)
+    assert (kind, str(error)) == ("failed", "[Errno 28] No space left on device")
+
+
+@pytest.mark.parametrize(
+    "place", [(FolderLock, "acquire"), (Path, "read_bytes")], ids=["lock", "files"]
+)
+def test_a_full_disk_here_is_a_failure_of_the_run_at_hand(parcels, monkeypatch, place):
+    write(parcels)
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, full)
+        assert "No space left" in parcels.pack(RUN).error
+    assert isinstance(parcels.pack(RUN), Parcel)  # nothing stayed locked
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", full)
+        parcels.release(RUN)
+    assert isinstance(parcels.pack(RUN), Parcel)
+    parcels.release(RUN)

@@ -9,7 +9,7 @@ import pytest
 
 from emoc_tf.models import structure, traces
 from emoc_tf.scoring import EMOCScorer, changes, reference
-from emoc_tf.scoring.gradients import bodies, passes
+from emoc_tf.scoring.gradients import bodies, passes, windows
 from tests.scoring import models
 
 layers = keras.layers
@@ -118,6 +118,9 @@ def test_no_layer_of_a_body_whose_head_grows_is_called_again(kind, monkeypatch):
     called, call = [], layers.ReLU.__call__
     noted = functools.wraps(call)(lambda *a, **k: called.append(1) or call(*a, **k))
     monkeypatch.setattr(layers.ReLU, "__call__", noted)
+    unfold = windows.unfold
+    windows._traced.cache_clear()
+    monkeypatch.setattr(windows, "unfold", lambda *a: called.append(1) or unfold(*a))
     model = rectified(kind)
     images, scorers, counts = models.inputs(model, 6), [], []
     for units in (1, 2, 0):
@@ -126,6 +129,16 @@ def test_no_layer_of_a_body_whose_head_grows_is_called_again(kind, monkeypatch):
         counts.append(len(called))
         model = structure.grow_head(model, units, np.random.default_rng(0))
     assert counts[0] == counts[1] == counts[2] > 0
+
+
+@pytest.mark.parametrize("kind", ["normalised", "frozen"])
+def test_layers_hold_no_graph_of_a_scorer_that_is_gone(kind):
+    model, counts = rectified(kind), []
+    for _ in range(3):
+        EMOCScorer(model)
+        notes = [(e._inbound_nodes, e._outbound_nodes) for e in model._flatten_layers()]
+        counts.append(sum(len(each) for pair in notes for each in pair))
+    assert counts[0] == counts[1] == counts[2]
 
 
 def unfrozen(model):
