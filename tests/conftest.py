@@ -1,3 +1,4 @@
+import gc
 import os
 import subprocess
 from pathlib import Path
@@ -5,6 +6,10 @@ from pathlib import Path
 import pytest
 
 from emoc_tf.config import ExplorationConfig
+from tests import processes
+
+# As binaries have it, see `emoc_tf.experiments.binary.prepare`: processes are compared bit for bit.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # Workers of pytest-xdist share the cores out, before TensorFlow counts them: threads of several
 # processes on the same cores wait for one another.
@@ -31,7 +36,7 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_collection_modifyitems(items):
     """Puts long modules first, and skips the tests that need a GPU where there is none."""
     # Those that start processes: begun last, one would be left alone at the end.
-    long = {"subprocess", "run_each", "soak", "example"}
+    long = {"subprocess", "processes", "run_each", "run_from_nothing", "soak", "example"}
     items.sort(key=lambda item: long.isdisjoint(vars(item.getparent(pytest.Module).obj)))
     marked = [item for item in items if "gpu" in item.keywords]
     if marked:
@@ -40,6 +45,12 @@ def pytest_collection_modifyitems(items):
         if not tf.config.list_physical_devices("GPU"):
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+def pytest_collection_finish(session):
+    """Spares the garbage collector what imports leave, which it would go over again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +76,21 @@ def start():
         return started[-1]
 
     yield popen
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def fork():
+    """Starts `python ARGUMENTS` with TensorFlow loaded, see `tests.processes`, like `start`."""
+    started = []
+
+    def begin(*arguments):
+        started.append(processes.Started(arguments))
+        return started[-1]
+
+    yield begin
     for process in started:
         process.kill()
         process.communicate()

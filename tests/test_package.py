@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import emoc_tf
-from tests import conftest
+from tests import conftest, processes
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -72,7 +72,8 @@ def test_agents_and_envs_never_become_top_level_modules(tmp_path):
         "gymnasium.make('emoc_tf/Digits-v0')\n"
         "assert not {'agents', 'envs'} & set(sys.modules), sorted(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    ended = processes.run("-c", code, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("name", ["emoc_tf", "emoc_tf.agents", "emoc_tf.envs", "emoc_tf.scoring"])
@@ -91,7 +92,8 @@ def test_the_readmes_script_runs(tmp_path):
         if "gym.make" in block
     ]
     script = script.replace('"emoc_tf/Digits-v0"', '"emoc_tf/Digits-v0", max_steps=2')
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+    ended = processes.run("-c", script, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_the_scripts_for_images_and_scores_run(tmp_path, monkeypatch):

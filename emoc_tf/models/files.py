@@ -29,7 +29,8 @@ def save_model(model: keras.Model, path: str | Path, class_names: Sequence[str])
         >>> from emoc_tf.models import save_model
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> save_model(model, "pets.keras", class_names=["cat", "dog"])
-        >>> open("pets.classes.json").read().split()
+        >>> from pathlib import Path
+        >>> Path("pets.classes.json").read_text().split()
         ['[', '"cat",', '"dog"', ']']
         >>> save_model(model, "pets.keras", class_names=["cat"])
         Traceback (most recent call last):

@@ -13,6 +13,7 @@ from tests.agents import stubs
 from tests.agents.test_kernel_solve import dense_change
 from tests.exploration import fakes
 from tests.scoring import models
+from tests.scoring.literal import jacobians
 
 
 def softmax(outputs):
@@ -27,8 +28,7 @@ def literal(state, kernel, score, time=1.0, old=0.9):
         ones = np.ones((len(outputs), 1))
         rows = np.concatenate([state.features.astype(float), ones], axis=1)
     else:
-        rows = [reference.jacobian(model, x).sum(axis=0) for x in state.pool.images]
-        rows = np.array(rows) / np.sqrt(outputs.shape[1])
+        rows = jacobians(model, state.pool.images).sum(axis=1) / np.sqrt(outputs.shape[1])
     theta = rows @ rows.T
     labelled = np.flatnonzero(state.pool.labels >= 0)
     values = []

@@ -236,6 +236,7 @@ def test_open_queries_keep_their_ids(world):
     assert third not in [query for query, _ in asked]
 
 
+@pytest.mark.filterwarnings("ignore:task")
 def test_another_folder_on_another_day(world):
     first, second = world.ask(), world.ask()
     world.answer(*first, "owl", "cat").apply()

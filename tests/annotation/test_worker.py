@@ -175,6 +175,7 @@ def test_nothing_can_be_exported_before_anything_was_said(tmp_path, images, days
     assert day.quiet()["outcomes"][-1]["step"] == 1
 
 
+@pytest.mark.filterwarnings("ignore:task")
 def test_from_a_folder_with_some_classes_to_the_next_day(tmp_path, images, days):
     for i in range(4):
         pictures.write(images / ("cat" if i % 2 else "dog") / f"{i}.png", 50 + i)

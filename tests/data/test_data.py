@@ -5,6 +5,7 @@ import pytest
 
 from emoc_tf import ExplorationConfig, ImageData, load
 from emoc_tf.exploration import Exploration
+from tests import processes
 
 
 def test_digits_are_embedded_and_brought_to_pixels():
@@ -30,17 +31,9 @@ def test_cifar100_is_complete(cifar_dir):
 
 def test_the_environment_variable_is_followed(cifar_dir, monkeypatch):
     """As tensorflow-datasets reads it: once, when it is imported."""
-    import subprocess
-    import sys
-
     code = "import emoc_tf; print(len(emoc_tf.load('cifar100')[0].labels))"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"TFDS_DATA_DIR": cifar_dir, "HOME": "/nonexistent", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    variables = {"TFDS_DATA_DIR": cifar_dir, "HOME": "/nonexistent", "PATH": ""}
+    result = processes.run("-c", code, env=variables)
     assert result.stdout.strip() == "50000", result.stderr
 
 

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from emoc_tf.data.figures import literal
+from tests import processes
 
 ABSENT = (
     "module://matplotlib_inline.backend_inline",
@@ -54,17 +55,13 @@ def test_a_backend_that_is_not_there_does_no_harm():
         "import emoc_tf.report.plots\n"
         f"assert os.environ['MPLBACKEND'] == {backend!r}\n"
     )
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, env={**os.environ, "MPLBACKEND": backend}
-    )
+    ended = processes.run("-c", code, env={**os.environ, "MPLBACKEND": backend})
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_binary_runs_with_a_notebooks_backend(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-m", "emoc_tf.experiments.report", str(tmp_path)],
-        check=False, capture_output=True, text=True,
-        env={**os.environ, "MPLBACKEND": ABSENT[0]}, cwd=tmp_path,
-    )  # fmt: skip
+    command = ["-m", "emoc_tf.experiments.report", tmp_path]
+    result = processes.run(*command, env={**os.environ, "MPLBACKEND": ABSENT[0]}, cwd=tmp_path)
     assert "output_dir: expected run folders" in result.stderr
     assert "Traceback" not in result.stderr
 

@@ -77,9 +77,9 @@ refused_in_a_child(lambda: env.step(0), lambda: env.reset(seed=1), lambda: env.r
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory):
+def ended():
     codes = {name: START + code for name, code in CASES.items()}
-    return run_each(codes, tmp_path_factory.mktemp("forks"))
+    return run_each(codes)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -30,7 +30,7 @@ class Refusing:
         return [SKIP, REJECT, REJECT][: len(indices)]
 
 
-def tested(count=6):
+def images_of_a_test(count=6):
     return ImageData(tasks.images(count, 5), np.arange(count) % 3, ("dog", "fox", "cat"))
 
 
@@ -92,7 +92,7 @@ def test_answer_accuracy_is_that_of_the_model_before_it_learnt():
 
 
 def test_with_test_data_all_is_as_in_a_simulation():
-    env = make(test=tested())
+    env = make(test=images_of_a_test())
     _, info = env.reset(seed=0)
     assert 0 <= info["test_accuracy"] <= 1
     assert "answer_accuracy" not in info
@@ -115,7 +115,7 @@ def test_rewards_that_need_test_data_are_refused_at_once(reward, how):
     with pytest.raises(ValueError, match=r"reward: expected one that needs no test data.*got"):
         build()
     if how == "argument":
-        build(tested())
+        build(images_of_a_test())
 
 
 @pytest.mark.parametrize("reward", ["discovery", "2*discovery", discovery])
@@ -133,7 +133,7 @@ def test_other_rewards_are_taken(reward):
 @pytest.mark.parametrize("test", [False, True])
 @pytest.mark.parametrize(("labels", "num_names"), [(LABELS, 2), (9, 0)])
 def test_gymnasium_checks_it(test, labels, num_names):
-    env = make(labels, num_names, test=tested() if test else None)
+    env = make(labels, num_names, test=images_of_a_test() if test else None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*render mode.*|.*spec.*|.*unwrapped.*")

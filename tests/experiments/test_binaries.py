@@ -1,4 +1,7 @@
-"""The binaries as users run them: in processes of their own."""
+"""The binaries as users run them: in processes of their own.
+
+One is started from nothing, see `grid`; the others with TensorFlow loaded, see `tests.processes`.
+"""
 
 import csv
 import json
@@ -17,6 +20,7 @@ from emoc_tf import ExplorationConfig
 from emoc_tf.experiments import compare as compare_binary
 from emoc_tf.experiments.single_run import Grid
 from emoc_tf.running.grid import run_grid
+from tests import processes
 
 CONFIG = ExplorationConfig(
     known_classes=2, novel_classes=2, initial_per_class=4, pool_per_class=6, num_candidate_sets=6,
@@ -26,12 +30,13 @@ TINY = [f"--{name}={value}" for name, value in CONFIG.to_dict().items() if value
 
 
 def run(binary, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", f"emoc_tf.experiments.{binary}", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return processes.run("-m", f"emoc_tf.experiments.{binary}", *arguments)
+
+
+def run_from_nothing(binary, *arguments):
+    """Runs it as a shell does: what is written while TensorFlow is loaded is there too."""
+    command = [sys.executable, "-m", f"emoc_tf.experiments.{binary}", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def compare(folder, *arguments):
@@ -50,7 +55,8 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
     folder = tmp_path_factory.mktemp("grid")
-    result = compare(folder, "--agents=random,emoc:references=8", "--seeds=0,1", "--workers=2")
+    arguments = "--agents=random,emoc:references=8", "--seeds=0,1", "--workers=2"
+    result = run_from_nothing("compare", *TINY, f"--output_dir={folder}", *arguments)
     assert result.returncode == 0, result.stderr
     return folder, result
 
@@ -152,12 +158,11 @@ def running(pid):
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_workers_end_with_the_process_that_started_them(start, tmp_path):
+def test_workers_end_with_the_process_that_started_them(fork, tmp_path):
     """Also without a chance to tell them; what SIGTERM leads to, test_signals shows."""
-    process = start(
-        [sys.executable, "-m", "emoc_tf.experiments.compare", *TINY, "--agents=random",
-         "--seeds=0,1", "--workers=2", "--update_iterations=100000000",
-         f"--output_dir={tmp_path}"]
+    process = fork(
+        "-m", "emoc_tf.experiments.compare", *TINY, "--agents=random", "--seeds=0,1", "--workers=2",
+        "--update_iterations=100000000", f"--output_dir={tmp_path}",
     )  # fmt: skip
     for _ in range(4):  # how many runs there are, what computes, and step 0 of two
         assert process.stdout.readline()
@@ -257,8 +262,7 @@ def test_binaries_can_be_imported_side_by_side():
     )
     code = ";".join(f"import emoc_tf.experiments.{name}" for name in names)
     code += ";from absl import flags;print(len(list(flags.FLAGS)))"
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = processes.run("-c", code)
     assert result.returncode == 0, result.stderr
 
 
@@ -277,8 +281,7 @@ def test_an_output_that_is_no_folder_is_refused_before_any_work(tmp_path):
 )
 def test_help_reads_well(binary, console_script):
     if console_script:
-        script = str(pathlib.Path(sys.executable).parent / f"emoc-{binary}")
-        result = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
+        result = processes.run(pathlib.Path(sys.executable).parent / f"emoc-{binary}", "--help")
     else:
         result = run(binary, "--help")
     assert "Example: python -m emoc_tf.experiments" in result.stdout

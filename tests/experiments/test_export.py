@@ -35,7 +35,8 @@ def test_the_model_is_there_and_the_command_exports(saved):
     assert f"6 labelled images: {saved / 'exports' / 'labels.csv'}" in result.stdout
     result = run("export", saved.parents[1], "--predictions")
     assert result.returncode == 0, result.stderr
-    rows = list(csv.DictReader((saved / "exports" / "predictions.csv").open()))
+    text = (saved / "exports" / "predictions.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
     assert len(rows) == 4 * 6 - 6 and {row["class"] for row in rows} <= set(names)
     result = run("export", saved, "--format=csv")
     assert result.returncode == 1 and result.stderr.startswith("error: output: expected a new pl")

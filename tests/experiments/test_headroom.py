@@ -4,8 +4,6 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.experiments import headroom
 from emoc_tf.experiments.headroom import Plan
 from emoc_tf.running.relearning import Start, classes_of_test_images
+from tests import processes
 
 CONFIG = ExplorationConfig(
     known_classes=2, novel_classes=2, initial_per_class=4, pool_per_class=6, num_candidate_sets=8,
@@ -136,15 +135,12 @@ def test_an_episode_that_ends_early_is_told(data):
 
 
 def run(folder, *arguments):
-    return subprocess.run(
-        [
-            sys.executable, "-m", "emoc_tf.experiments.headroom", "--known_classes=2",
-            "--novel_classes=2", "--initial_per_class=4", "--pool_per_class=6", "--set_size=3",
-            "--num_candidate_sets=8", "--pretrain_iterations=20", "--update_iterations=5",
-            "--batch_size=8", "--sets_per_state=4", "--update_sets=2", "--at_steps=0,2",
-            "--agents=random,emoc,min", "--seeds=0,1", f"--output_dir={folder}", *arguments,
-        ],
-        capture_output=True, text=True, check=False,
+    return processes.run(
+        "-m", "emoc_tf.experiments.headroom", "--known_classes=2",
+        "--novel_classes=2", "--initial_per_class=4", "--pool_per_class=6", "--set_size=3",
+        "--num_candidate_sets=8", "--pretrain_iterations=20", "--update_iterations=5",
+        "--batch_size=8", "--sets_per_state=4", "--update_sets=2", "--at_steps=0,2",
+        "--agents=random,emoc,min", "--seeds=0,1", f"--output_dir={folder}", *arguments,
     )  # fmt: skip
 
 

@@ -64,24 +64,24 @@ thread.join()
 """
 
 
-def test_a_script_of_your_own_keeps_its_signals(start, tmp_path):
+def test_a_script_of_your_own_keeps_its_signals(fork, tmp_path):
     """Whatever it is called; in a thread too, where no handler can be set."""
     script = tmp_path / "emoc-mine.py"
     script.write_text(SCRIPT)
-    process = start([sys.executable, str(script)])
+    process = fork(script)
     assert process.stdout.readline() == "busy\n"
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert output == "tidied up\n"
     assert "KeyboardInterrupt" in errors
     script.write_text(THREAD)
-    process = start([sys.executable, str(script)])
+    process = fork(script)
     assert process.communicate(timeout=60)[0] == "loaded\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_end_a_process_within_two_seconds_even_in_one_long_operation(start, number):
-    process = start([sys.executable, "-c", BUSY])
+def test_signals_end_a_process_within_two_seconds_even_in_one_long_operation(fork, number):
+    process = fork("-c", BUSY)
     assert process.stdout.readline() == "busy\n"
     time.sleep(1)
     begun = time.monotonic()

@@ -1,8 +1,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -14,7 +12,7 @@ from emoc_tf.experiments.single_run import Grid
 from emoc_tf.running.grid import run_grid
 from emoc_tf.running.training import SOURCE
 from emoc_tf.storage.provenance import environment
-from tests.experiments.test_binaries import CONFIG, TINY, run
+from tests.experiments.test_binaries import CONFIG, TINY, run, run_from_nothing
 
 TRAINING = [*TINY, "--reward=area", "--imitation_episodes=1", "--updates=2", "--episodes=2"]
 
@@ -22,7 +20,8 @@ TRAINING = [*TINY, "--reward=area", "--imitation_episodes=1", "--updates=2", "--
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training") / "out"
-    result = run("train_agent", *TRAINING, f"--output_dir={folder}")
+    # Its seed of hashes is another one than that of the other processes here.
+    result = run_from_nothing("train_agent", *TRAINING, f"--output_dir={folder}")
     assert result.returncode == 0, result.stderr
     return folder, result
 
@@ -31,7 +30,7 @@ def test_what_a_training_leaves(trained):
     folder, result = trained
     names = {file.name for file in folder.iterdir()}
     assert names == {"policy.keras", "training.csv", "config.json", "tensorboard"}
-    rows = list(csv.DictReader((folder / "training.csv").open()))
+    rows = list(csv.DictReader((folder / "training.csv").read_text().splitlines()))
     assert [row["update"] for row in rows] == ["0", "1", "2"]
     for row in rows:
         assert 0 <= float(row["mean_reward"]) <= 1
@@ -59,15 +58,13 @@ def test_equal_seeds_train_equal_policies(trained, tmp_path):
     assert any(not np.array_equal(a, b) for a, b in zip(first, untrained, strict=True))
 
 
-def test_a_stopped_training_is_resumed_bit_for_bit(trained, tmp_path):
+def test_a_stopped_training_is_resumed_bit_for_bit(trained, fork, tmp_path):
     """Killed after the imitation, and again in the middle of an update."""
     whole, _ = trained
-    command = [sys.executable, "-m", "emoc_tf.experiments.train_agent", *TRAINING]
     folder = tmp_path / "out"
     for wanted in ("imitation of", "update 1/2"):
-        process = subprocess.Popen(
-            [*command, f"--output_dir={folder}"], stdout=subprocess.PIPE, text=True
-        )
+        arguments = [*TRAINING, f"--output_dir={folder}"]
+        process = fork("-m", "emoc_tf.experiments.train_agent", *arguments)
         while wanted not in process.stdout.readline():
             assert process.poll() is None
         process.kill()

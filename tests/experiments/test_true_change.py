@@ -1,8 +1,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from emoc_tf.report.correlations import table
 from emoc_tf.scoring import reference
 from emoc_tf.storage.locks import FolderLock
 from emoc_tf.storage.provenance import environment
+from tests import processes
 
 CONFIG = ExplorationConfig(
     known_classes=2, novel_classes=2, initial_per_class=5, pool_per_class=6, num_candidate_sets=12,
@@ -115,15 +114,12 @@ def test_scores_are_those_of_the_policies(start):
 
 
 def run(folder, *arguments):
-    return subprocess.run(
-        [
-            sys.executable, "-m", "emoc_tf.experiments.true_change", "--known_classes=2",
-            "--novel_classes=2", "--initial_per_class=4", "--pool_per_class=6", "--set_size=3",
-            "--num_candidate_sets=6", "--pretrain_iterations=20", "--batch_size=8", "--sets=4",
-            "--iterations=1,5", "--scores=emoc,min", "--seeds=0,1", f"--output_dir={folder}",
-            *arguments,
-        ],
-        capture_output=True, text=True, check=False,
+    return processes.run(
+        "-m", "emoc_tf.experiments.true_change", "--known_classes=2",
+        "--novel_classes=2", "--initial_per_class=4", "--pool_per_class=6", "--set_size=3",
+        "--num_candidate_sets=6", "--pretrain_iterations=20", "--batch_size=8", "--sets=4",
+        "--iterations=1,5", "--scores=emoc,min", "--seeds=0,1", f"--output_dir={folder}",
+        *arguments,
     )  # fmt: skip
 
 

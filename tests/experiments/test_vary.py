@@ -1,6 +1,4 @@
 import csv
-import subprocess
-import sys
 
 import pytest
 
@@ -10,6 +8,7 @@ from emoc_tf.experiments import vary
 from emoc_tf.experiments.single_run import Grid
 from emoc_tf.report import effects
 from emoc_tf.storage import csv_files
+from tests import processes
 from tests.records.written import CONFIG, write
 
 
@@ -73,8 +72,7 @@ def test_the_binary(tmp_path):
     ]  # fmt: skip
 
     def run(values):
-        command = [sys.executable, "-m", "emoc_tf.experiments.vary", *arguments, values]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return processes.run("-m", "emoc_tf.experiments.vary", *arguments, values)
 
     bad = run("--values=uniform,best")
     assert bad.returncode == 1

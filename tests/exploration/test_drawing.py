@@ -84,6 +84,7 @@ def test_small_classes_are_told_with_their_numbers():
     assert exploration.class_names == ("0", "1", "2", "3")
 
 
+@pytest.mark.filterwarnings("ignore:data")
 @pytest.mark.parametrize("counts", [(30, 30, 3, 9), (6, 6, 2, 1)])
 def test_a_class_with_fewer_images_than_a_set_gives_one_set(counts):
     """It would never be discovered otherwise."""
@@ -147,6 +148,7 @@ def test_classes_of_one_name_are_told_apart():
     assert exploration.class_names == ("crane", "dog", "crane (2)", "cat")
 
 
+@pytest.mark.filterwarnings("ignore:data")
 def test_a_model_knows_classes_with_images_only():
     data = make_data(np.uint8, counts=(25, 25, 0, 22, 3), shape=(8, 8, 1))
     layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]

@@ -117,6 +117,7 @@ def test_dropout_and_normalisation_of_ones_own_are_reproducible(tiny, tmp_path):
     assert first[0] != run(Exploration(tiny, data, model=model), [0, 1], root=9)[0]
 
 
+@pytest.mark.filterwarnings("ignore:model. it was compiled")
 def test_a_trained_model_keeps_its_classes(tiny):
     """Column j of a model that is trained already belongs to model_classes[j]."""
     data = float_data()

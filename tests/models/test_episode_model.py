@@ -101,6 +101,9 @@ def dropout_that_stays_on():
     return models.randomised(keras.Model(image, layers.Dense(3)(x)))
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The object being serialized includes a .lambda", "ignore:The structure of .inputs"
+)
 @pytest.mark.parametrize(
     "build",
     [

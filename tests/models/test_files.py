@@ -45,6 +45,7 @@ def test_a_model_comes_back_with_its_names(tmp_path, build):
     }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a .lambda")
 def test_models_that_keras_wrote_have_no_names(tmp_path):
     model = classifier()
     model.compile("adam", lambda truth, found: keras.ops.mean(found))

@@ -52,11 +52,11 @@ SETTINGS = [
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def found():
     """What processes compute under each of these settings, and under those of Keras itself."""
     codes = {each: SCRIPT.replace("SETTINGS", f"keras.config.{each}") for each in SETTINGS}
     codes["plain"] = SCRIPT.replace("SETTINGS", "")
-    ended = run_each(codes, tmp_path_factory.mktemp("settings"))
+    ended = run_each(codes)
     for each in ended.values():
         assert each.returncode == 0, each.stderr[-2000:]
     return {name: json.loads(each.stdout.splitlines()[-1]) for name, each in ended.items()}

@@ -148,6 +148,7 @@ def test_what_cannot_be_built_anew_is_told():
             in_float32(wrong)
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a .quantize. method")
 def test_quantised_models_are_told_from_mixed_ones():
     model = own_models.classifier(layers.Dense(3))
     model.quantize("int8")

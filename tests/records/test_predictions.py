@@ -114,7 +114,7 @@ def test_images_without_an_answer_get_predictions(run):
     found, folder = run
     (file, lines), count = export_predictions(folder)
     assert file == folder / "exports" / "predictions.csv"
-    rows = list(csv.DictReader(file.open()))
+    rows = list(csv.DictReader(file.read_text().splitlines()))
     waiting = np.flatnonzero(found.labels == -1)
     assert count == len(rows) == len(waiting)
     root, paths = found.task.images.root, found.task.images.paths

@@ -160,6 +160,7 @@ def test_a_line_cut_short_is_none_and_another_file_is_told(tmp_path):
         queried(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:task")
 @pytest.mark.parametrize("times", [1, 2])
 def test_what_was_said_of_images_that_are_gone_stays_with_a_mark(tmp_path, times):
     root, out = tmp_path / "images", tmp_path / "run"

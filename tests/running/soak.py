@@ -9,14 +9,13 @@ import collections
 import functools
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from absl import app, flags
 
+from tests import processes
 from tests.running.killed import POINTS
 
 KILLS = flags.DEFINE_integer("kills", 30, "How many processes to kill.", 1)
@@ -32,8 +31,7 @@ RECORDS = ("steps.csv", "recalls.csv", "queried.csv", "config.json")
 
 def start(flags, folder, *prefix):
     module = prefix or ("emoc_tf.experiments.explore",)
-    command = [sys.executable, "-m", *module, *flags, f"--output_dir={folder}"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return processes.Started(["-m", *module, *flags, f"--output_dir={folder}"])
 
 
 def records(folder):

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 
@@ -16,6 +14,7 @@ from emoc_tf.records import run_folder
 from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.running import attempts, single_run
 from emoc_tf.running.grid import run_grid
+from tests import processes
 from tests.running.attempts import assert_tidy, attempt
 from tests.running.soak import FLAGS, records
 
@@ -63,28 +62,24 @@ def test_files_that_cannot_grow_lose_nothing(tmp_path):
     """A real limit of the system: the checkpoint does not fit, smaller files do."""
     flags = [*FLAGS, "--agent=random", "--steps=1"]
     results = [
-        subprocess.run(
-            [sys.executable, *program, *flags, f"--output_dir={tmp_path / folder}"],
-            capture_output=True, text=True, check=False,
-        )
+        processes.run(*program, *flags, f"--output_dir={tmp_path / folder}")
         for folder, program in (
             ("limited", ["-c", LIMITED.replace("LIMIT)", "20000)").replace("(LIMIT", "(20000")]),
             ("limited", ["-m", "emoc_tf.experiments.explore"]),
             ("whole", ["-m", "emoc_tf.experiments.explore"]),
         )
-    ]  # fmt: skip
+    ]
     assert [result.returncode for result in results] == [1, 0, 0], results
     assert "File too large" in results[0].stderr
     assert "the same command tries them again" in results[0].stderr
     assert records(tmp_path / "limited") == records(tmp_path / "whole")
 
 
-def test_two_processes_share_a_folder(start, tmp_path):
+def test_two_processes_share_a_folder(fork, tmp_path):
     flags = [*FLAGS, "--agent=random", "--steps=3", f"--output_dir={tmp_path}"]
-    command = [sys.executable, "-m", "emoc_tf.experiments.explore", *flags]
-    processes = [start(command) for _ in range(2)]
-    outputs = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    both = [fork("-m", "emoc_tf.experiments.explore", *flags) for _ in range(2)]
+    outputs = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
     text = "".join(output for output, _ in outputs)
     assert text.count("step 3/3") == 1
     assert_tidy(tmp_path / "random" / "0")

@@ -85,6 +85,7 @@ def test_a_run_of_a_task_with_test_data_has_the_columns_of_simulations(tmp_path)
     assert np.isnan(record.recalls[:, 0]).all()  # of the cats there are no test images
 
 
+@pytest.mark.filterwarnings("ignore:data")
 @pytest.mark.parametrize(
     ("changes", "steps", "reason"),
     [

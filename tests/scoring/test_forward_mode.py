@@ -163,6 +163,7 @@ def test_a_second_phase_is_noticed_and_scored_anew(freeze):
     assert np.abs(second / first - 1).max() > 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:.build... was called on layer")
 def test_models_from_files_with_layers_of_their_own(tmp_path):
     model = built_models.make("blocks")
     images = built_models.make_images(model)

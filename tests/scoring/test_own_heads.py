@@ -73,6 +73,7 @@ def test_a_head_in_a_nested_model_is_found(kind, depth):
     assert len(scorer_of(model).plan()) == len([w for w in model.weights if w.path[-4:] == "bias"])
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
 def test_a_mask_reaches_a_nested_head():
     words = keras.Input((6,), dtype="int32")
     inner = keras.Input((6, 4))

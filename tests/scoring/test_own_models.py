@@ -58,6 +58,7 @@ def test_one_output_for_two_classes_is_refused(activation):
     assert_refused(classifier(outputs=1, head=layers.Dense(1, activation=activation)), message)
 
 
+@pytest.mark.filterwarnings("ignore:The structure of .inputs")
 def test_the_way_from_one_output_to_two():
     model = classifier(outputs=1)
     with pytest.raises(ValueError, match="at least two classes") as caught:

@@ -1,6 +1,5 @@
 """A grid on Ray as far as no cluster is needed; tests/ray has the rest."""
 
-import subprocess
 import sys
 
 import pytest
@@ -12,6 +11,7 @@ from emoc_tf.running.pools import on_ray, ray_task
 from emoc_tf.running.pools.on_ray import DIED, FAILED, OnRay
 from emoc_tf.running.pools.pool import Work
 from emoc_tf.running.single_run import Grid
+from tests import processes
 from tests.running.test_grid import CONFIG
 
 FLAGS = """
@@ -37,9 +37,7 @@ assert "ray" not in sys.modules
 
 
 def test_flags_make_the_pool_and_ray_is_not_loaded_before_it_is_needed():
-    result = subprocess.run(
-        [sys.executable, "-c", FLAGS], capture_output=True, text=True, check=False
-    )
+    result = processes.run("-c", FLAGS)
     lines = result.stdout.splitlines()
     starts = [
         "Processes", "workers: expected none beside --ray", "cpus_per_run: expected beside --ray",

@@ -11,6 +11,16 @@ import pytest
 from emoc_tf.running.pools import processes
 
 
+@pytest.fixture(autouse=True)
+def no_tensorflow(tmp_path_factory, monkeypatch):
+    """Nothing here needs it, and each process would import it."""
+    folder = tmp_path_factory.mktemp("stubs")
+    for name in ("keras", "tensorflow"):
+        (folder / f"{name}.py").touch()
+    monkeypatch.syspath_prepend(str(folder))  # processes have the path of the one that starts them
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
 def serve(folder):
     """Work on items whose first letter says what happens: fine, dies once, dies always."""
 

@@ -33,7 +33,7 @@ def traced(monkeypatch):
     return noted
 
 
-def deep(outputs, frozen=0, blocks=3, normalised=True):
+def deep(outputs, frozen=0, blocks=2, normalised=True):
     """A convolution and a normalisation a block; the first blocks may be frozen."""
     x = image = keras.Input((8, 8, 3))
     for block in range(blocks):

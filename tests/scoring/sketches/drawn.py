@@ -4,6 +4,7 @@ import numpy as np
 
 from emoc_tf.scoring import reference
 from emoc_tf.scoring.sketches import cuts, fitting, sketch
+from tests.scoring import literal
 
 
 def small_stages_are_cut(monkeypatch):
@@ -63,13 +64,28 @@ def projector(model, given):
     return whole
 
 
-def scores(model, x, candidates, labels, given, output="logits", regularizer=True):
-    """Returns (1/N) Σ ‖J(x) (Π g + ∇ω)‖₁ with Π the projector, one pair at a time."""
-    cut = projector(model, given)
-    jacobians = [reference.jacobian(model, image, output) for image in x]
-    found = []
-    for image, label in zip(candidates, labels, strict=True):
-        plain = reference.gradient(model, image, label, False)
-        step = reference.gradient(model, image, label, regularizer) - plain + cut @ plain
-        found.append(np.mean([np.abs(j @ step).sum() for j in jacobians]))
-    return np.array(found)
+class Literal:
+    """Gradients of some images and of a candidate's loss each, one pair at a time.
+
+    Args:
+        model: In float64.
+        x: Reference images.
+        candidates: Images.
+        labels: One of each.
+        output: What f is.
+        regularizer: Whether ∇ω takes part.
+    """
+
+    def __init__(self, model, x, candidates, labels, output="logits", regularizer=True):
+        self._model = model
+        self._jacobians = literal.jacobians(model, x, output)
+        self._plain = list(map(literal.gradient_function(model, False), candidates, labels))
+        self._penalty = 0.0
+        if regularizer:
+            self._penalty = reference.gradient(model, candidates[0], labels[0]) - self._plain[0]
+
+    def scores(self, given):
+        """Returns (1/N) Σ ‖J(x) (Π g + ∇ω)‖₁ with Π the projector of `given`, see `use`."""
+        cut = projector(self._model, given)
+        steps = [self._penalty + cut @ plain for plain in self._plain]
+        return np.array([np.mean([np.abs(j @ s).sum() for j in self._jacobians]) for s in steps])

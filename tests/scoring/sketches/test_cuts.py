@@ -53,14 +53,14 @@ def depthwise():
 
 NAMED = [
     ("dense", "logits", True),
-    ("convolutional", "logits", True),
+    ("convolutional", "logits", False),
     ("dilated", "softmax", False),
     ("unusual", "logits", True),
     ("separable", "softmax", True),
     ("signals", "logits", True),
     ("normalised", "logits", True),
     ("words", "logits", True),
-    ("few_positions", "logits", True),
+    ("few_positions", "softmax", True),
     ("unknown", "logits", True),
     ("headless_training", "logits", True),
 ]
@@ -79,6 +79,20 @@ BUILT = [
     more.own_layers,
     more.sums_of_vectors,
 ]
+# With fewer directions these are compared with literal cutting, of these kinds.
+PROJECTED = {
+    "convolutional": {"inputs", "both"},
+    "few_positions": {"both"},
+    "separable": {"inputs", "both", "rows"},
+    "normalised": {"both", "rows"},
+    "unusual": {"inputs", "both", "rows"},
+    more.transposed: {"both", "rows"},
+    more.more_transposed: {"inputs", "both", "rows"},
+    wide_transposed: {"inputs", "both", "rows"},
+    called_twice: {"both", "rows"},
+    depthwise: {"both", "rows"},
+    more.sums: {"inputs", "both", "rows"},
+}
 # Sets and expectations are made of the same gradients in each model: these few show that.
 EVERY_KIND = ("convolutional", "dilated", "words", "unknown")
 CUT_NOTHING = ("dense", more.own_layers, more.sums_of_vectors)
@@ -109,57 +123,30 @@ def all_scores(scorer, x, candidates, labels, every=True):
 
 
 @pytest.mark.filterwarnings("ignore:scored exactly but slowly")
-@pytest.mark.parametrize(("make", "output", "regularizer"), NAMED)
-def test_all_directions_lose_nothing(make, output, regularizer, monkeypatch):
+@pytest.mark.parametrize(
+    ("make", "output", "regularizer"), [*NAMED, *((make, "logits", True) for make in BUILT)]
+)
+def test_all_directions_lose_nothing_and_fewer_are_a_projection(
+    make, output, regularizer, monkeypatch
+):
+    """By one scorer: its functions are made once, for any number of directions."""
     given = drawn.use(monkeypatch, 1.0)
     model, *parts = problem(make)
     scorer = EMOCScorer(model, output, regularizer, method="sketch", memory_budget=1 << 18)
-    parts += [make in EVERY_KIND]
-    right = all_scores(EMOCScorer(model, output, regularizer), *parts)
-    for have, want in zip(all_scores(scorer, *parts), right, strict=True):
+    every = make in EVERY_KIND
+    right = all_scores(EMOCScorer(model, output, regularizer), *parts, every)
+    for have, want in zip(all_scores(scorer, *parts, every), right, strict=True):
         np.testing.assert_allclose(have, want, rtol=1e-9)
     assert scorer.sketch.error < 1e-9
     assert bool(given) == (make not in CUT_NOTHING)
-
-
-@pytest.mark.parametrize("make", BUILT)
-def test_nor_do_those_of_other_layers(make, monkeypatch):
-    given = drawn.use(monkeypatch, 1.0)
-    model, *parts = problem(make)
-    scorer = EMOCScorer(model, method="sketch", memory_budget=1 << 18)
-    np.testing.assert_allclose(scorer.scores(*parts), EMOCScorer(model).scores(*parts), rtol=1e-9)
-    assert bool(given) == (make not in CUT_NOTHING)
-
-
-@pytest.mark.parametrize(
-    ("make", "output", "regularizer"),
-    [
-        ("convolutional", "logits", True),
-        ("few_positions", "softmax", True),
-        ("separable", "logits", True),
-        ("normalised", "logits", True),
-        ("unusual", "logits", False),
-        *((make, "logits", True) for make in BUILT[:6]),
-    ],
-)
-def test_fewer_directions_are_a_projection(make, output, regularizer, monkeypatch):
-    given = drawn.use(monkeypatch, 0.4)
-    model, *parts = problem(make)
-    found = EMOCScorer(model, output, regularizer, method="sketch").scores(*parts)
-    literal = drawn.scores(model, *parts, given, output, regularizer)
-    np.testing.assert_allclose(found, literal, rtol=1e-9)
-    exact = EMOCScorer(model, output, regularizer).scores(*parts)
-    assert np.abs(found / exact - 1).max() > 1e-3
-
-
-def test_all_kinds_of_cuts_are_met(monkeypatch):
-    kinds = set()
-    for name in ("separable", "few_positions", "normalised", "convolutional"):
+    if make in PROJECTED:
         given = drawn.use(monkeypatch, 0.4)
-        model, *parts = problem(name)
-        EMOCScorer(model, method="sketch").scores(*parts)
-        kinds |= {cut.kind for cut, _ in given}
-    assert kinds == {"inputs", "both", "rows"}
+        scorer._sketch._fitted_to = None
+        found = scorer.scores(*parts)
+        literal = drawn.Literal(model, *parts, output, regularizer)
+        np.testing.assert_allclose(found, literal.scores(given), rtol=1e-9)
+        assert np.abs(found / right[0] - 1).max() > 1e-3
+        assert {cut.kind for cut, _ in given} == PROJECTED[make]
 
 
 @pytest.mark.filterwarnings("ignore:scored exactly but slowly")
@@ -171,12 +158,12 @@ def test_models_in_parts(name, monkeypatch):
     images = images if images.dtype.kind == "i" else images.astype(np.float64)
     labels, sets = np.arange(5) % model.output_shape[-1], np.array([[0, 1], [3, -1]])
     exact, scorer = EMOCScorer(model), EMOCScorer(model, method="sketch")
-    for share in (0.4, 1.0, 0.7):  # functions are made for any number of directions
+    literal = drawn.Literal(model, images[:4], images[4:], labels)
+    for share in (0.4, 1.0):
         given = drawn.use(monkeypatch, share)
         scorer._sketch._fitted_to = None
         found = scorer.scores(images[:4], images[4:], labels)
-        literal = drawn.scores(model, images[:4], images[4:], labels, given)
-        np.testing.assert_allclose(found, literal, rtol=1e-9)
+        np.testing.assert_allclose(found, literal.scores(given), rtol=1e-9)
         if share == 1.0:
             parts = images[:4], images[4:], sets, "joint"
             want = exact.set_scores(*parts)
