@@ -12,6 +12,7 @@ All of it was looked at when the results were known. For both ways of learning t
    over initialisations, least and greatest, and in how many it is above 0.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def by_seed(of: list[State], values: np.ndarray) -> np.ndarray:
     return np.array([values[seeds == seed].mean() for seed in np.unique(seeds)])
 
 
-def show(of: list[State], agents: list[str], agent: str) -> None:
+def show(of: list[State], agents: Sequence[str], agent: str) -> None:
     """Prints all of it for one way of learning."""
     headroom, luckiest = gains(of, BEST), gains(of, LUCKIEST)
     steps = sorted({state.step for state in of})

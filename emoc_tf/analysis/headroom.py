@@ -114,7 +114,7 @@ def _of_highest(gains: np.ndarray) -> np.ndarray:
     return highest / highest.sum(axis=1, keepdims=True)
 
 
-def states(path: Path) -> tuple[dict[bool, list[State]], list[str]]:
+def states(path: Path) -> tuple[dict[bool, list[State]], tuple[str, ...]]:
     """Returns the states of a table, by whether they were learnt by the update, and its policies.
 
     States without all their sets are left out.

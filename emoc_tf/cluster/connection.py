@@ -216,7 +216,7 @@ def _numbers(host: str) -> set[str]:
     """Returns the numbers of a host, or its name where nobody knows it."""
     name = host.removeprefix("[").removesuffix("]")
     try:
-        return {found[-1][0] for found in socket.getaddrinfo(name, None)}
+        return {str(found[-1][0]) for found in socket.getaddrinfo(name, None)}
     except (OSError, UnicodeError):
         return {name}
 

@@ -168,10 +168,11 @@ def _forward(
     outputs, losses = images, []
     for part in parts:
         own = [variable for variable in part.variables if id(variable) in values]
-        scope = keras.StatelessScope(collect_losses=True) if own else contextlib.nullcontext()
-        with scope:
-            for variable in own:  # whose sizes may be open
-                scope.add_update((variable, values[id(variable)]))
+        with contextlib.ExitStack() as stack:
+            if own:
+                scope = stack.enter_context(keras.StatelessScope(collect_losses=True))
+                for variable in own:  # whose sizes may be open
+                    scope.add_update((variable, values[id(variable)]))
             outputs = part(outputs, training=True)
             losses += part.losses
     return outputs, losses, sources

@@ -40,6 +40,7 @@ def full(ray: Any) -> tuple[type[Exception], ...]:
     return ray.exceptions.OutOfDiskError, ray.exceptions.ObjectStoreFullError
 
 
-def no_room(error: Exception) -> OSError:
+def no_room(error: object) -> OSError:
     """Returns that there was no room for what a run sends, in a sentence."""
-    return OSError(f"ray: no room for the files of a run: {str(error).strip().splitlines()[0]}")
+    reason = [*str(error).strip().splitlines(), type(error).__name__][0]
+    return OSError(f"ray: no room for the files of a run: {reason}")

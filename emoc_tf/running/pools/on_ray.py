@@ -146,7 +146,7 @@ class OnRay(Pool):
                     changed = self._look()
 
     def _tasks(self, work: Work, seen: Path | None) -> "_Tasks":
-        setting = self._setting and replace(self._setting, file=seen and str(seen))
+        setting = self._setting and replace(self._setting, file=str(seen) if seen else None)
         options = {
             "num_cpus": self._cpus,
             "num_gpus": self._gpus,
