@@ -130,6 +130,7 @@ class Crew:
                             f"({problem.reason}); is there too little memory?"
                         )
                     queue.put_back(index)
+                self._ask(member.node)
                 self._fill()
             elif not member.ready:
                 self._admit(member, result, problem)
@@ -255,6 +256,16 @@ class Crew:
                 found.append((busy[reference], None, cause(error, ray().exceptions)))
         return found
 
+    def _ask(self, node: Node) -> None:
+        """Asks the actors that wait on a machine whether they live, before one gets a task.
+
+        They may have gone with the one that is known to be dead, and a task is given up that too
+        many die of.
+        """
+        for member in self._members:
+            if member.node.id == node.id and member.ready and member.reference is None:
+                member.reference = member.handle.answer.remote()
+
     def _bury(
         self, member: Member, work: tuple[int, Sequence[Task]] | None, problem: "Death"
     ) -> None:
@@ -286,6 +297,9 @@ class _Actor:
         processes.prepare(threads)
         self._served = pickle.loads(serve)()
         return processes.place_here()
+
+    def answer(self) -> None:
+        """Tells that it lives."""
 
     def work(self, method: str, *arguments: Any) -> Any:
         """Does a task."""

@@ -12,8 +12,8 @@ class Member:
         handle: Ray's.
         node: Where it lives.
         reference: Of what it is doing; None while it waits.
-        index: Which of the tasks that is; None for its beginning, and for work of a call that was
-            broken off.
+        index: Which of the tasks that is; None for its beginning, for telling that it lives, and
+            for work of a call that was broken off.
         ready: Whether it has begun.
         group: Of the task that it did last.
     """

@@ -35,7 +35,7 @@ class Ray:
     exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
 
     def __init__(self, places):
-        self.places, self.begun = places, []
+        self.places, self.begun, self.gone = places, [], set()
 
     def remote(self, actor):
         return self
@@ -45,14 +45,16 @@ class Ray:
 
         def make():
             self.begun.append(host)
-            begin = SimpleNamespace(remote=lambda *_: (time.monotonic(), self.places[host]))
+            def told(make):
+                died = RayError("the node died") if host in self.gone else None
+                return time.monotonic(), died or make()
+
+            begin = SimpleNamespace(remote=lambda *_: told(lambda: self.places[host]))
+            answer = SimpleNamespace(remote=lambda: told(lambda: None))
             work = SimpleNamespace(
-                remote=lambda method, *given: (
-                    time.monotonic(),
-                    getattr(Served(), method)(*given),
-                )
+                remote=lambda method, *given: told(lambda: getattr(Served(), method)(*given))
             )
-            return SimpleNamespace(begin=begin, work=work)
+            return SimpleNamespace(begin=begin, answer=answer, work=work)
 
         return SimpleNamespace(remote=make)
 
@@ -134,6 +136,17 @@ def test_a_machine_where_no_actor_begins_for_long_is_told(begin, monkeypatch):
     made, _ = begin(one={}, two=RayError("too little memory"))
     with pytest.raises(ValueError, match=r"^ray: no actor begins on two: .* too little memory$"):
         dict(made.run(tasks(5000)))
+
+
+def test_a_machine_whose_actors_go_while_they_wait_is_not_held_against_a_task(begin, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.NODES", [Node("2", "two", 4, 0), Node("1", "one", 1, 0)])
+    made, ray = begin(one={}, two={})
+    assert dict(made.run(tasks(40))) == {i: 2 * i for i in range(40)}
+    assert len(made._members) == 5
+    ray.gone.add("two")
+    del ray.places["two"]
+    assert dict(made.run(tasks(1))) == {0: 0}
+    assert {member.node.host for member in made._members} == {"one"}
 
 
 def test_a_machine_that_goes_before_its_actor_begins_is_forgotten(begin, monkeypatch):
