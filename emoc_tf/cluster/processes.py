@@ -84,12 +84,13 @@ def check(
                 f"output_dir: expected a folder that all machines share, got {file.parent}, "
                 f"which {node.host} does not see; --ray_storage=objects needs none"
             )
-        differing = differences(first["environment"], place["environment"], allow_mixed)
-        if differing:
+        both = first["environment"], place["environment"]
+        if differing := differences(*both, allow_mixed):
+            by_processor = not differences(*both, allow_mixed=True)
             raise ValueError(
                 f"ray: expected machines with the same versions and processor, got "
                 f"{nodes[0].host} and {node.host} with {'; '.join(differing)}"
-                + (f"; {remedy}" if remedy else "")
+                + (f"; {remedy}" if remedy and by_processor else "")
             )
     # Only what is the same wherever it computes: this process may be on a machine of another kind.
     if differing := differences(place_here(), first["environment"], allow_mixed=True):
@@ -113,7 +114,7 @@ def _ask(
     """
     module = ray()
     # A copy of the code goes there, not its name: emoc_tf may be another one there, or none.
-    task = module.remote(by_value(_answer))
+    task = remote(module, by_value(_answer), gpus)
     options = {"num_cpus": 0, "num_gpus": gpus, "max_retries": 0, "runtime_env": runtime(threads)}
     found, left, begun = {}, list(nodes), time.monotonic()
     while left:
@@ -155,6 +156,11 @@ def _silent(node: Node, gpus: float, error: Exception) -> ValueError:
             f"{gpus:g} GPUs in use?"
         )
     return ValueError(f"ray: {node.host} fails: {last_line(error)}")
+
+
+def remote(module: Any, function: Any, gpus: float) -> Any:
+    """Returns a task of Ray. A process with a GPU does one alone: TensorFlow stays on its first."""
+    return module.remote(max_calls=1)(function) if gpus else module.remote(function)
 
 
 def by_value(function: Any) -> Any:

@@ -45,6 +45,7 @@ class Ray:
 
         def make():
             self.begun.append(host)
+
             def told(make):
                 died = RayError("the node died") if host in self.gone else None
                 return time.monotonic(), died or make()

@@ -68,6 +68,8 @@ class OnRay(Pool):
         if self._storage == FILES:
             make_output_dir(output_dir)
             self._seen = Path(output_dir).absolute() / f".seen.{secrets.token_hex(4)}"
+        if self._setting is not None and self._setting.allow_mixed == allow_mixed:
+            return self._setting.place  # machines that have come since are looked at as they begin
         with self._shown() as seen:
             place = processes.check(
                 self._connection, self._cpus, self._gpus,
@@ -219,7 +221,8 @@ class _Tasks:
             self._content = self._ray.cloudpickle.dumps(serve)
         except Exception as error:  # pickling runs code of the things' own
             raise ray_task.unsendable(error) from error
-        self._task = self._ray.remote(processes.by_value(ray_task.work_anywhere))
+        begin = processes.by_value(ray_task.work_anywhere)
+        self._task = processes.remote(self._ray, begin, options["num_gpus"])
         self._options = options
         self.flying: dict[Any, Any] = {}
 
@@ -274,11 +277,11 @@ class _Tasks:
         if kind == DIED and not self._machines.live(self._machines.where(item)):
             return GONE, told
         if kind == ray_task.ELSEWHERE:
+            differing, by_processor = told
             reason = (
-                f"ray: expected machines like the first one, got one with {'; '.join(told)}; "
-                f"{REMEDY}"
+                f"ray: expected machines like the first one, got one with {'; '.join(differing)}"
             )
-            self._machines.leave_out(item, reason)
+            self._machines.leave_out(item, f"{reason}; {REMEDY}" if by_processor else reason)
             return AGAIN, None
         if kind in (ray_task.ERROR, DIED) and not self._machines.proven(item):
             self._machines.leave_out(item, f"no run begins there: {processes.last_line(told)}")

@@ -100,8 +100,9 @@ def _work(content: bytes, setting: Setting, item: Any, tell: Callable[[Event], N
 
 
 def _event(content: bytes, setting: Setting, item: Any, tell: Callable[[Event], None]) -> Event:
-    if elsewhere := _begin(setting):
-        return ELSEWHERE, elsewhere
+    differing, by_processor = _begin(setting)
+    if differing:
+        return ELSEWHERE, (differing, by_processor)
     serve = _loaded(content)
     tell((BEGUN, None))
     try:
@@ -110,17 +111,24 @@ def _event(content: bytes, setting: Setting, item: Any, tell: Callable[[Event], 
         return FAILED, _sendable(error)
 
 
-def _begin(setting: Setting) -> list[str]:
-    """Makes the process ready; returns where it differs from what was expected."""
+def _begin(setting: Setting) -> tuple[list[str], bool]:
+    """Makes the process ready.
+
+    Returns:
+        Where it differs from what was expected, and whether that is no more than a mixed cluster
+        may differ in.
+    """
     with contextlib.suppress(OSError):  # a machine may have no such folder
         os.chdir(setting.folder)
     # Behind its own: what is installed there stays what is found.
     sys.path.extend(place for place in setting.path if place not in sys.path)
     processes.prepare(setting.threads)
-    found = processes.differences(setting.place, processes.place_here(), setting.allow_mixed)
+    here = processes.place_here()
+    found = processes.differences(setting.place, here, setting.allow_mixed)
+    by_processor = not processes.differences(setting.place, here, allow_mixed=True)
     if not processes.sees(setting.file):
-        found.append(f"an output folder of its own, without {setting.file}")
-    return found
+        return [*found, f"an output folder of its own, without {setting.file}"], False
+    return found, by_processor
 
 
 @functools.lru_cache(maxsize=1)

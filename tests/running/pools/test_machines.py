@@ -24,7 +24,7 @@ DIES, NO_MEMORY, CRASHES = (ERRORS[name]() for name in NAMES[1:4])
 LOST, BROKEN = ERRORS["ObjectLostError"](), ERRORS["RayTaskError"]("first\nno such module")
 BROKEN.cause = ModuleNotFoundError("no such module")
 BEGUN, STEP, DONE = (ray_task.BEGUN, None), (ray_task.STEP, None), (ray_task.RESULT, "done")
-OTHER = (ray_task.ELSEWHERE, ["cpu A and B"])
+OTHER = (ray_task.ELSEWHERE, (["cpu A and B"], True))
 OLD, NEW, LATE = "old", "new", "late"
 
 
@@ -126,6 +126,7 @@ def test_an_item_that_ends_its_own_process_is_given_up(run, error, cause):
     ("wrong", "told"),
     [
         (OTHER, "expected machines like the first one, got one with cpu A and B; --allow_mixed"),
+        ((ray_task.ELSEWHERE, (["keras 1 and 2"], False)), "got one with keras 1 and 2$"),
         (BROKEN, "no run begins there: no such module"),
         (CRASHES, "no run begins there: killed or crashed"),
         (NO_MEMORY, "no run begins there: for lack of memory"),
@@ -145,7 +146,7 @@ def test_a_wrong_machine_that_joins_later_is_left_out_and_its_items_wait_again(
     assert not deaths
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("host of late (node late) gets no runs any more")
-    assert told in line
+    assert told in f"{line}$"
     assert ray.avoided == ["", "", "", "!in(late)", "!in(late)"]
 
 

@@ -1,6 +1,7 @@
 """A grid on Ray as far as no cluster is needed; tests/ray has the rest."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -154,18 +155,58 @@ def test_a_task_tells_lines_steps_and_the_result_in_order(monkeypatch, tmp_path)
         print("the end", end="")
         return item + 1
 
-    monkeypatch.setattr(ray_task, "_begin", lambda setting: setting)
+    monkeypatch.setattr(ray_task, "_begin", lambda setting: (setting, True))
     monkeypatch.setattr(ray_task, "_loaded", lambda content: lambda stepped: work)
     assert list(ray_task.work_on(b"", [], 1)) == [
         ("begun", None), ("line", "half a line"), ("line", "and another"), ("step", {"a": 1}),
         ("line", "the end"), ("result", 2),
     ]  # fmt: skip
-    assert list(ray_task.work_on(b"", ["cpu A and B"], 1)) == [("elsewhere", ["cpu A and B"])]
+    assert list(ray_task.work_on(b"", ["cpu A and B"], 1)) == [
+        ("elsewhere", (["cpu A and B"], True))
+    ]
     monkeypatch.undo()
-    monkeypatch.setattr(ray_task, "_begin", lambda setting: setting)
+    monkeypatch.setattr(ray_task, "_begin", lambda setting: (setting, True))
     ((kind, error),) = ray_task.work_on(b"nothing pickled", [], 1)
     assert kind == "error"
     assert str(error).startswith("ray: expected policies, environments and so on that can be sent")
+
+
+SAME = {"versions": {"keras": "1"}, "source": "s"}
+
+
+@pytest.mark.parametrize(
+    ("there", "file", "differing", "by_processor"),
+    [
+        ({"cpu": "A", **SAME}, None, [], True),
+        ({"cpu": "B", **SAME}, None, ["cpu A and B"], True),
+        ({"cpu": "A", **SAME, "source": "t"}, None, ["source s and t"], False),
+        ({"cpu": "A", **SAME, "versions": {"keras": "2"}}, None, ["keras 1 and 2"], False),
+        ({"cpu": "A", **SAME}, "/no", ["an output folder of its own, without /no"], False),
+    ],
+)
+def test_a_mixed_cluster_may_differ_in_processors_alone(
+    monkeypatch, there, file, differing, by_processor
+):
+    monkeypatch.setattr(ray_task.processes, "prepare", lambda threads: None)
+    monkeypatch.setattr(ray_task.processes, "place_here", lambda: there)
+    monkeypatch.setattr(ray_task.processes, "sees", lambda file: file is None)
+    setting = ray_task.Setting("/nowhere", (), 1, {"cpu": "A", **SAME}, False, file)
+    assert ray_task._begin(setting) == (differing, by_processor)
+
+
+def test_machines_are_asked_once_for_all_values_of_a_setting(monkeypatch, tmp_path):
+    pool, asked = OnRay("local"), []
+    pool._connection = SimpleNamespace(nodes=lambda *_: [])
+    monkeypatch.setattr(
+        on_ray.processes, "check", lambda *_, **told: asked.append(told) or {"cpu": "A"}
+    )
+    for value in ("one", "two"):  # a wrong machine that came meanwhile is met as runs begin
+        assert pool.place(tmp_path / value, False) == {"cpu": "A"}
+        assert pool._seen.parent == tmp_path / value
+        assert (tmp_path / value).is_dir()
+    assert len(asked) == 1
+    pool.place(tmp_path, True)
+    assert [told["allow_mixed"] for told in asked] == [False, True]
 
 
 def test_a_process_looks_for_modules_where_the_script_does_behind_its_own_places(
@@ -174,9 +215,9 @@ def test_a_process_looks_for_modules_where_the_script_does_behind_its_own_places
     before = list(sys.path)
     monkeypatch.setattr(sys, "path", list(before))
     monkeypatch.setattr(ray_task.processes, "prepare", lambda threads: None)
-    monkeypatch.setattr(ray_task.processes, "place_here", lambda: {"cpu": "here"})
+    monkeypatch.setattr(ray_task.processes, "place_here", lambda: {"cpu": "here", **SAME})
     monkeypatch.chdir(tmp_path)
     path = (str(tmp_path), *before, "/nowhere")
-    setting = ray_task.Setting("/nowhere", path, 1, {"cpu": "there"}, False)
-    assert ray_task._begin(setting) == ["cpu there and here"]
+    setting = ray_task.Setting("/nowhere", path, 1, {"cpu": "there", **SAME}, False)
+    assert ray_task._begin(setting) == (["cpu there and here"], True)
     assert sys.path == [*before, str(tmp_path), "/nowhere"]
