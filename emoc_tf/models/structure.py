@@ -139,17 +139,18 @@ def take_weights(target: keras.Model, source: keras.Model) -> None:
             "weights; call the same layer at both places"
         )
     target.set_weights(source.get_weights())
-    _freeze_alike(target, source)
+    _mark_alike(target, source)
     for layer, other in zip(_normalizations(target), _normalizations(source), strict=True):
         # It computes with what it once made of its weights.
         layer.mean = keras.ops.cast(other.mean, layer.compute_dtype)
         layer.variance = keras.ops.cast(other.variance, layer.compute_dtype)
 
 
-def _freeze_alike(target: keras.Layer, source: keras.Layer) -> None:
-    """Takes over what a configuration does not tell, such as what is frozen within a layer."""
+def _mark_alike(target: keras.Layer, source: keras.Layer) -> None:
+    """Takes over what a configuration does not tell: what was set of single variables."""
     for variable, other in zip(target.weights, source.weights, strict=True):
         variable.trainable = other.trainable
+        variable.regularizer, variable.constraint = other.regularizer, other.constraint
 
 
 def _normalizations(model: keras.Model) -> list[keras.layers.Normalization]:
@@ -238,7 +239,7 @@ def _with_head(
     else:
         changed = _replace_head(model, new_head)
     new_head.set_weights(weights)
-    _freeze_alike(new_head, head)
+    _mark_alike(new_head, head)
     return changed
 
 

@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from emoc_tf.models import forward
+from emoc_tf.models import forward, traces
 from tests.scoring import own_models
 from tests.scoring.own_models import classifier
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_known(monkeypatch):
+    """Of such a network, by other tests."""
+    monkeypatch.setattr(traces, "_kept", type(traces._kept)())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.models import structure
 from emoc_tf.models.episode_model import EpisodeModel
+from emoc_tf.scoring import reference
 from tests.scoring import models, own_models
 from tests.scoring.own_models import SHAPE, classifier
 
@@ -116,3 +117,24 @@ def test_what_an_optimizer_keeps_of_other_outputs_is_forgotten(kept, new_units):
             after[f"variable_{i}"][..., : len(kept)], before[f"variable_{i}"][..., kept]
         )
     np.testing.assert_array_equal(after["velocity_0"], before["velocity_0"])
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        structure.copy,
+        lambda model: structure.grow_head(model, 1, np.random.default_rng(0)),
+        lambda model: structure.select_outputs(model, [1, 0]),
+        reference.rebuild,
+    ],
+    ids=["copied", "grown", "selected", "rebuilt"],
+)
+def test_penalties_and_constraints_that_were_set_by_hand_are_kept(made):
+    model = classifier(outputs=3)
+    first = model.trainable_variables[0]
+    first.regularizer, first.constraint = keras.regularizers.L2(0.1), keras.constraints.NonNeg()
+    model.trainable_variables[-2].regularizer = keras.regularizers.L1(0.2)  # the head's
+    other = made(model)
+    told = [(v.regularizer, v.constraint) for v in other.trainable_variables]
+    assert told == [(v.regularizer, v.constraint) for v in model.trainable_variables]
+    assert len(other.losses) == 2

@@ -116,7 +116,9 @@ def test_a_folder_is_brought_to_the_size_and_range_of_the_run(tmp_path, trained,
         image = Image.open(tmp_path / "new" / f"{i}.png").resize((32, 32), Image.Resampling.NEAREST)
         image.save(tmp_path / "new" / f"{i}.png")
     again = run_predictions(folder, tmp_path / "new")
-    assert [row["class"] for row in again] == [row["class"] for row in expected]
+    for row, other in zip(again, expected, strict=True):  # all but the same pixels
+        alike = row["posterior"] == pytest.approx(other["posterior"], abs=0.01)
+        assert row["class"] == other["class"] or alike
 
 
 @pytest.mark.parametrize("kind", ["grey", "four channels", "standardised"])

@@ -69,7 +69,7 @@ class OnRay(Pool):
             make_output_dir(output_dir)
             self._seen = Path(output_dir).absolute() / f".seen.{secrets.token_hex(4)}"
         if self._setting is not None and self._setting.allow_mixed == allow_mixed:
-            return self._setting.place  # machines that have come since are looked at as they begin
+            return dict(self._setting.place)  # machines that came since are met as runs begin
         with self._shown() as seen:
             place = processes.check(
                 self._connection, self._cpus, self._gpus,
