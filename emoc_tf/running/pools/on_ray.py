@@ -277,7 +277,8 @@ class _Tasks:
         if kind == DIED and not self._machines.live(self._machines.where(item)):
             return GONE, told
         if kind == ray_task.ELSEWHERE:
-            differing, by_processor = told
+            # Where it is told without emoc_tf, or by another version of it, there are words alone.
+            differing, by_processor = told if isinstance(told, tuple) else (told, False)
             reason = (
                 f"ray: expected machines like the first one, got one with {'; '.join(differing)}"
             )

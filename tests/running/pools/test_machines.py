@@ -127,6 +127,10 @@ def test_an_item_that_ends_its_own_process_is_given_up(run, error, cause):
     [
         (OTHER, "expected machines like the first one, got one with cpu A and B; --allow_mixed"),
         ((ray_task.ELSEWHERE, (["keras 1 and 2"], False)), "got one with keras 1 and 2$"),
+        (
+            (ray_task.ELSEWHERE, ["no emoc_tf of this kind"]),
+            "got one with no emoc_tf of this kind$",
+        ),
         (BROKEN, "no run begins there: no such module"),
         (CRASHES, "no run begins there: killed or crashed"),
         (NO_MEMORY, "no run begins there: for lack of memory"),
