@@ -147,7 +147,7 @@ def write(parcels):
 
 def on_machine(parcels, monkeypatch, place):
     """Returns how a run ends, as a machine tells it whose disk is full at some place."""
-    monkeypatch.setattr(ray_task, "_begin", lambda setting: [])
+    monkeypatch.setattr(ray_task, "_begin", lambda setting: ([], True))
     monkeypatch.setattr(ray_task, "_loaded", lambda content: content)
     elsewhere = dataclasses.replace(parcels.grid, output_dir="/nowhere/that/is")
     packed = parcels.pack(RUN)
