@@ -60,7 +60,7 @@ def _parts(model: keras.Model) -> list[Any] | None:
     head = last_operation(model)
     numbers: dict[int, int] = {}
     parts: list[Any] = [model.inputs[0].shape, model.inputs[0].dtype]
-    for operation, args, kwargs, _ in calls_in(model):
+    for operation, args, kwargs, outputs in calls_in(model):
         if operation is head:
             parts += [type(head), head.use_bias, head.dtype]
             # Which of its variables train, and whether adapters were added to them.
@@ -73,9 +73,12 @@ def _parts(model: keras.Model) -> list[Any] | None:
                 return None
             is_symbolic = isinstance(part, keras.KerasTensor)
             parts.append(numbers.setdefault(id(part), len(numbers)) if is_symbolic else part)
+        for part in keras.tree.flatten(outputs):  # another one of them may be what is used
+            numbers.setdefault(id(part), len(numbers))
     for layer in inner_layers(model):
         if layer is not head and not isinstance(layer, keras.layers.InputLayer):  # made anew
             parts += [*layer._flatten_layers(), *trained_variables(layer)]
+            parts += [each.trainable for each in layer._flatten_layers()]
             for (_, name), leaves in states_in(layer).items():
                 parts += [name, *leaves]
             parts.append(getattr(layer, "mean", None))  # of a normalisation, once adapted

@@ -109,12 +109,19 @@ def _through(layer: keras.Layer, args: tuple, kwargs: dict) -> object | None:
 def _both_ways(
     layer: keras.layers.Bidirectional,
     inputs: keras.KerasTensor,
+    initial_state: object = None,
     mask: object = None,
     **others: object,
 ) -> keras.KerasTensor | None:
     """Returns what two recurrent layers give together; None where more than a tensor is to come."""
     masked = mask is not None and layer.return_sequences  # another one is to go on
-    if others or masked or layer.return_state or layer.merge_mode is None:
+    if (
+        others
+        or initial_state is not None
+        or masked
+        or layer.return_state
+        or layer.merge_mode is None
+    ):
         return None
     one, other = (each(inputs, mask=mask) for each in (layer.forward_layer, layer.backward_layer))
     other = keras.ops.flip(other, axis=1) if layer.return_sequences else other

@@ -83,6 +83,8 @@ def recurrent(layer: keras.Layer, rank: int) -> list[Stage]:
     cell = layer.cell
     if type(cell) not in _STEPS or layer.return_state or layer.stateful:
         return []
+    if layer.zero_output_for_mask:  # a mask may come that no graph tells
+        return []
     if type(cell) is not layers.GRUCell:
         first = DenseStage(layer, cell.kernel, cell.bias)
         return [first, HiddenStage(layer, cell.recurrent_kernel, None)]

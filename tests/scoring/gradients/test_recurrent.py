@@ -38,9 +38,7 @@ STAGED = {
     ),
     "masked": lambda: of_words(gru(return_sequences=True), layers.SimpleRNN(2, use_bias=False)),
     "both ways, masked": lambda: of_words(layers.Bidirectional(lstm(), merge_mode="ave")),
-    "both ways": lambda: of_signals(
-        layers.Bidirectional(layers.SimpleRNN(2, return_sequences=True)), layers.Flatten()
-    ),
+    "both ways": lambda: of_signals(layers.Bidirectional(layers.SimpleRNN(2))),
 }
 
 
@@ -73,3 +71,15 @@ def test_the_literal_reference_agrees():
     np.testing.assert_allclose(
         found, reference.expected_scores(model, images[:3], images[3:]), rtol=1e-5
     )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of speed, and of Keras, of masks
+def test_outputs_that_a_mask_makes_zero_are_scored_as_they_are():
+    signals = keras.Input((5, 3))
+    mask = keras.ops.any(keras.ops.not_equal(signals, 0), axis=-1)
+    one = layers.GRU(2, return_sequences=True, zero_output_for_mask=True)(signals, mask=mask)
+    model = models.randomised(keras.Model(signals, layers.Dense(3)(layers.Flatten()(one))))
+    images = models.inputs(model, 6)
+    images[:, 1:3] = 0
+    found = EMOCScorer(model).scores(images[:3], images[3:])
+    np.testing.assert_allclose(found, forward_mode.scores(model, images[:3], images[3:]), rtol=1e-5)
