@@ -22,16 +22,23 @@ def torch_cifar10_quick(weights, images):
 
 
 def torch_resnet(weights, images):
-    """The ResNet-20; images (B, 3, 32, 32). Batch normalization in inference mode."""
+    """A residual network; images (B, 3, 32, 32). Batch normalization in inference mode.
+
+    Where the weights have `layer/between`, what `peers_projected.logra` adds is added.
+    """
     from torch.nn import functional
 
     def convolution(x, name: str, stride: int = 1):
         kernel = weights[f"{name}/kernel"]
-        if kernel.shape[-1] == 1:
-            return functional.conv2d(x, kernel, stride=stride)
-        # On even sizes TensorFlow's SAME padding of stride 2 is at the end alone.
-        padded = functional.pad(x, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
-        return functional.conv2d(padded, kernel, stride=stride)
+        if kernel.shape[-1] == 3:
+            # On even sizes TensorFlow's SAME padding of stride 2 is at the end alone.
+            x = functional.pad(x, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
+        y = functional.conv2d(x, kernel, stride=stride)
+        if f"{name}/between" in weights:
+            x = functional.conv2d(x, weights[f"{name}/into"], stride=stride)
+            x = functional.conv2d(x, weights[f"{name}/between"])
+            y = y + functional.conv2d(x, weights[f"{name}/out"])
+        return y
 
     def normalized(x, name: str):
         names = ("moving_mean", "moving_variance", "gamma", "beta")
@@ -48,7 +55,12 @@ def torch_resnet(weights, images):
             if stride == 2:
                 x = convolution(x, f"{name}_shortcut", 2)
             x = functional.relu(x + y)
-    return functional.linear(x.mean((2, 3)), weights["head/kernel"], weights["head/bias"])
+    x = x.mean((2, 3))
+    y = functional.linear(x, weights["head/kernel"], weights["head/bias"])
+    if "head/between" in weights:
+        x = x @ weights["head/into"].T @ weights["head/between"].T
+        y = y + x @ weights["head/out"].T
+    return y
 
 
 def jax_cifar10_quick(weights, images):

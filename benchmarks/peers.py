@@ -28,34 +28,66 @@ CHUNK, ROWS = 32, 320
 # Images on both sides of a block of the kernel, the fastest of 8, 16, 32, 64 and 128.
 TANGENTS_CHUNK = 64
 
-_TORCH_NETWORKS = {"cifar10_quick": torch_cifar10_quick, "resnet": torch_resnet}
+_TORCH_NETWORKS = {
+    "cifar10_quick": torch_cifar10_quick,
+    "resnet": torch_resnet,
+    "resnet_wide": torch_resnet,
+}
 
 
 def torch_func(problem: Problem) -> Contestant:
     """PyTorch: `vmap(jacrev)` for J, `vmap(grad)` for g."""
+    theta, constants = torch_weights(problem)
+    return torch_rows(problem, theta, constants, WEIGHT_DECAY * flat(theta), lambda rows: rows)
+
+
+def torch_weights(problem: Problem) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what is trained and what is not, in PyTorch's layout."""
+    constants = {name: _torch_weight(value) for name, value in problem.weights.items()}
+    theta = {name: constants.pop(name) for name in problem.trainable()}
+    return theta, constants
+
+
+def flat(parts: dict[str, Any], leading: int = 0) -> Any:
+    """Returns tensors side by side, flat behind their leading axes."""
+    import torch
+
+    return torch.cat([part.flatten(leading) for part in parts.values()], dim=-1)
+
+
+def torch_rows(
+    problem: Problem,
+    theta: dict[str, Any],
+    constants: dict[str, Any],
+    penalty: Any,
+    project: Callable[[Any], Any],
+) -> Contestant:
+    """Returns PyTorch's two functions.
+
+    Args:
+        problem: What is scored.
+        theta: Tensors to differentiate for, by the names that the network knows.
+        constants: Its other tensors.
+        penalty: (k,) the regulariser's gradient, projected.
+        project: Of rows of J and of g, (B, P), what takes their place, (B, k).
+    """
     import torch
     from torch.func import grad, jacrev, vmap
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     network = _TORCH_NETWORKS[problem.case.network]
-    constants = {name: _torch_weight(value) for name, value in problem.weights.items()}
-    theta = {name: constants.pop(name) for name in problem.trainable()}
 
     def logits(theta: dict[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
-        return network({**theta, **constants}, image[None])[0]
+        return network({**constants, **theta}, image[None])[0]
 
     def loss(
         theta: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor
     ) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(logits(theta, image), label)
 
-    def rows(parts: dict[str, torch.Tensor], leading: int) -> torch.Tensor:
-        return torch.cat([part.flatten(leading) for part in parts.values()], dim=-1)
-
     def tensor(images: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(images).permute(0, 3, 1, 2)
 
-    penalty = WEIGHT_DECAY * rows(theta, 0)
     jacobians = vmap(jacrev(logits), in_dims=(None, 0))
     loss_gradients = vmap(grad(loss), in_dims=(None, 0, 0))
 
@@ -65,14 +97,14 @@ def torch_func(problem: Problem) -> Contestant:
             parts = loss_gradients(
                 theta, tensor(candidates[chunk]), torch.from_numpy(labels[chunk])
             )
-            found[chunk] = rows(parts, 1) + penalty
+            found[chunk] = project(flat(parts, 1)) + penalty
         return found
 
     def changes(reference: np.ndarray, gradients: torch.Tensor) -> np.ndarray:
         total = torch.zeros(len(gradients))
         for chunk in _chunks(len(reference), _images_of_rows(problem)):
-            jacobian = rows(jacobians(theta, tensor(reference[chunk])), 2).flatten(0, 1)
-            total += (jacobian @ gradients.T).abs().sum(0)
+            jacobian = flat(jacobians(theta, tensor(reference[chunk])), 2).flatten(0, 1)
+            total += (project(jacobian) @ gradients.T).abs().sum(0)
         return total.numpy()
 
     return gradients, changes

@@ -21,6 +21,7 @@ NUM_SETS, SET_SIZE = 1000, 25
 # 10 known and 10 novel in the paper's protocol; fewer where they would have too few images.
 MAX_IMAGE_CLASSES = 20
 STANDARDIZING_BATCH = 128
+RESNETS = {"resnet": 16, "resnet_wide": 64}  # channels of their first stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Case:
     """The size of a problem.
 
     Attributes:
-        network: `"cifar10_quick"` or `"resnet"`.
+        network: `"cifar10_quick"`, `"resnet"` or `"resnet_wide"`.
         reference: N, images that the expectation runs over.
         candidates: n, images that are scored.
         classes: C, outputs of the network.
@@ -107,62 +108,12 @@ def build(case: Case, rng: np.random.Generator) -> keras.Model:
     """Returns a network with fresh weights; ω = ½·weight_decay·‖θ‖² over all that is trained."""
     from emoc_tf.models import networks
 
-    if case.network == "resnet":
-        return _resnet(case.classes, rng)
+    if case.network in RESNETS:
+        import resnets
+
+        width = RESNETS[case.network]
+        return resnets.build(IMAGE_SHAPE, case.classes, width, WEIGHT_DECAY, rng)
     return networks.build(case.network, IMAGE_SHAPE, case.classes, WEIGHT_DECAY, rng)
-
-
-def _resnet(num_classes: int, rng: np.random.Generator) -> keras.Model:
-    """A ResNet-20: 3 stages of 3 residual blocks with 16, 32 and 64 channels."""
-    import keras
-
-    layers, initializers, penalty = keras.layers, keras.initializers, keras.regularizers.L2
-    decay = WEIGHT_DECAY / 2  # Keras' L2(l) is l·‖θ‖²
-
-    def convolution(x: keras.KerasTensor, units: int, size: int, stride: int, name: str):
-        he = initializers.HeNormal(seed=int(rng.integers(2**31)))
-        return layers.Conv2D(
-            units,
-            size,
-            stride,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=he,
-            kernel_regularizer=penalty(decay),
-            name=name,
-        )(x)
-
-    def normalized(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        def uniform(low: float, high: float) -> keras.Initializer:
-            return initializers.RandomUniform(low, high, seed=int(rng.integers(2**31)))
-
-        return layers.BatchNormalization(
-            beta_initializer=uniform(-0.2, 0.2),
-            gamma_initializer=uniform(0.8, 1.2),
-            moving_mean_initializer=uniform(-0.2, 0.2),
-            moving_variance_initializer=uniform(0.8, 1.2),
-            beta_regularizer=penalty(decay),
-            gamma_regularizer=penalty(decay),
-            name=name,
-        )(x)
-
-    image = keras.Input(IMAGE_SHAPE, name="image")
-    x = convolution(image, 16, 3, 1, "stem")
-    x = layers.ReLU()(normalized(x, "stem_norm"))
-    for stage, units in enumerate((16, 32, 64)):
-        for block in range(3):
-            name, stride = f"block{stage}{block}", 2 if stage and not block else 1
-            y = convolution(x, units, 3, stride, f"{name}_conv1")
-            y = layers.ReLU()(normalized(y, f"{name}_norm1"))
-            y = normalized(convolution(y, units, 3, 1, f"{name}_conv2"), f"{name}_norm2")
-            if stride == 2:
-                x = convolution(x, units, 1, 2, f"{name}_shortcut")
-            x = layers.ReLU()(layers.Add()([x, y]))
-    x = layers.GlobalAveragePooling2D()(x)
-    head = layers.Dense(
-        num_classes, kernel_regularizer=penalty(decay), bias_regularizer=penalty(decay), name="head"
-    )
-    return keras.Model(image, head(x), name="resnet")
 
 
 def _standardize(model: keras.Model, images: np.ndarray) -> None:
@@ -214,7 +165,8 @@ def make(case: Case, data_dir: str | None) -> Problem:
     Args:
         case: The size.
         data_dir: Folder of tensorflow-datasets with CIFAR-100: the first query of the paper's
-            protocol, whose network is trained. None: a random network and random images.
+            protocol, whose network is trained; a residual network is trained whole on ten
+            classes. None: a random network and random images.
 
     Raises:
         ValueError: There are too few candidates for a set, or the protocol has no such case.
@@ -222,7 +174,12 @@ def make(case: Case, data_dir: str | None) -> Problem:
     if case.candidates < SET_SIZE:
         raise ValueError(f"candidates: expected at least {SET_SIZE}, got {case.candidates}")
     rng = np.random.default_rng(0)
-    if data_dir is not None:
+    if data_dir is not None and case.network in RESNETS:
+        import states
+
+        sizes = case.reference, case.candidates, NUM_SETS
+        model, reference, candidates, sets = states.trained(case.network, 32, 0, 6, sizes, data_dir)
+    elif data_dir is not None:
         model, reference, candidates, sets = _protocol(case, data_dir, rng)
     else:
         images = _random_images(case.reference + case.candidates, rng)

@@ -9,6 +9,8 @@ machine should be idle: beside one other busy thread PyTorch was seen to be ten 
     pip install -r benchmarks/requirements.txt
     python benchmarks/scoring.py --rounds=3 --data_dir=DIR --output=scoring.csv
     python benchmarks/scoring.py --scaling  # by number of candidates, of classes, and a ResNet
+    python benchmarks/scoring.py --network=resnet --reference=256 --candidates=500 --data_dir=DIR \
+        '--contestants=torch.func,emoc_tf select_set' --approximate  # see peers_projected.py
 
 Without `--data_dir` (tensorflow-datasets with CIFAR-100) the images are random. neural-tangents
 0.6.5 does not import with today's JAX; it can be given an environment with an older one:
@@ -31,15 +33,33 @@ from typing import Any
 
 import numpy as np
 from absl import app, flags
-from problem import Case
+from problem import RESNETS, Case
 from rich.console import Console
 from rich.table import Table
-from workers import BFLOAT16, OURS, SCORERS, SELECT_SET, TANGENTS, TORCH
+from scipy import stats
+from workers import (
+    BFLOAT16,
+    EXPLICIT,
+    LOGRA,
+    OURS,
+    SELECT_SET,
+    SELECT_SKETCHED,
+    SELECTORS,
+    SKETCH,
+    TANGENTS,
+    TORCH,
+    TRAK,
+)
 
-PEERS = [name for name in SCORERS if name not in (OURS, BFLOAT16)]
+PEERS = [*EXPLICIT, TANGENTS]
 CONTESTANTS = [OURS, BFLOAT16, SELECT_SET, *PEERS]
+APPROXIMATE = [SKETCH, SELECT_SKETCHED, TRAK, LOGRA]  # their errors are shown
 # Greatest difference from ours, of the greatest score; for the set, of the best set's score.
-TOLERANCE = dict.fromkeys(CONTESTANTS, 1e-3) | {BFLOAT16: 5e-3, SELECT_SET: 5e-3}
+TOLERANCE = (
+    dict.fromkeys(CONTESTANTS, 1e-3)
+    | {BFLOAT16: 5e-3, SELECT_SET: 5e-3}
+    | dict.fromkeys(APPROXIMATE, np.inf)
+)
 SCALING_CASES = [
     *(Case("cifar10_quick", 250, candidates, 10) for candidates in (500, 1000, 2000, 4000, 8000)),
     *(Case("cifar10_quick", 100, 500, classes) for classes in (10, 20, 50, 100)),
@@ -59,16 +79,22 @@ COLUMNS = [
     ("warm-up s", "warm_up", ".1f"),
     ("MiB", "peak_mib", ".0f"),
     ("error", "relative_error", ".1e"),
+    ("ranks", "rank_correlation", ".4f"),
     ("measured", "measured_share", ".4g"),
 ]
-TABLE_WIDTH = 140
+TABLE_WIDTH = 150
+NETWORKS = "cifar10_quick", *RESNETS
 
+NETWORK = flags.DEFINE_enum("network", "cifar10_quick", [*NETWORKS], "What is scored.")
 REFERENCE = flags.DEFINE_integer("reference", 1000, "N, reference images.", 1)
 CANDIDATES = flags.DEFINE_integer("candidates", 2000, "n, candidates.", 25)
 CLASSES = flags.DEFINE_integer("classes", 10, "C, outputs of the network.", 2)
 ROUNDS = flags.DEFINE_integer("rounds", 1, "Interleaved rounds; medians are shown.", 1)
 CHOSEN = flags.DEFINE_list(
     "contestants", CONTESTANTS, f"Which run; {OURS} always does, the others must agree with it."
+)
+APPROXIMATED = flags.DEFINE_bool(
+    "approximate", False, "Also what is approximate: sketches, and random projections in PyTorch."
 )
 TANGENTS_IMAGES = flags.DEFINE_integer(
     "tangents_images", 64, f"Reference images that {TANGENTS} is timed on; scaled up to N.", 1
@@ -102,6 +128,7 @@ class Row:
         peak_mib: The most memory that the process held.
         relative_error: Greatest difference from emoc_tf float32, of the greatest score; of the
             set selected, how far its score is below the best.
+        rank_correlation: Of the scores with emoc_tf float32's, Spearman's.
         measured_share: Of the pairs of images.
         note: Why a contestant is missing.
     """
@@ -118,6 +145,7 @@ class Row:
     warm_up: float | None = None
     peak_mib: float | None = None
     relative_error: float | None = None
+    rank_correlation: float | None = None
     measured_share: float | None = None
     note: str = ""
 
@@ -155,7 +183,7 @@ def run_case(case: Case, contestants: list[str], peak: float, folder: Path) -> l
             print(f"{name}: {answer.get('seconds', 'missing')}", flush=True)
             found.append(answer)
     exact_sets = None
-    if SELECT_SET in contestants and CHECK_SELECTION.value:
+    if set(SELECTORS) & set(contestants) and CHECK_SELECTION.value:
         exact_sets = np.array(run_worker("set_scores", path)["scores"])
     rows = []
     for name, found in answers.items():
@@ -164,9 +192,11 @@ def run_case(case: Case, contestants: list[str], peak: float, folder: Path) -> l
             rows.append(dataclasses.replace(row, note=found[0]["missing"]))
             continue
         error = relative_error(name, found, answers[OURS][0], exact_sets)
-        if error is not None and not error <= TOLERANCE[name]:
+        # In deep networks a unit at 0 falls either way in a library, and J with it.
+        tolerance = TOLERANCE[name] * (5 if case.network in RESNETS else 1)
+        if error is not None and not error <= tolerance:
             raise RuntimeError(
-                f"{name}: expected to agree with {OURS} within {TOLERANCE[name]}, got {error:.2g}"
+                f"{name}: expected to agree with {OURS} within {tolerance}, got {error:.2g}"
             )
         seconds = statistics.median(answer["seconds"] for answer in found)
         row = dataclasses.replace(
@@ -175,9 +205,10 @@ def run_case(case: Case, contestants: list[str], peak: float, folder: Path) -> l
             warm_up=statistics.median(answer["warm_up"] for answer in found),
             peak_mib=max(answer["peak_mib"] for answer in found),
             relative_error=error,
+            rank_correlation=rank_correlation(name, found[0], answers[OURS][0]),
             measured_share=found[0]["images"] / case.reference,
         )
-        if name not in (SELECT_SET, TANGENTS):
+        if name not in (*SELECTORS, *APPROXIMATE, TANGENTS):
             kind = "explicit" if name in PEERS else "factored"
             adds = multiply_adds[kind] * case.reference * case.candidates / 1e9
             row = dataclasses.replace(
@@ -198,12 +229,20 @@ def relative_error(
     exact_sets: np.ndarray | None,
 ) -> float | None:
     """Returns the greatest error of all rounds; None where there is nothing to compare with."""
-    if name == SELECT_SET:
+    if name in SELECTORS:
         if exact_sets is None:
             return None
         return max(1 - exact_sets[answer["index"]] / exact_sets.max() for answer in answers)
     right = np.array(ours["tangents_scores" if name == TANGENTS else "scores"])
     return max(np.abs(np.array(answer["scores"]) - right).max() for answer in answers) / right.max()
+
+
+def rank_correlation(name: str, answer: dict[str, Any], ours: dict[str, Any]) -> float | None:
+    """Returns Spearman's correlation of scores; None of selections, and of ours with itself."""
+    if name == OURS or "scores" not in answer:
+        return None
+    right = ours["tangents_scores" if name == TANGENTS else "scores"]
+    return float(stats.spearmanr(answer["scores"], right).statistic)
 
 
 def show(rows: list[Row]) -> None:
@@ -217,7 +256,7 @@ def show(rows: list[Row]) -> None:
     Console(width=TABLE_WIDTH).print(table)
     for row in rows:
         if row.note:
-            print(f"{row.contestant}: not installed, or does not import: {row.note}")
+            print(f"{row.contestant}: not installed, does not import, or too large: {row.note}")
 
 
 def save(rows: list[Row], path: str) -> None:
@@ -231,8 +270,9 @@ def save(rows: list[Row], path: str) -> None:
 def main(argv: list[str]) -> None:
     """Runs the comparison, prints the table and writes the CSV file."""
     del argv
-    cases = [Case("cifar10_quick", REFERENCE.value, CANDIDATES.value, CLASSES.value)]
+    cases = [Case(NETWORK.value, REFERENCE.value, CANDIDATES.value, CLASSES.value)]
     contestants = [name for name in CONTESTANTS if name == OURS or name in CHOSEN.value]
+    contestants += APPROXIMATE if APPROXIMATED.value else []
     if SCALING.value:
         cases, contestants = SCALING_CASES, [OURS, TORCH]
     rows = []

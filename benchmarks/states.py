@@ -77,7 +77,7 @@ def trained(
     """Returns a network that is trained whole on ten classes, and sets of twenty.
 
     Args:
-        network: `"mobilenet"` or `"resnet"`, a ResNet-20 of 32 pixels.
+        network: `"mobilenet"`, or `"resnet"` and `"resnet_wide"` of 32 pixels, see `problem`.
         pixels: Height and width; images are enlarged to it.
         root: Of all random numbers.
         epochs: Of training.
@@ -92,7 +92,7 @@ def trained(
         body = keras.applications.MobileNetV2(shape, weights=None, include_top=False, pooling="avg")
         model = keras.Model(body.input, keras.layers.Dense(CLASSES)(body.output))
     else:
-        model = problem.build(problem.Case("resnet", count, pool, CLASSES), rng)
+        model = problem.build(problem.Case(network, count, pool, CLASSES), rng)
     images, labels = _images(rng, pool, data_dir)
     if pixels > images.shape[1]:
         images = images.repeat(pixels // images.shape[1], 1).repeat(pixels // images.shape[1], 2)
@@ -130,10 +130,14 @@ def _images(
     order, (train, test) = rng.permutation(100), (data["train"], data["test"])
     first = [np.flatnonzero(train["label"] == one)[:IMAGES] for one in order[:CLASSES]]
     others = [np.flatnonzero(test["label"] == one)[:each] for one in order[:classes]]
-    images = np.concatenate(
-        [train["image"][np.concatenate(first)], test["image"][np.concatenate(others)]]
-    )
-    return (images.astype(np.float32) - 128) / 64, np.concatenate(told)
+    images = [train["image"][np.concatenate(first)], test["image"][np.concatenate(others)]]
+    if pool > sum(map(len, others)):  # then any of all that the network was not trained on
+        unseen = np.flatnonzero(~np.isin(train["label"], order[:CLASSES]))
+        images[1] = np.concatenate([test["image"], train["image"][unseen]])
+        found = np.concatenate([test["label"], train["label"][unseen]])
+        chosen = rng.choice(len(found), pool, replace=False)
+        images[1], told[1] = images[1][chosen], np.argsort(order)[found[chosen]]
+    return (np.concatenate(images).astype(np.float32) - 128) / 64, np.concatenate(told)
 
 
 def show(rows: Sequence[dict[str, object]], output: str | None) -> None:

@@ -16,12 +16,16 @@ from typing import Any
 
 import numpy as np
 import peers
+import peers_projected
 from problem import Case, Problem, make
 
 OURS, BFLOAT16 = "emoc_tf float32", "emoc_tf bfloat16"
+SKETCH, SELECT_SKETCHED = "emoc_tf sketch", "emoc_tf select_set, sketch"
 SELECT_SET = "emoc_tf select_set"
-TORCH, TANGENTS = "torch.func", "neural-tangents"
+EXPLICIT = TORCH, JAX, VECTORIZED = "torch.func", "JAX", "tf.vectorized_map"
+TANGENTS, TRAK, LOGRA = "neural-tangents", "TRAK", "LoGra"
 WARM_UP = 32
+LARGEST = 4 << 30  # bytes of gradients that a contestant holds; more are made in parts
 PEAK_SIZE, PEAK_REPEATS = 4096, 5
 
 
@@ -40,11 +44,15 @@ def emoc_tf(problem: Problem, **options: str) -> peers.Contestant:
 SCORERS = {
     OURS: emoc_tf,
     BFLOAT16: functools.partial(emoc_tf, precision="bfloat16"),
+    SKETCH: functools.partial(emoc_tf, method="sketch"),
     TORCH: peers.torch_func,
-    "JAX": peers.jax_func,
+    JAX: peers.jax_func,
+    VECTORIZED: peers.tf_vectorized_map,
     TANGENTS: peers.neural_tangents,
-    "tf.vectorized_map": peers.tf_vectorized_map,
+    TRAK: peers_projected.trak,
+    LOGRA: peers_projected.logra,
 }
+SELECTORS = {SELECT_SET: "exact", SELECT_SKETCHED: "sketch"}
 
 
 def measure(name: str, problem: Problem, tangents_images: int) -> dict[str, Any]:
@@ -54,40 +62,46 @@ def measure(name: str, problem: Problem, tangents_images: int) -> dict[str, Any]
         Seconds of `warm_up` (compilation is there) and of the full run, `peak_mib` of the
         process, `images`: how many reference images were measured, and `scores` over these. Ours
         also tells `tangents_scores`, over the images that neural-tangents is measured on. Or
-        `missing`: why it could not be imported.
+        `missing`: why it could not be imported, or what is too large.
     """
-    start = time.perf_counter()
+    began = time.perf_counter()
     try:
         gradients, changes = SCORERS[name](problem)
-    except ImportError as error:
+    except (ImportError, MemoryError) as error:
         return {"missing": str(error)}
     reference, candidates, labels = problem.reference, problem.candidates, problem.labels
     changes(reference[:WARM_UP], gradients(candidates[:WARM_UP], labels[:WARM_UP]))
     warm = time.perf_counter()
     few = reference[:tangents_images]
     measured = few if name == TANGENTS else reference
-    found = gradients(candidates, labels)
-    middle = time.perf_counter()
-    scores = changes(measured, found) / len(measured)
-    end = time.perf_counter()
+    size = 4 * sum(value.size for value in problem.trainable().values())  # of one gradient
+    parts = -(-len(candidates) * size // LARGEST) if name in EXPLICIT else 1
+    made, used, scores = 0.0, 0.0, []
+    for part in np.array_split(np.arange(len(candidates)), parts):
+        start = time.perf_counter()
+        found = gradients(candidates[part], labels[part])
+        middle = time.perf_counter()
+        scores.append(changes(measured, found) / len(measured))
+        made += middle - start
+        used += time.perf_counter() - middle
     answer = {
-        "warm_up": warm - start,
-        "seconds": middle - warm + (end - middle) * len(reference) / len(measured),
+        "warm_up": warm - began,
+        "seconds": made + used * len(reference) / len(measured),
         "peak_mib": peak_mib(),
         "images": len(measured),
-        "scores": scores.tolist(),
+        "scores": np.concatenate(scores).tolist(),
     }
     if name == OURS:
         answer["tangents_scores"] = (changes(few, found) / len(few)).tolist()
     return answer
 
 
-def choose_set(problem: Problem) -> dict[str, Any]:
+def choose_set(name: str, problem: Problem) -> dict[str, Any]:
     """Times the selection of the best set; the answer has its `index` in place of scores."""
     from emoc_tf.scoring import EMOCScorer
 
     start = time.perf_counter()
-    scorer = EMOCScorer(problem.model())
+    scorer = EMOCScorer(problem.model(), method=SELECTORS[name])
     scorer.select_set(problem.reference[:WARM_UP], problem.candidates, problem.sets[:50])
     warm = time.perf_counter()
     selection = scorer.select_set(problem.reference, problem.candidates, problem.sets, labels="set")
@@ -138,7 +152,7 @@ def make_problem(path: str, case: Case, data_dir: str | None) -> dict[str, Any]:
 def main() -> None:
     """Does the job and writes the answer."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("job", choices=["problem", "sgemm", "set_scores", SELECT_SET, *SCORERS])
+    parser.add_argument("job", choices=["problem", "sgemm", "set_scores", *SELECTORS, *SCORERS])
     parser.add_argument("answer")
     parser.add_argument("problem")
     parser.add_argument("--case", type=json.loads)
@@ -151,8 +165,8 @@ def main() -> None:
         answer = sgemm()
     elif args.job == "set_scores":
         answer = set_scores(Problem.load(args.problem))
-    elif args.job == SELECT_SET:
-        answer = choose_set(Problem.load(args.problem))
+    elif args.job in SELECTORS:
+        answer = choose_set(args.job, Problem.load(args.problem))
     else:
         answer = measure(args.job, Problem.load(args.problem), args.tangents_images)
     Path(args.answer).write_text(json.dumps(answer), encoding="utf-8")
