@@ -227,7 +227,6 @@ def test_what_fails_before_a_step_waits_once_more_for_another_machine(run, told,
     assert ray.avoided == ["", "", "", "!in(old)", "!in(old)"]
 
 
-@pytest.mark.parametrize("told", [FAILED, BAD, NO_MEMORY], ids=["a file", "a run", "memory"])
 def test_what_a_run_leaves_that_failed_at_once_is_no_step():
     machines = Machines(lambda: [SimpleNamespace(id=OLD), SimpleNamespace(id=NEW)])
     machines.prove([OLD])
@@ -240,6 +239,7 @@ def test_what_a_run_leaves_that_failed_at_once_is_no_step():
         assert found == [ray_task.STEP, kind]
 
 
+@pytest.mark.parametrize("told", [FAILED, BAD, NO_MEMORY], ids=["a file", "a run", "memory"])
 def test_two_machines_on_which_all_fail_before_a_step_swallow_none(run, told):
     results, _, ray = run(
         prove=[LATE],
