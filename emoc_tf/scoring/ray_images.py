@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from emoc_tf.cluster.connection import ray
+from emoc_tf.cluster.tasks import AtOnceError
 from emoc_tf.data import views
 from emoc_tf.scoring.images import Images
 
@@ -57,7 +58,7 @@ class Sent(NamedTuple):
     name: str
 
 
-class UnseenError(Exception):
+class UnseenError(AtOnceError):
     """An actor does not see the place of a source, or others lie there.
 
     Attributes:
