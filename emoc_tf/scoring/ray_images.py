@@ -106,11 +106,6 @@ class Sender:
                 )  # fmt: skip
                 self._sources[name] = source, sent._replace(held=(_put(source),))
 
-    def latest(self, sent: Sent) -> Sent:
-        """Returns the same images, with what was sent since."""
-        held = {source.key: source for _, source in self._sources.values()}
-        return sent._replace(source=held.get(sent.source.key, sent.source))
-
     def _source(self, source: Any, fixed: bool) -> Source:
         place = None
         if not views.in_memory(source):

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from emoc_tf.cluster.connection import ends_at_once
 from emoc_tf.running.pools import processes
 from emoc_tf.running.pools.parcels import Parcels
 
@@ -92,7 +93,7 @@ class Pool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close(at_once=kind is not None and not issubclass(kind, Exception))
+        self.close(at_once=ends_at_once(kind))
 
 
 class Serial(Pool):
