@@ -31,6 +31,7 @@ _SUBMIT = "from elsewhere `ray job submit` brings a command to a cluster"
 # cluster of this machine that is beginning.
 _open: list["Connection"] = []
 _beginning: list[set[family.Process]] = []
+_ends_at_once = False  # see `end_at_once`
 
 
 class Node(NamedTuple):
@@ -99,7 +100,7 @@ class Connection:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.close(at_once=kind is not None and not issubclass(kind, Exception))
+        self.close(at_once=ends_at_once(kind))
 
 
 def connect(address: str | None = None) -> Connection:
@@ -141,6 +142,23 @@ def connect(address: str | None = None) -> Connection:
     made = Connection(made=True, began=began)
     _beginning.clear()
     return made
+
+
+def end_at_once() -> None:
+    """Makes an interruption leave to the end of this process what Ray tidies up; for a binary."""
+    global _ends_at_once
+    _ends_at_once = True
+
+
+def ends_at_once(kind: type[BaseException] | None) -> bool:
+    """Whether this process ends now and has no time for what Ray tidies up.
+
+    A script or a notebook that is interrupted goes on, and may connect again.
+
+    Args:
+        kind: What is raised; None for nothing.
+    """
+    return _ends_at_once and kind is not None and not issubclass(kind, Exception)
 
 
 def close_all() -> None:

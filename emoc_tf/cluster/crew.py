@@ -14,7 +14,8 @@ from typing import Any
 
 from emoc_tf.cluster import processes
 from emoc_tf.cluster.connection import Connection, Node, on_node, ray, variables
-from emoc_tf.cluster.members import Death, Member, cause
+from emoc_tf.cluster.ends import DEATHS, Ends, told
+from emoc_tf.cluster.members import Death, Member, cause, differs
 from emoc_tf.cluster.tasks import Queue, Task
 
 _LOG = logging.getLogger("emoc_tf.cluster")
@@ -22,7 +23,6 @@ _LOG = logging.getLogger("emoc_tf.cluster")
 # Seconds in which at least one actor has to be ready; the first thing that it does is to load
 # TensorFlow.
 _LIMIT = 300.0
-_DEATHS = 3  # of actors by one task, or in a row on a machine before any work
 _PAUSE = 5.0  # seconds until an actor begins anew where the last one did not begin
 
 
@@ -54,8 +54,11 @@ class Crew:
         self._failed: dict[str, list[float]] = collections.defaultdict(list)
         self._again = math.inf
         self._gpus = int(any(node.gpus >= 1 for node in connection.nodes()))
-        # A machine that joins later and is of no use hinders nobody: it is left out.
-        self._left_out: set[str] = set()
+        # The same of actors that died at work, since one there had done something.
+        self._died: dict[str, list[float]] = collections.defaultdict(list)
+        # A machine that joins later, or was good once, and is of no use hinders nobody: it is left
+        # out. Why, by its id; and those of the first on which no actor has begun yet.
+        self._left_out: dict[str, str] = {}
         self._first = {node.id for node in self._nodes()}
         if not self._first:
             lent = ", ".join(f"{n.host} with {n.cpus:g}" for n in connection.nodes())
@@ -72,19 +75,20 @@ class Crew:
         """Does tasks, in any order; yields the index of each and its result as they come.
 
         Raises:
-            ValueError: No actor began, or machines that were there from the first differ in what
-                decides bits.
+            ValueError: No actor began, machines that were there from the first differ in what
+                decides bits, or no machine is left.
             RuntimeError: Actors die of a task wherever it goes; or another call has begun since.
-            Exception: What the first of the tasks raised that fail; those before it are done then.
+            Exception: What the first of the tasks raised that fail, on another machine too if there
+                is one; those before it are done then.
         """
         queue = Queue(tasks)
-        deaths: collections.Counter = collections.Counter()
-        errors: dict[int, Exception] = {}
+        ends = Ends(tasks, queue)
         with self._lock:
             self._turn = turn = object()
             for member in self._members:
                 member.index = None
-                if member.ready and (reason := self._differs(member, self._place)):
+                host = member.node.host
+                if member.ready and (reason := differs(host, self._place, None, self.alike)):
                     raise ValueError(reason)
             self._fill()
         since = time.monotonic()
@@ -97,50 +101,48 @@ class Crew:
                     )
                 if not queue and all(member.index is None for member in self._members):
                     break
-                found, since = self._round(tasks, queue, deaths, errors, since)
+                found, since = self._round(tasks, queue, ends, since)
             yield from found
-        if errors:
-            raise errors[min(errors)]
+        if ends.errors:
+            raise ends.errors[min(ends.errors)]
 
     def _round(
-        self,
-        tasks: Sequence[Task],
-        queue: Queue,
-        deaths: collections.Counter,
-        errors: dict[int, Exception],
-        since: float,
+        self, tasks: Sequence[Task], queue: Queue, ends: Ends, since: float
     ) -> tuple[list[tuple[int, Any]], float]:
         """Hands tasks out, takes what has ended; returns results, and when an actor was ready."""
         found: list[tuple[int, Any]] = []
+        ends.look({member.node.id for member in self._members})
         for member in self._members:
             if queue and member.ready and member.reference is None:
-                member.index = queue.take(member.group)
+                member.index = queue.take(member.group, member.node.id)
+                if member.index is None:
+                    continue
                 task = tasks[member.index]
                 member.group = task.group
                 member.reference = member.handle.work.remote(task.method, *task.arguments)
         for member, result, problem in self._ended():
+            if member not in self._members:  # its machine was left out just now
+                continue
             index, member.index, member.reference = member.index, None, None
             if isinstance(problem, Death):
                 self._bury(member, None if index is None else (index, tasks), problem)
                 if index is not None:
-                    deaths[index] += 1
-                    if deaths[index] == _DEATHS:
-                        raise RuntimeError(
-                            f"ray: {_DEATHS} actors died of {_told(index, tasks)} "
-                            f"({problem.reason}); is there too little memory?"
-                        )
-                    queue.put_back(index)
+                    ends.die(index, member.node, problem.reason)
                 self._ask(member.node)
                 self._fill()
             elif not member.ready:
                 self._admit(member, result, problem)
             elif index is not None and problem is not None:
-                errors[index] = problem
-                queue.drop_after(index)
-            elif index is not None and (not errors or index < min(errors)):
-                found.append((index, result))
+                ends.fail(index, member.node, problem)
+            elif index is not None:
+                self._died[member.node.id].clear()
+                if failed := ends.end(index):
+                    self._leave_out_at_work(*failed, queue)
+                if ends.wanted(index):
+                    found.append((index, result))
         if time.monotonic() > self._again:
             self._fill()
+        self._check_left()
         if any(member.ready for member in self._members):
             since = time.monotonic()
         elif time.monotonic() - since > _LIMIT:
@@ -162,6 +164,9 @@ class Crew:
     def _nodes(self) -> list[Node]:
         nodes = self._connection.nodes(self._cpus, self._gpus)
         return [node for node in nodes if node.id not in self._left_out]
+
+    def _listed(self, node: Node) -> bool:
+        return node.id in {each.id for each in self._nodes()}
 
     def _room(self, node: Node) -> int:
         return int(min(node.cpus // self._cpus, node.gpus if self._gpus else node.cpus))
@@ -197,7 +202,7 @@ class Crew:
         if problem is not None:
             reason = f"ray: expected emoc_tf on {host}, got {type(problem).__name__}: {problem}"
         else:
-            reason = self._differs(member, place)
+            reason = differs(host, place, self._place, self.alike)
         if reason:
             self._members.remove(member)
             ray().kill(member.handle)
@@ -206,39 +211,37 @@ class Crew:
         self._place = place
         member.ready = True
         self._failed[member.node.id].clear()
+        self._first.discard(member.node.id)
 
     def _leave_out(self, node: Node, reason: str, problem: Any = None) -> None:
-        """Begins no actor on a machine any more and says so, once; raises if it is of the first."""
+        """Begins no actor on a machine any more and says so, once.
+
+        Raises:
+            ValueError: It is one of the first, and none has ever begun there.
+        """
         if node.id in self._first:
             raise ValueError(reason) from problem
         if node.id not in self._left_out:
-            self._left_out.add(node.id)
+            self._left_out[node.id] = reason
             _LOG.warning("%s (node %s) gets no work: %s", node.host, node.id[:8], reason)
 
-    def _differs(self, member: Member, place: dict[str, Any]) -> str:
-        """Returns in words where an actor would give other bits, as far as that counts."""
-        host, here = member.node.host, processes.place_here()
-        if differing := processes.differences(here, place, allow_mixed=True):
-            return (
-                f"ray: expected the versions of this process on {host}, got, here and there, "
-                f"{'; '.join(differing)}"
-            )
-        # Variables and threads are handed on; how many GPUs a process sees decides nothing.
-        same = {name: here[name] for name in ("variables", "intra_op_threads")}
-        if set(place["gpus"]) == set(here["gpus"]):
-            same["gpus"] = here["gpus"]
-        if self.alike and (differing := processes.differences(here, place | same)):
-            return (
-                f"ray: expected machines that give the bits of this process, got {host} with, "
-                f"here and there, {'; '.join(differing)}; run the command on a machine of their "
-                f"kind"
-            )
-        if differing := processes.differences(self._place or place, place):
-            return (
-                f"ray: expected machines with the same versions and processor, got {host} with "
-                f"{'; '.join(differing)}"
-            )
-        return ""
+    def _leave_out_at_work(self, node: Node, problem: Exception, queue: Queue) -> None:
+        """Leaves a machine out on which something fails that does not fail elsewhere."""
+        reason = f"{type(problem).__name__}: {processes.last_line(problem)}"
+        self._leave_out(node, f"ray: {node.host} fails where another machine does not: {reason}")
+        for member in [member for member in self._members if member.node.id == node.id]:
+            self._members.remove(member)
+            ray().kill(member.handle)
+            if member.index is not None:
+                queue.put_back(member.index)
+
+    def _check_left(self) -> None:
+        """Raises `ValueError` if there are machines, and all of them are left out."""
+        if self._members or not self._left_out or self._nodes():
+            return
+        living = {node.id for node in self._connection.nodes(self._cpus, self._gpus)}
+        if reasons := [why for node, why in self._left_out.items() if node in living]:
+            raise ValueError(f"ray: no machine is left that works; {'; '.join(reasons)}")
 
     def _ended(self) -> list[tuple[Member, Any, "Exception | Death | None"]]:
         """Waits for an actor; returns those that are done, with what they returned or raised."""
@@ -276,17 +279,22 @@ class Crew:
         if work is not None:
             _LOG.warning(
                 "%s died with %s in flight, which is computed again elsewhere: %s",
-                where, _told(*work), problem.reason,
+                where, told(*work), problem.reason,
             )  # fmt: skip
+            others = any(m.ready and m.node.id != member.node.id for m in self._members)
+            if self._too_many(self._died[member.node.id]) and others and self._listed(member.node):
+                host = member.node.host
+                self._leave_out(member.node, f"ray: actors die on {host}: {problem.reason}")
         elif member.ready:
             _LOG.warning("%s died with nothing in flight: %s", where, problem.reason)
-        elif member.node.id in {node.id for node in self._nodes()}:
-            failed = self._failed[member.node.id]
-            failed.append(time.monotonic())
-            # Of a machine that is gone this is told too, as long as it is listed.
-            if len(failed) >= _DEATHS and failed[-1] - failed[0] > processes.SETTLES:
-                host = member.node.host
-                self._leave_out(member.node, f"ray: no actor begins on {host}: {problem.reason}")
+        elif self._listed(member.node) and self._too_many(self._failed[member.node.id]):
+            host = member.node.host
+            self._leave_out(member.node, f"ray: no actor begins on {host}: {problem.reason}")
+
+    def _too_many(self, deaths: list[float]) -> bool:
+        """Takes note of a death now; whether it is not that of a machine which is still listed."""
+        deaths.append(time.monotonic())
+        return len(deaths) >= DEATHS and deaths[-1] - deaths[0] > processes.SETTLES
 
 
 class _Actor:
@@ -304,7 +312,3 @@ class _Actor:
     def work(self, method: str, *arguments: Any) -> Any:
         """Does a task."""
         return getattr(self._served, method)(*arguments)
-
-
-def _told(index: int, tasks: Sequence[Task]) -> str:
-    return f"{tasks[index].method} {index + 1}/{len(tasks)}"

@@ -1,7 +1,8 @@
-"""An actor of a crew, and how it may end."""
+"""An actor of a crew, what it has to be like, and how it may end."""
 
 from typing import Any, NamedTuple
 
+from emoc_tf.cluster import processes
 from emoc_tf.cluster.connection import Node
 
 
@@ -47,3 +48,36 @@ def cause(error: Exception, errors: Any) -> Exception | Death:
         return error
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return Death(f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}")
+
+
+def differs(host: str, place: dict[str, Any], others: dict[str, Any] | None, alike: bool) -> str:
+    """Returns in words where an actor would give other bits, as far as that counts.
+
+    Args:
+        host: Where it is.
+        place: What its bits depend on, as `processes.place_here` returns it.
+        others: The same of the actors that are there; None without one.
+        alike: Whether it has to give the bits of this process.
+    """
+    here = processes.place_here()
+    if differing := processes.differences(here, place, allow_mixed=True):
+        return (
+            f"ray: expected the versions of this process on {host}, got, here and there, "
+            f"{'; '.join(differing)}"
+        )
+    # Variables and threads are handed on; how many GPUs a process sees decides nothing.
+    same = {name: here[name] for name in ("variables", "intra_op_threads")}
+    if set(place["gpus"]) == set(here["gpus"]):
+        same["gpus"] = here["gpus"]
+    if alike and (differing := processes.differences(here, place | same)):
+        return (
+            f"ray: expected machines that give the bits of this process, got {host} with, "
+            f"here and there, {'; '.join(differing)}; run the command on a machine of their "
+            f"kind"
+        )
+    if differing := processes.differences(others or place, place):
+        return (
+            f"ray: expected machines with the same versions and processor, got {host} with "
+            f"{'; '.join(differing)}"
+        )
+    return ""

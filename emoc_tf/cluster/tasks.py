@@ -1,7 +1,7 @@
 """Pieces of work, and the order in which they are handed out."""
 
 import collections
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set
 from typing import NamedTuple
 
 
@@ -20,8 +20,12 @@ class Task(NamedTuple):
     group: Hashable = None
 
 
+class AtOnceError(Exception):
+    """What a task raises that is not tried on another machine: whoever asked does something."""
+
+
 class Queue:
-    """Tasks that wait, by group and in their order."""
+    """Tasks that wait, by group and in their order; some for another machine than one."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self._groups: dict[Hashable, collections.deque[int]] = {}
@@ -29,12 +33,24 @@ class Queue:
         for index, group in enumerate(self._group_of):
             self._groups.setdefault(group, collections.deque()).append(index)
         self._taken: collections.Counter = collections.Counter()
+        self._elsewhere: dict[int, str] = {}  # where they are not to go to
 
     def __bool__(self) -> bool:
-        return bool(self._groups)
+        return bool(self._groups or self._elsewhere)
 
-    def take(self, group: Hashable) -> int:
-        """Returns the next task: of a group, or else of the one that fewest have begun."""
+    def take(self, group: Hashable, node: str = "") -> int | None:
+        """Returns the next task: of a group, or else of the one that fewest have begun.
+
+        Args:
+            group: Of the task before.
+            node: The machine that asks; None is returned if all that wait do for another one.
+        """
+        for index, other in self._elsewhere.items():
+            if other != node:
+                del self._elsewhere[index]
+                return index
+        if not self._groups:
+            return None
         if group not in self._groups:
             group = min(self._groups, key=lambda each: self._taken[each])
             self._taken[group] += 1
@@ -48,8 +64,20 @@ class Queue:
         """Lets a task that was taken wait again, before the others of its group."""
         self._groups.setdefault(self._group_of[index], collections.deque()).appendleft(index)
 
+    def put_elsewhere(self, index: int, node: str) -> None:
+        """Lets a task that was taken wait for another machine than one."""
+        self._elsewhere[index] = node
+
+    def stuck(self, nodes: Set[str]) -> list[int]:
+        """Takes the tasks that wait for another machine than one where there is no other."""
+        found = [index for index, node in self._elsewhere.items() if not nodes - {node}]
+        for index in found:
+            del self._elsewhere[index]
+        return found
+
     def drop_after(self, index: int) -> None:
         """Leaves the tasks after one undone."""
+        self._elsewhere = {i: node for i, node in self._elsewhere.items() if i < index}
         left = {
             group: collections.deque(each for each in waiting if each < index)
             for group, waiting in self._groups.items()

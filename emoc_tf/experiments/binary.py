@@ -102,6 +102,7 @@ class _Interruption:
 
     def begin(self, message: str) -> None:
         """From here on the main thread may unwind, and says this."""
+        connection.end_at_once()
         self._message, self._unwinds, self._began = message, True, True
 
     def _hear(self, number: int, frame: object) -> None:

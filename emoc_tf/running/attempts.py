@@ -142,21 +142,19 @@ def serve(
         grid: Settings and output folder.
         known: What `registered` returned in the process that started this one.
         stepped: Called after each step, once it is saved.
+
+    Raises:
+        Exception: There is no environment, such as without the data set.
     """
     env = begin(grid, known)
-    if isinstance(env, Exception):
-        return partial(fail, grid, error=env)
     return partial(attempt_run, grid, env, shown(grid, env, stepped))
 
 
-def begin(grid: Grid, known: Mapping[str, Mapping[str, Any]]) -> ActiveExplorationEnv | Exception:
-    """Returns the environment of a worker process, or why there is none: each run fails of it."""
+def begin(grid: Grid, known: Mapping[str, Mapping[str, Any]]) -> ActiveExplorationEnv:
+    """Returns the environment of a worker process; raises what hinders it to be made."""
     for kind, things in known.items():
         _REGISTRIES[kind].update(things)
-    try:
-        return grid.make_environment()
-    except Exception as error:  # such as a data set that has vanished meanwhile
-        return error
+    return grid.make_environment()
 
 
 def shown(grid: Grid, env: ActiveExplorationEnv, stepped: Callable[[], None]) -> Show:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from emoc_tf.cluster.connection import ray
+from emoc_tf.cluster.tasks import AtOnceError
 from emoc_tf.data import views
 from emoc_tf.scoring.images import Images
 
@@ -57,7 +58,7 @@ class Sent(NamedTuple):
     name: str
 
 
-class UnseenError(Exception):
+class UnseenError(AtOnceError):
     """An actor does not see the place of a source, or others lie there.
 
     Attributes:
@@ -104,11 +105,6 @@ class Sender:
                     tuple(source.shape), *told,
                 )  # fmt: skip
                 self._sources[name] = source, sent._replace(held=(_put(source),))
-
-    def latest(self, sent: Sent) -> Sent:
-        """Returns the same images, with what was sent since."""
-        held = {source.key: source for _, source in self._sources.values()}
-        return sent._replace(source=held.get(sent.source.key, sent.source))
 
     def _source(self, source: Any, fixed: bool) -> Source:
         place = None

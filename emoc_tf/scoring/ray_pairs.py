@@ -49,7 +49,7 @@ class RayPairs:
         """
         other = copy.copy(self)
         other._pairs, other._control = pairs, None
-        other._work = Work(self._work.job._replace(directions=directions))
+        other._work = self._work.along(directions)
         return other
 
     @property

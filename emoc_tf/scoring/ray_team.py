@@ -5,7 +5,7 @@ import collections
 import hashlib
 import uuid
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -30,13 +30,21 @@ _teams: dict[tuple[str | None, int], "Team"] = {}
 class Work:
     """A job on its way: sent once, and again only with images that an actor did not see.
 
+    Args:
+        job: See below.
+        given: Its images, by name, as they were before they were sent.
+
     Attributes:
         job: What the tasks have in common.
     """
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, given: Mapping[str, Images]) -> None:
+        self.job, self._given = job, given
         self._sent: tuple[str, list] | None = None
+
+    def along(self, directions: list) -> "Work":
+        """Returns the same work by sketched gradients, see `Job`."""
+        return Work(self.job._replace(directions=directions), self._given)
 
     def sent(self) -> tuple[str, list]:
         """Returns its key and a list with a reference, the first arguments of its tasks."""
@@ -45,10 +53,9 @@ class Work:
         return self._sent
 
     def send_again(self, sender: Sender) -> None:
-        """Takes the images as they are sent by now."""
-        images, reference = self.job.images, self.job.reference
-        reference = reference and sender.latest(reference)
-        self.job = self.job._replace(images=sender.latest(images), reference=reference)
+        """Takes the images as they are sent by now; anew where others took their place since."""
+        sent = {name: sender.send(images) for name, images in self._given.items()}
+        self.job = self.job._replace(**sent)
         self._sent = None
 
 
@@ -156,9 +163,11 @@ class Team:
         self, model: SentModel, what: str, settings: dict, images: Images, **more: Any
     ) -> Work:
         """Returns work, with arguments as of `Job`; `reference` are images like the others."""
-        if (reference := more.get("reference")) is not None:
-            more["reference"] = self._sender.send(reference)
-        return Work(Job(model, what, settings, self._sender.send(images), **more))
+        given = {"images": images}
+        if (reference := more.pop("reference", None)) is not None:
+            given["reference"] = reference
+        sent = {name: self._sender.send(images) for name, images in given.items()}
+        return Work(Job(model, what, settings, **sent, **more), given)
 
     def run(self, work: Work, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
         """Does tasks, as `Crew.run`; images that an actor does not see are sent.

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from emoc_tf.storage.system_locks import lock
@@ -64,6 +65,22 @@ def _flush_names(folder: Path) -> None:
 def write_text(path: Path, content: str) -> None:
     """Writes a UTF-8 text file atomically."""
     write_bytes(path, content.encode())
+
+
+@contextlib.contextmanager
+def held(file: Path) -> Iterator[None]:
+    """Keeps an empty file for the time; named as others are aside, killed processes' are removed.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    with open(file, "xb") as opened:
+        try:
+            with contextlib.suppress(OSError):  # not every file system has locks
+                lock(opened.fileno())
+            yield
+        finally:
+            file.unlink(missing_ok=True)
 
 
 def remove_asides(folder: Path) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from emoc_tf.cluster import connection
+from emoc_tf.running.pools.on_ray import OnRay
 
 
 class Ray:
@@ -107,6 +108,31 @@ def test_a_process_that_ends_without_unwinding_ends_what_it_made(given):
     connection.close_all()
     made.close()
     assert ray.calls == ["local"]  # Ray's own way takes seconds
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
+@pytest.mark.parametrize("pool", [False, True], ids=["a connection", "a pool"])
+def test_a_script_or_notebook_that_is_interrupted_is_not_left_connected(given, error, pool):
+    ray = given()
+    with pytest.raises(error):
+        if pool:
+            with OnRay("auto") as made:
+                made._connection = connection.connect("auto")
+                raise error
+        with connection.connect("auto"):
+            raise error
+    assert ray.calls == ["auto", "shutdown"]
+    assert not connection._open
+
+
+def test_a_binary_that_is_interrupted_does_not_wait_for_it(given, monkeypatch):
+    ray = given()
+    monkeypatch.setattr(connection, "_ends_at_once", False)
+    connection.end_at_once()
+    for error in (KeyboardInterrupt, ValueError):
+        with pytest.raises(error), connection.connect("auto"):
+            raise error
+    assert ray.calls == ["auto", "auto", "shutdown"]
 
 
 @pytest.mark.parametrize("stage", ["init", "shutdown"])

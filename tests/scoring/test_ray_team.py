@@ -1,11 +1,17 @@
 """Whose actors scorers of a process have: those of the cluster that it is connected to."""
 
 import itertools
+import pickle
 from types import SimpleNamespace
 
+import keras
+import numpy as np
 import pytest
 
-from emoc_tf.scoring import ray_team
+from emoc_tf.cluster.tasks import Task
+from emoc_tf.scoring import ray_images, ray_team
+from emoc_tf.scoring.images import Images
+from emoc_tf.scoring.ray_images import UnseenError
 from emoc_tf.scoring.ray_team import shared
 
 
@@ -103,3 +109,41 @@ def test_actors_with_another_number_of_cpus_are_refused_at_once(ray):
     assert two.begin().cpus == 2
     with pytest.raises(ValueError, match=r"^cpus: expected 2, as the actors"):
         one.begin()
+
+
+def test_images_that_others_took_the_place_of_are_sent_where_they_are_not_seen(
+    ray, tmp_path, monkeypatch
+):
+    """A call whose work waits while others send theirs: it ends, and each source goes once."""
+    acted = SimpleNamespace(cloudpickle=pickle, put=lambda thing: thing)
+    monkeypatch.setattr(ray_images, "ray", lambda: acted)
+    ray.put = lambda thing: thing
+    model, files = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), []
+    for number in range(8):
+        np.save(tmp_path / f"{number}.npy", np.full((4, 3), number, np.float32))
+        mapped = np.load(tmp_path / f"{number}.npy", mmap_mode="r")
+        files.append(Images(mapped, "images", model))
+
+    def run(crew, tasks):
+        for index, task in enumerate(tasks):
+            (job,) = task.arguments[1]
+            tried.append(job)
+            assert len(tried) < 10
+            for sent in (job.images, job.reference):
+                if not sent.source.held:
+                    raise UnseenError(sent.source.key, "host", "does not see where they lie")
+            yield (
+                index,
+                [np.asarray(sent.source.held[0])[0, 0] for sent in (job.images, job.reference)],
+            )
+
+    tried = []
+    monkeypatch.setattr(Crew, "run", run, raising=False)
+    team = shared(None, 1)
+    team.begin()
+    work = team.work(None, "pairs", {}, files[0], reference=files[1])
+    work = work.along(["directions"])
+    for other in files[2:]:
+        team.work(None, "outputs", {}, other)
+    assert dict(team.run(work, [Task("sums", ())] * 2)) == {0: [0, 1], 1: [0, 1]}
+    assert tried[-1].directions == ["directions"]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from emoc_tf.cluster import processes
 from emoc_tf.running.pools import ray_task
 
 # Its process died, alone or with its machine; it failed; it has to be begun on another machine.
@@ -21,8 +22,10 @@ def told(ray: Any, task: Any) -> ray_task.Event:
     except errors.RayTaskError as error:
         if isinstance(error.cause, (OSError, *full(ray))):
             return FAILED, no_room(error.cause)
-        return ray_task.ERROR, error  # of what is ours: no other item would escape it
+        told = error.cause if isinstance(error.cause, Exception) else None
+        return ray_task.ERROR, told or RuntimeError(f"ray: {processes.last_line(error)}")
     except full(ray) as error:
+        ray.cancel(task, force=True)  # what it told is lost, it may live
         return FAILED, no_room(error)
     except errors.NodeDiedError:
         return GONE, "with its machine"

@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +18,16 @@ from emoc_tf.records.run_record import make_output_dir
 from emoc_tf.running.attempts import Result
 from emoc_tf.running.pools import events, ray_task
 from emoc_tf.running.pools.events import AGAIN, DIED, FAILED, GONE
-from emoc_tf.running.pools.machines import At, Machines
+from emoc_tf.running.pools.machines import At, Machines, elsewhere
 from emoc_tf.running.pools.pool import Pool, Told, Work
+from emoc_tf.running.pools.verdicts import REMEDY, Verdicts
+from emoc_tf.storage import atomic
 
 FILES, OBJECTS = "files", "objects"
 _LOG = logging.getLogger("emoc_tf")
 # Seconds after which it looks whether what has to wait can begin, and whether a machine is left.
 _PAUSE, _LOOK = 0.5, 10.0
-REMEDY = "--allow_mixed works on both and marks the runs that moved"
+_NOWHERE = 5  # deaths of an item's process of which nobody knows where, until it is given up
 
 
 class OnRay(Pool):
@@ -52,7 +55,7 @@ class OnRay(Pool):
             raise ValueError(f"ray_storage: expected {FILES} or {OBJECTS}, got {storage!r}")
         self._address, self._cpus, self._gpus, self._storage = address, cpus, gpus, storage
         self._connection: Connection | None = None
-        self._machines = Machines(lambda: self._connection.nodes())
+        self._machines = Machines(lambda: self._connection.nodes(self._cpus, self._gpus))
         self._setting: ray_task.Setting | None = None
         self._seen: Path | None = None
 
@@ -67,7 +70,9 @@ class OnRay(Pool):
         there = [node.id for node in self._connection.nodes(self._cpus, self._gpus)]
         if self._storage == FILES:
             make_output_dir(output_dir)
-            self._seen = Path(output_dir).absolute() / f".seen.{secrets.token_hex(4)}"
+            # Named as what is written aside, so that what a killed process left is known by it.
+            name = f".seen.{os.getpid()}-{secrets.token_hex(4)}"
+            self._seen = Path(output_dir).absolute() / name
         if self._setting is not None and self._setting.allow_mixed == allow_mixed:
             return dict(self._setting.place)  # machines that came since are met as runs begin
         with self._shown() as seen:
@@ -84,17 +89,15 @@ class OnRay(Pool):
     @contextlib.contextmanager
     def _shown(self) -> Iterator[Path | None]:
         """Keeps a file for the time that whoever shares the output folder sees; yields its path."""
-        seen = self._seen
-        try:
-            if seen is not None:
-                seen.touch()
-        except OSError:  # runs that cannot write say so themselves
-            seen = None
-        try:
+        with contextlib.ExitStack() as stack:
+            seen = self._seen
+            try:
+                if seen is not None:
+                    atomic.remove_asides(seen.parent)
+                    stack.enter_context(atomic.held(seen))
+            except OSError:  # runs that cannot write say so themselves
+                seen = None
             yield seen
-        finally:
-            if seen is not None:
-                seen.unlink(missing_ok=True)
 
     def told(self) -> str:
         """Returns in words where items are worked on."""
@@ -112,12 +115,14 @@ class OnRay(Pool):
 
         An item is given up when its process dies a second time without a step in between: one
         that needs too much memory does. A process that dies with its machine, however often, is
-        not counted. A machine that comes later and gives other bits, or on which no item can
-        begin, is left out, and what it was given waits for others.
+        not counted, and of those that nobody knows the machine of, four. A machine that comes later
+        and gives other bits, or on which no item can begin, is left out, and what it was given
+        waits for others. So does what fails before it makes a step, once.
         """
         waiting = list(items)
         stalled: dict[Any, str | None] = {}  # the machine that a process died on since a step
-        changed = time.monotonic()
+        nowhere: Counter = Counter()  # deaths of unknown machines since a step
+        changed = looked = time.monotonic()
         with self._shown() as seen, contextlib.closing(self._tasks(work, seen)) as tasks:
             while waiting or tasks.flying:
                 begun = [(item, tasks.begin(item)) for item in waiting]
@@ -131,21 +136,31 @@ class OnRay(Pool):
                         print(told, flush=True)
                     elif kind == ray_task.STEP:
                         stalled.pop(item, None)
+                        del nowhere[item]
                     elif kind == AGAIN:
                         waiting.append(item)
-                    elif kind == GONE or (
-                        # A machine that goes may end its processes before it is known to be gone.
-                        kind == DIED
-                        and not (item in stalled and self._machines.live(stalled[item]))
-                    ):
-                        if kind == DIED:
-                            stalled[item] = self._machines.where(item)
+                    elif kind == GONE or (kind == DIED and self._may_die(item, stalled, nowhere)):
                         died(item, told)
                         waiting.append(item)
                     else:
+                        self._machines.forget(item)
                         yield item, _result(work, item, kind, told)
+                if time.monotonic() - looked > _LOOK:
+                    looked = time.monotonic()
+                    waiting += tasks.starved()
                 if time.monotonic() - changed > _LOOK:
                     changed = self._look()
+
+    def _may_die(self, item: Any, stalled: dict[Any, str | None], nowhere: Counter) -> bool:
+        """Takes note that the process of an item died; returns whether it is begun again."""
+        node = self._machines.where(item)
+        if node is None:  # its machine may have gone with it
+            nowhere[item] += 1
+            return nowhere[item] < _NOWHERE
+        # A machine that goes may end its processes before it is known to be gone.
+        again = not (item in stalled and self._machines.live(stalled[item]))
+        stalled[item] = node
+        return again
 
     def _tasks(self, work: Work, seen: Path | None) -> "_Tasks":
         setting = self._setting and replace(self._setting, file=str(seen) if seen else None)
@@ -163,9 +178,10 @@ class OnRay(Pool):
         """Warns if nothing is left to work on; returns when it looks again from."""
         if self._machines.left(self._connection.nodes(self._cpus, self._gpus)):
             return time.monotonic()
+        left_out = self._machines.left_out()
         _LOG.warning(
-            "no machine lends %g CPUs and %g GPUs to runs any more: waiting for one",
-            self._cpus, self._gpus,
+            "no machine lends %g CPUs and %g GPUs to runs any more%s: waiting for one",
+            self._cpus, self._gpus, f" (left out: {'; '.join(left_out)})" if left_out else "",
         )  # fmt: skip
         return float("inf")
 
@@ -177,14 +193,12 @@ class OnRay(Pool):
 
 
 def _result(work: Work, item: Any, kind: str, told: Any) -> Any:
-    """Returns the result of an item that has ended; raises what no other item would escape."""
+    """Returns the result of an item that has ended."""
     if kind == ray_task.RESULT:
         return told
     if kind == DIED:
         return work.lost(item, told)
-    if kind == FAILED:
-        return work.failed(item, told)
-    raise told
+    return work.failed(item, told)
 
 
 class _Tasks:
@@ -225,6 +239,8 @@ class _Tasks:
         self._task = processes.remote(self._ray, begin, options["num_gpus"])
         self._options = options
         self.flying: dict[Any, Any] = {}
+        self._avoided: dict[Any, frozenset[str]] = {}  # machines, by task
+        self._verdicts = Verdicts(self._ray, machines)
 
     def begin(self, item: Any) -> Any:
         """Begins with an item; returns its result if it has ended already, None if it must wait.
@@ -235,10 +251,12 @@ class _Tasks:
         if packed is None or isinstance(packed, Result):
             return packed
         given = self._ray.cloudpickle.dumps((self._setting, packed))
-        task = self._task.options(**self._options, **self._machines.options())
+        avoided = self._machines.avoided(item)
+        task = self._task.options(**self._options, **elsewhere(avoided))
         self._machines.arrive(item, None)
         try:
-            self.flying[task.remote(self._content, given)] = item
+            self.flying[begun := task.remote(self._content, given)] = item
+            self._avoided[begun] = avoided
         except events.full(self._ray) as error:
             if self._parcels is not None:
                 self._parcels.release(item)
@@ -254,7 +272,7 @@ class _Tasks:
         told, _ = self._ray.wait(list(self.flying), num_returns=len(self.flying), timeout=0)
         for task in told:
             item = self.flying[task]
-            kind, content = self._event(task)
+            kind, content = self._verdicts.of(task, item)
             if kind == ray_task.AT:
                 self._machines.arrive(item, At(*content))
                 continue
@@ -264,33 +282,27 @@ class _Tasks:
             if kind == ray_task.STEP and content is not None:
                 try:
                     self._parcels.unpack(item, content)
-                except OSError as error:  # such as a full disk
+                except (OSError, ValueError) as error:  # such as a full disk
                     self._ray.cancel(task, force=True)
                     kind, content = FAILED, error
             if kind not in (ray_task.LINE, ray_task.STEP):
                 self._end(task)
             yield item, (kind, content)
 
-    def _event(self, task: Any) -> ray_task.Event:
-        item = self.flying[task]
-        kind, told = events.told(self._ray, task)
-        if kind == DIED and not self._machines.live(self._machines.where(item)):
-            return GONE, told
-        if kind == ray_task.ELSEWHERE:
-            # Where it is told without emoc_tf, or by another version of it, there are words alone.
-            differing, by_processor = told if isinstance(told, tuple) else (told, False)
-            reason = (
-                f"ray: expected machines like the first one, got one with {'; '.join(differing)}"
-            )
-            self._machines.leave_out(item, f"{reason}; {REMEDY}" if by_processor else reason)
-            return AGAIN, None
-        if kind in (ray_task.ERROR, DIED) and not self._machines.proven(item):
-            self._machines.leave_out(item, f"no run begins there: {processes.last_line(told)}")
-            return AGAIN, None
-        return kind, told
+    def starved(self) -> list[Any]:
+        """Ends tasks that wait for machines which are gone, though others are left; their items."""
+        ended = []
+        for task, item in list(self.flying.items()):
+            waits = self._machines.where(item) is None
+            if waits and self._machines.starved(self._avoided[task]):
+                self._ray.cancel(task, force=True)
+                self._end(task)
+                ended.append(item)
+        return ended
 
     def _end(self, task: Any) -> None:
         item = self.flying.pop(task)
+        del self._avoided[task]
         if self._parcels is not None:
             self._parcels.release(item)
 

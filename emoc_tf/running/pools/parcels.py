@@ -13,6 +13,7 @@ from typing import Any
 from emoc_tf.records.record_folder import CHECKPOINT
 from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.records.run_record import pretrained_path, run_path
+from emoc_tf.running import patience
 from emoc_tf.running.attempts import Result, attempt_run, begin, fail, shown
 from emoc_tf.running.single_run import Grid, Run
 from emoc_tf.storage import atomic, checkpoint
@@ -43,11 +44,13 @@ class Change:
         same: Paths of files that were known under another path, which may be another file by now:
             the checkpoint before the last one.
         names: Paths of all files that there are.
+        last: Whether the run has ended, which may be before a step.
     """
 
     written: Mapping[str, bytes]
     same: Mapping[str, str]
     names: frozenset[str]
+    last: bool = False
 
 
 @dataclass
@@ -85,7 +88,10 @@ class Parcels:
             if not pretrained.exists():
                 lock = FolderLock(pretrained.parent)
                 if not lock.acquire():
-                    return None
+                    # A run of ours that makes them elsewhere tells by its steps that it lives.
+                    ours = any(other[1] == run[1] for other in self._pretraining)
+                    stuck = None if ours else patience.stuck(lock, pretrained.parent)
+                    return fail(self.grid, run, ValueError(stuck)) if stuck else None
                 self._pretraining[run] = lock
                 atomic.remove_asides(pretrained.parent)
             if not folder.lock.acquire():
@@ -104,9 +110,11 @@ class Parcels:
 
         Raises:
             OSError: It cannot be written.
+            ValueError: It is of another run.
         """
         root = Path(self.grid.output_dir)
         folder = self.folders[run].path
+        self._check(run, change)
         last = {file.name for file in checkpoint.generations(Path(CHECKPOINT))}
         known = {name: (root / before).read_bytes() for name, before in change.same.items()}
         written = {**change.written, **known}
@@ -121,6 +129,16 @@ class Parcels:
                 path.unlink(missing_ok=True)
         if pretrained.exists():
             self._release_pretraining(run)
+
+    def _check(self, run: Run, change: Change) -> None:
+        """Raises `ValueError` if something did not happen to the files of a run."""
+        root = Path(self.grid.output_dir)
+        own = run_path(root, *run).relative_to(root).as_posix()
+        weights = pretrained_path(root, run[1]).relative_to(root).as_posix()
+        names = {*change.written, *change.same, *change.same.values(), *change.names} - {weights}
+        for name in sorted(names):
+            if not name.startswith(f"{own}/") or ".." in Path(name).parts:
+                raise ValueError(f"ray: expected files of {own} to come back, got {name}")
 
     def release(self, run: Run) -> None:
         """Gives up what is locked for a run."""
@@ -148,6 +166,9 @@ def serve(
         stepped: Called after each step and at the end with what it did to the files.
 
     What it returns raises `OSError` if there is no room for the folder.
+
+    Raises:
+        Exception: There is no environment, such as without the data set.
     """
     with contextlib.suppress(OSError):  # a disk where nothing can be made is told by each run
         _remove_left_over()
@@ -157,12 +178,9 @@ def serve(
         with _folder() as path:
             there = replace(grid, output_dir=path)
             sent = Sent(path, parcel)
-            if isinstance(env, Exception):
-                result = fail(there, parcel.run, env)
-            else:
-                show = shown(there, env, lambda: stepped(sent.change()))
-                result = attempt_run(there, env, show, parcel.run)
-            stepped(sent.change())
+            show = shown(there, env, lambda: stepped(sent.change()))
+            result = attempt_run(there, env, show, parcel.run)
+            stepped(replace(sent.change(), last=True))
         # The folder for the time says nothing to anybody.
         told = result.error and result.error.replace(str(path), str(grid.output_dir))
         return replace(result, error=told)

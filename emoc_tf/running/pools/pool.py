@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from emoc_tf.cluster.connection import ends_at_once
 from emoc_tf.running.pools import processes
 from emoc_tf.running.pools.parcels import Parcels
 
@@ -16,8 +18,9 @@ class Work:
 
     Attributes:
         here: Works on an item in this process and returns the result.
-        serve: Called in another process; returns what is done there with an item. It may be given
-            `stepped`, a function without arguments, to be called whenever the item is safe so far.
+        serve: Called in another process; returns what is done there with an item, or raises why
+            no item can be worked on there. It may be given `stepped`, a function without arguments,
+            to be called whenever the item is safe so far.
         lost: Called with an item that is given up and the cause; returns the result.
         failed: The same with an error.
         parcels: How the files of items travel where no folder is common.
@@ -90,7 +93,7 @@ class Pool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close(at_once=kind is not None and not issubclass(kind, Exception))
+        self.close(at_once=ends_at_once(kind))
 
 
 class Serial(Pool):
@@ -115,7 +118,22 @@ class Processes(Pool):
 
     def run(self, work: Work, items: Sequence[Any], died: Told) -> Iterator[tuple[Any, Any]]:
         """Works on items, see `Pool.run`."""
-        return processes.run(self._count, work.serve, items, died, work.lost)
+        serve = partial(_serve, work.serve, work.failed)
+        return processes.run(self._count, serve, items, died, work.lost)
+
+
+def _serve(
+    serve: Callable[[], Callable[[Any], Any]], failed: Callable[[Any, Exception], Any]
+) -> Callable[[Any], Any]:
+    """Returns what `serve` does; where it raises, each item fails of that."""
+    try:
+        return serve()
+    except Exception as error:  # such as a data set that has vanished meanwhile
+        return partial(_fail, failed, error)
+
+
+def _fail(failed: Callable[[Any, Exception], Any], error: Exception, item: Any) -> Any:
+    return failed(item, error)
 
 
 def on_this_machine(num_workers: int) -> Pool:

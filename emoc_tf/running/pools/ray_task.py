@@ -5,9 +5,11 @@ import functools
 import io
 import os
 import pickle
+import platform
 import queue
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +19,9 @@ from emoc_tf.cluster import processes
 # What is told: the kind of it and what it is.
 Event = tuple[str, Any]
 LINE, STEP, RESULT, ERROR, ELSEWHERE = "line", "step", "result", "error", "elsewhere"
-# Where it is, and that it has begun there; and that an item failed, not what all have in common.
+# Where it is, that what all items have in common is made there, and that an item failed after that.
 AT, BEGUN, FAILED = "at", "begun", "failed"
+_LAST = RESULT, FAILED, ERROR, ELSEWHERE
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,20 @@ def work_on(content: bytes, setting: Setting, item: Any) -> Iterator[Event]:
         item: Any.
 
     Yields:
-        What is told, as it comes; last the result, or the error that ended it.
+        What is told, as it comes; last the result, or the error that ended it. The process ends
+        if that cannot be told to its end.
     """
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     arguments = (content, setting, item, events.put)
     threading.Thread(target=_work, args=arguments, daemon=True).start()
     kind = None
-    while kind not in (RESULT, FAILED, ERROR, ELSEWHERE):
-        kind, told = events.get()
-        yield kind, told
+    try:
+        while kind not in _LAST:
+            kind, told = events.get()
+            yield kind, told
+    finally:
+        if kind not in _LAST:  # nobody takes what is told: it would work on beside the next item
+            os._exit(1)
 
 
 def _work(content: bytes, setting: Setting, item: Any, tell: Callable[[Event], None]) -> None:
@@ -103,10 +111,10 @@ def _event(content: bytes, setting: Setting, item: Any, tell: Callable[[Event], 
     differing, by_processor = _begin(setting)
     if differing:
         return ELSEWHERE, (differing, by_processor)
-    serve = _loaded(content)
+    work = _serving(_loaded(content))
     tell((BEGUN, None))
     try:
-        return RESULT, _serving(serve)(item)
+        return RESULT, work(item)
     except Exception as error:  # such as a full disk, which another item may escape
         return FAILED, _sendable(error)
 
@@ -148,15 +156,18 @@ def unsendable(error: Exception) -> ValueError:
     """Returns what is wrong with things that cannot be sent to a process of the cluster."""
     return ValueError(
         f"ray: expected policies, environments and so on that can be sent, and modules that all "
-        f"machines have, got {type(error).__name__}: {error}"
+        f"machines have, got {type(error).__name__}: {error} (on {platform.node()})"
     )
 
 
 def _sendable(error: BaseException) -> BaseException:
+    """Returns an error that can be sent, with a note of where it was raised."""
+    note = f"on {platform.node()}:\n{''.join(traceback.format_exception(error))}"
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # pickling runs code of the error's own
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(note)
     return error
 
 

@@ -1,14 +1,19 @@
 """What machines do to the items of a grid, as far as no cluster is needed: Ray is acted."""
 
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cloudpickle
 import pytest
 
+from emoc_tf.running.attempts import Result
 from emoc_tf.running.pools import on_ray, ray_task
+from emoc_tf.running.pools.machines import At, Machines
 from emoc_tf.running.pools.on_ray import OnRay
+from emoc_tf.running.pools.parcels import Change
 from emoc_tf.running.pools.pool import Work
+from emoc_tf.running.pools.verdicts import Verdicts
 
 
 class RayError(Exception):
@@ -41,6 +46,7 @@ class Ray:
 
     def __init__(self, script, gone=()):
         self.script, self.gone, self.nodes, self.avoided = script, gone, {OLD, NEW, LATE}, []
+        self.cancelled = 0
 
     def remote(self, function):
         return self
@@ -54,11 +60,14 @@ class Ray:
         told = self.script[item].pop(0)
         if isinstance(told, Exception):
             raise told
+        if not told:
+            return Waiting()
         node, *events = told
-        return iter([(ray_task.AT, (node, f"host of {node}")), *events])
+        at = [] if node is None else [(ray_task.AT, (node, f"host of {node}"))]
+        return iter([*at, *events])
 
     def wait(self, tasks, **_):
-        return list(tasks), []
+        return [task for task in tasks if not isinstance(task, Waiting)], []
 
     def get(self, event):
         if isinstance(event, Exception):
@@ -67,7 +76,11 @@ class Ray:
         return event
 
     def cancel(self, task, force):
-        pass
+        self.cancelled += 1
+
+
+class Waiting:
+    """A task that gets no machine."""
 
 
 WORK = Work(
@@ -78,12 +91,13 @@ WORK = Work(
 
 @pytest.fixture
 def run(monkeypatch):
-    def run(gone=(), **script):
+    def run(gone=(), nodes=(OLD, NEW, LATE), prove=(), **script):
         ray, deaths, pool = Ray(script, gone), [], OnRay("local")
+        ray.nodes = set(nodes)
         monkeypatch.setattr(on_ray, "ray", lambda: ray)
-        nodes = lambda *_: [SimpleNamespace(id=node) for node in sorted(ray.nodes)]  # noqa: E731
-        pool._connection = SimpleNamespace(nodes=nodes)
-        pool._machines.prove([OLD, NEW])
+        listed = lambda *_: [SimpleNamespace(id=node) for node in sorted(ray.nodes)]  # noqa: E731
+        pool._connection = SimpleNamespace(nodes=listed)
+        pool._machines.prove([OLD, NEW, *prove])
         found = dict(pool.run(WORK, list(script), lambda *told: deaths.append(told)))
         return found, deaths, ray
 
@@ -159,24 +173,139 @@ def test_a_machine_that_joins_later_and_is_right_is_like_the_others(run):
         killed=[[LATE, BEGUN, CRASHES], [LATE, BEGUN, CRASHES]], fine=[[LATE, BEGUN, DONE]]
     )
     assert results == {"killed": "lost: killed or crashed", "fine": "done"}
+    assert ray.avoided == ["", "", "!in(late)"]  # the second time another one is tried first
+
+
+MISSING = ray_task.ERROR, FileNotFoundError("no such folder")
+FAILED = ray_task.FAILED, OSError("disk full")
+BAD = ray_task.RESULT, Result("disk full")
+
+
+@pytest.mark.parametrize("told", [BROKEN, MISSING], ids=["a module", "data"])
+def test_what_no_machine_can_do_is_a_failure_of_each_item(run, told):
+    results, deaths, ray = run(
+        one=[[OLD, told], [NEW, told], [LATE, told], [OLD, told]], two=[[OLD, told]] * 3
+    )
+    assert {result.partition(": ")[0] for result in results.values()} == {"failed"}
+    assert not deaths
+    assert ray.avoided[-1] == "!in(late)"  # the others are as good as each other
+
+
+@pytest.mark.parametrize("told", [BROKEN, MISSING], ids=["a module", "data"])
+def test_machines_without_what_an_item_needs_swallow_none(run, caplog, told):
+    """Two of three, which were right when they were asked."""
+    with caplog.at_level(logging.WARNING, "emoc_tf"):
+        results, deaths, ray = run(
+            prove=[LATE],
+            one=[[OLD, told], [NEW, told], [LATE, BEGUN, STEP, DONE]],
+            two=[[NEW, told], [LATE, BEGUN, STEP, DONE]],
+            three=[[OLD, told], [OLD, told], [LATE, BEGUN, STEP, DONE]],
+        )
+    assert results == dict.fromkeys(("one", "two", "three"), "done")
+    assert not deaths
+    assert len(caplog.messages) == 2  # one of each machine
+    for line in caplog.messages:
+        assert "gets no runs as long as other machines are left, and those" in line
+        assert "no run begins there: no such" in line
+    assert ray.avoided[-1] == "!in(new,old)"
+
+
+@pytest.mark.parametrize(
+    ("told", "failed"),
+    [(FAILED, "failed: disk full"), (BAD, Result("disk full")), (NO_MEMORY, "lost: for lack of m")],
+    ids=["a file", "a run", "memory"],
+)
+def test_what_fails_before_a_step_waits_once_more_for_another_machine(run, told, failed):
+    results, _, ray = run(
+        nodes=[OLD, NEW],
+        once=[[OLD, BEGUN, told], [NEW, BEGUN, STEP, DONE]],
+        twice=[[OLD, BEGUN, told], [NEW, BEGUN, told]],
+        later=[[OLD, BEGUN, STEP, (ray_task.FAILED, OSError("later"))]],
+    )
+    assert str(results.pop("twice")).startswith(str(failed))
+    assert results == {"once": "done", "later": "failed: later"}
+    assert ray.avoided == ["", "", "", "!in(old)", "!in(old)"]
+
+
+def test_what_a_run_leaves_that_failed_at_once_is_no_step():
+    machines = Machines(lambda: [SimpleNamespace(id=OLD), SimpleNamespace(id=NEW)])
+    machines.prove([OLD])
+    machines.arrive("item", At(OLD, "host"))
+    machines.begin("item")
+    change = Change({}, {}, frozenset())
+    for last, kind in ((True, "again"), (False, "result")):
+        told = iter([(ray_task.STEP, replace(change, last=last)), BAD])
+        found = [Verdicts(Ray({}), machines).of(told, "item")[0] for _ in range(2)]
+        assert found == [ray_task.STEP, kind]
+
+
+@pytest.mark.parametrize("told", [FAILED, BAD, NO_MEMORY], ids=["a file", "a run", "memory"])
+def test_two_machines_on_which_all_fail_before_a_step_swallow_none(run, told):
+    results, _, ray = run(
+        prove=[LATE],
+        one=[[OLD, BEGUN, told], [NEW, BEGUN, told], [LATE, BEGUN, STEP, DONE]],
+        two=[[NEW, BEGUN, told], [OLD, BEGUN, told], [LATE, BEGUN, STEP, DONE]],
+        three=[[LATE, BEGUN, STEP, DONE]],
+    )
+    assert results == dict.fromkeys(("one", "two", "three"), "done")
+    assert ray.avoided[-1] == "!in(new,old)"
+
+
+def test_items_that_fail_wherever_they_go_end_among_those_that_are_fine(run):
+    results, *_ = run(
+        bad=[[OLD, BEGUN, FAILED], [NEW, BEGUN, FAILED]],
+        worse=[[NEW, BEGUN, FAILED], [OLD, BEGUN, FAILED]],
+        fine=[[OLD, BEGUN, STEP, STEP, STEP, DONE]],
+        good=[[NEW, BEGUN, STEP, STEP, STEP, DONE]],
+    )
+    assert results.pop("bad") == results.pop("worse") == "failed: disk full"
+    assert set(results.values()) == {"done"}
+
+
+def test_where_no_other_machine_is_left_what_fails_has_failed(run):
+    results, _, ray = run(
+        nodes=[OLD],
+        file=[[OLD, BEGUN, FAILED]], result=[[OLD, BEGUN, BAD]], data=[[OLD, MISSING]],
+        dead=[[OLD, BEGUN, NO_MEMORY]] * 2,
+    )  # fmt: skip
+    assert results == {
+        "file": "failed: disk full", "result": Result("disk full"),
+        "data": "failed: no such folder", "dead": "lost: for lack of memory",
+    }  # fmt: skip
     assert set(ray.avoided) == {""}
 
 
-def test_what_no_machine_could_do_ends_all(run):
-    for told in (BROKEN, (ray_task.ERROR, ValueError("no such module"))):
-        with pytest.raises((ValueError, RayError), match="no such module"):
-            run(one=[[OLD, told]], two=[[OLD, BEGUN, DONE]])
+def test_what_waits_for_machines_that_have_gone_goes_where_it_can(run, monkeypatch):
+    monkeypatch.setattr(on_ray, "_LOOK", 0.0)
+    results, _, ray = run(
+        [NEW, LATE],
+        item=[[OLD, BEGUN, FAILED], [], [OLD, BEGUN, FAILED]],  # it gets no machine: none is left
+        other=[[NEW, BEGUN, STEP, STEP, DIES], [OLD, BEGUN, STEP, DONE]],
+    )
+    assert results == {"item": "failed: disk full", "other": "done"}
+    assert "!in(old)" in ray.avoided
+    assert ray.avoided[-1] == ""
+
+
+def test_deaths_at_unknown_places_are_not_counted_to_two_nor_endlessly(run):
+    results, deaths, _ = run(
+        item=[[None, CRASHES]] * 4 + [[OLD, BEGUN, CRASHES], [NEW, BEGUN, STEP, DONE]],
+        slow=([[None, CRASHES]] * 4 + [[OLD, BEGUN, STEP, DIES]]) * 2 + [[OLD, DONE]],
+        never=[[None, CRASHES]] * 5,
+    )
+    assert results == {"item": "done", "slow": "done", "never": "lost: killed or crashed"}
+    assert len(deaths) == 5 + 10 + 4
 
 
 def test_no_room_for_what_is_sent_is_a_failure_of_the_item_at_hand(run):
     full = ERRORS["OutOfDiskError"]("Local disk is full\nTip: use df")
     told = ERRORS["RayTaskError"]("Traceback\nmore")
     told.cause = OSError(28, "No space left on device")
-    results, deaths, _ = run(
+    results, deaths, ray = run(
         sent=[full],
-        returned=[[OLD, BEGUN, full]],
-        there=[[OLD, BEGUN, told]],
-        here=[[OLD, BEGUN, (ray_task.FAILED, OSError("no space"))]],
+        returned=[[OLD, BEGUN, STEP, full]],
+        there=[[OLD, BEGUN, STEP, told]],
+        here=[[OLD, BEGUN, STEP, (ray_task.FAILED, OSError("no space"))]],
         fine=[[OLD, BEGUN, STEP, DONE]],
     )
     no_room = "failed: ray: no room for the files of a run: "
@@ -186,3 +315,4 @@ def test_no_room_for_what_is_sent_is_a_failure_of_the_item_at_hand(run):
         "fine": "done",
     }  # fmt: skip
     assert not deaths
+    assert ray.cancelled == 1  # what was told and is lost: it may live

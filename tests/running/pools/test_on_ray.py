@@ -1,5 +1,6 @@
 """A grid on Ray as far as no cluster is needed; tests/ray has the rest."""
 
+import platform
 import sys
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from emoc_tf.running.attempts import Result
 from emoc_tf.running.grid import run_grid
 from emoc_tf.running.pools import on_ray, ray_task
+from emoc_tf.running.pools.machines import At
 from emoc_tf.running.pools.on_ray import DIED, FAILED, OnRay
 from emoc_tf.running.pools.pool import Work
 from emoc_tf.running.single_run import Grid
@@ -78,14 +80,16 @@ def test_settings_out_of_range_are_refused(settings, told):
 class Tasks:
     """Tasks of a cluster whose events are known before."""
 
-    def __init__(self, script):
+    def __init__(self, script, machines):
         self.script, self.flying, self.closed = script, {}, False
+        self.machines = machines
 
     def begin(self, item):
         told = self.script[item]
         if told and isinstance(told[0], Result | None):
             return told.pop(0)
         self.flying[item] = item
+        self.machines.arrive(item, At("here", "host"))
         return True
 
     def events(self):
@@ -107,7 +111,9 @@ KILLED, STEP, DONE = (DIED, "killed"), (ray_task.STEP, None), (ray_task.RESULT, 
 
 
 def run(monkeypatch, **script):
-    tasks, deaths, pool = Tasks(script), [], OnRay("local")
+    deaths, pool = [], OnRay("local")
+    tasks = Tasks(script, pool._machines)
+    pool._connection = SimpleNamespace(nodes=lambda *_: [SimpleNamespace(id="here")])
     monkeypatch.setattr(on_ray, "_Tasks", lambda *_: tasks)
     try:
         return dict(pool.run(WORK, list(script), lambda *told: deaths.append(told))), deaths
@@ -142,9 +148,10 @@ def test_what_waits_begins_later_and_what_has_ended_does_not_begin(monkeypatch, 
     assert capsys.readouterr().out == "a line\n"
 
 
-def test_an_error_that_no_item_would_escape_ends_all(monkeypatch):
-    with pytest.raises(ValueError, match="cannot be sent"):
-        run(monkeypatch, one=[(ray_task.ERROR, ValueError("cannot be sent"))], two=[STEP] * 9)
+def test_an_error_of_one_item_ends_no_other(monkeypatch):
+    error = ray_task.ERROR, ValueError("cannot be sent")
+    results, _ = run(monkeypatch, one=[error], two=[*[STEP] * 9, DONE])
+    assert results == {"one": "failed: cannot be sent", "two": "done"}
 
 
 def test_a_task_tells_lines_steps_and_the_result_in_order(monkeypatch, tmp_path):
@@ -169,6 +176,48 @@ def test_a_task_tells_lines_steps_and_the_result_in_order(monkeypatch, tmp_path)
     ((kind, error),) = ray_task.work_on(b"nothing pickled", [], 1)
     assert kind == "error"
     assert str(error).startswith("ray: expected policies, environments and so on that can be sent")
+    assert str(error).endswith(f" (on {platform.node()})")
+    (note,) = error.__notes__
+    assert note.startswith(f"on {platform.node()}:\nTraceback")
+
+
+def test_a_process_without_the_data_says_so_each_time_and_is_not_remembered(monkeypatch, tmp_path):
+    made = []
+
+    def serve(stepped):
+        made.append(stepped)
+        if len(made) < 3:
+            raise FileNotFoundError("no data set")
+        return str.upper
+
+    monkeypatch.setattr(ray_task, "_begin", lambda setting: ([], True))
+    monkeypatch.setattr(ray_task, "_loaded", lambda content: serve)
+    for _ in range(2):
+        ((kind, error),) = ray_task.work_on(b"", None, "a")  # it has not begun
+        assert (kind, str(error)) == ("error", "no data set")
+    for item in "ab":
+        assert list(ray_task.work_on(b"", None, item)) == [
+            ("begun", None), ("result", item.upper()),
+        ]  # fmt: skip
+    assert len(made) == 3
+
+
+LEFT = """
+import threading, time
+from emoc_tf.running.pools import ray_task
+
+ray_task._begin = lambda setting: ([], True)
+ray_task._loaded = lambda content: lambda stepped: lambda item: print("a line") or time.sleep(60)
+told = ray_task.work_on(b"", None, 1)
+assert [next(told)[0], next(told)[0]] == ["begun", "line"]
+del told  # as Ray does where what was told cannot be sent
+print("still there")
+"""
+
+
+def test_a_process_whose_item_nobody_hears_of_any_more_ends():
+    result = processes.run("-c", LEFT)
+    assert (result.returncode, result.stdout) == (1, ""), result.stderr
 
 
 SAME = {"versions": {"keras": "1"}, "source": "s"}
@@ -207,6 +256,32 @@ def test_machines_are_asked_once_for_all_values_of_a_setting(monkeypatch, tmp_pa
     assert len(asked) == 1
     pool.place(tmp_path, True)
     assert [told["allow_mixed"] for told in asked] == [False, True]
+
+
+def test_what_a_killed_command_left_in_the_folder_is_removed_and_nothing_of_one_that_lives(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(on_ray.processes, "check", lambda *_, **told: {"cpu": "A"})
+    pools = [OnRay("local") for _ in range(2)]
+    for pool in pools:
+        pool._connection = SimpleNamespace(nodes=lambda *_: [])
+        pool.place(tmp_path, False)
+    (tmp_path / ".seen.77-0123abcd").touch()
+    with pools[0]._shown() as first, pools[1]._shown() as second:
+        assert {file.name for file in tmp_path.iterdir()} == {first.name, second.name}
+    assert not list(tmp_path.iterdir())
+
+
+def test_when_no_machine_is_left_those_that_were_left_out_are_named(caplog):
+    pool = OnRay("local")
+    pool._connection = SimpleNamespace(nodes=lambda *_: [SimpleNamespace(id="abcdef0123")])
+    pool._machines.arrive("item", At("abcdef0123", "machine7"))
+    assert pool._look() < float("inf")
+    pool._machines.leave_out("item", "another processor")
+    caplog.clear()
+    assert pool._look() == float("inf")
+    (line,) = caplog.messages
+    assert "to runs any more (left out: machine7 (node abcdef01): another processor): wait" in line
 
 
 def test_a_process_looks_for_modules_where_the_script_does_behind_its_own_places(

@@ -8,6 +8,7 @@ import pytest
 
 from emoc_tf.records import run_folder
 from emoc_tf.records.run_record import pretrained_path
+from emoc_tf.running import patience
 from emoc_tf.running.pools import ray_task
 from emoc_tf.running.pools.parcels import Change, Parcel, Parcels, Sent, serve
 from emoc_tf.running.single_run import Grid, make_agent
@@ -94,6 +95,47 @@ def test_one_run_of_a_seed_makes_the_weights_and_the_others_wait(parcels, tmp_pa
     assert isinstance(parcels.pack(("min", 3)), Parcel)  # side by side from here on
     for run in parcels.folders:
         parcels.release(run)
+
+
+def test_weights_that_another_command_makes_are_waited_for_but_not_for_ever(
+    parcels, tmp_path, monkeypatch
+):
+    with FolderLock(tmp_path / "out/shared/3"):
+        assert parcels.pack(RUN) is None
+        with monkeypatch.context() as patch:
+            patch.setattr(patience, "LIMIT", -1.0)
+            told = parcels.pack(RUN).error
+        assert "has written nothing into it for -1 s; end that process" in told
+        assert "shared/3" in told
+    assert isinstance(parcels.pack(RUN), Parcel)
+    with monkeypatch.context() as patch:  # a run of this command may take its time
+        patch.setattr(patience, "LIMIT", -1.0)
+        assert parcels.pack(("min", 3)) is None
+    parcels.release(RUN)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Change({"min/3/steps.csv": b"other"}, {}, frozenset()),
+        Change({}, {"1-vs-2/3/a.npz": "min/3/steps.csv"}, frozenset()),
+        Change({}, {"min/3/a.npz": "1-vs-2/3/steps.csv"}, frozenset()),
+        Change({}, {}, frozenset({"1-vs-2/33/steps.csv"})),
+        Change({"1-vs-2/3/../../../steps.csv": b"other"}, {}, frozenset()),
+        Change({"shared/4/pretrained.npz": b"other"}, {}, frozenset()),
+    ],
+    ids=["written", "read", "renamed", "named", "outside", "another seed's"],
+)
+def test_what_comes_back_of_another_run_is_refused_before_anything_is_written(
+    parcels, tmp_path, change
+):
+    (tmp_path / "out/min/3").mkdir(parents=True)
+    (tmp_path / "out/min/3/steps.csv").write_bytes(b"kept")
+    write(parcels)
+    with pytest.raises(ValueError, match=r"^ray: expected files of 1-vs-2/3 to come back, got "):
+        parcels.unpack(RUN, change)
+    files = {file.name: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert files == {"steps.csv": b"kept", "notes.txt": b"a"}
 
 
 def test_a_run_of_another_process_is_busy(parcels, tmp_path):
