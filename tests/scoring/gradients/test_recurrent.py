@@ -83,3 +83,16 @@ def test_outputs_that_a_mask_makes_zero_are_scored_as_they_are():
     images[:, 1:3] = 0
     found = EMOCScorer(model).scores(images[:3], images[3:])
     np.testing.assert_allclose(found, forward_mode.scores(model, images[:3], images[3:]), rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:scored exactly but slowly")
+@pytest.mark.parametrize("how", ["by position", "by name"])
+def test_both_ways_from_states_that_are_given(how):
+    signals = keras.Input((3, 2))
+    states = [layers.Dense(2)(signals[:, i]) for i in (0, 1, 2, 0)]
+    both = layers.Bidirectional(layers.LSTM(2))
+    x = both(signals, states) if how == "by position" else both(signals, initial_state=states)
+    model = models.randomised(keras.Model(signals, layers.Dense(3)(x)))
+    images = models.inputs(model, 6)
+    found = EMOCScorer(model).scores(images[:3], images[3:])
+    np.testing.assert_allclose(found, forward_mode.scores(model, images[:3], images[3:]), rtol=1e-5)
