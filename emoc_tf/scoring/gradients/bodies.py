@@ -25,6 +25,7 @@ from emoc_tf.scoring.gradients.local import is_tensor
 from emoc_tf.scoring.gradients.opening import has_mask, leaves_of, opened
 from emoc_tf.scoring.gradients.passes import Passes
 from emoc_tf.scoring.gradients.stages import Stage
+from emoc_tf.scoring.gradients.steps import has_steps
 from emoc_tf.scoring.gradients.verification import same_outputs, verified
 
 
@@ -115,6 +116,8 @@ def _local_layers(
     seen, refused = set(), set()
     for layer, args, kwargs, outputs in calls_in(graph):
         seen.add(id(layer))
+        if has_steps(layer, args, kwargs):
+            continue
         tensors = [each for each in keras.tree.flatten((args, kwargs)) if is_tensor(each)]
         if len(outputs) != 1 or not tensors or has_mask(tensors):
             refused.add(id(layer))

@@ -23,6 +23,7 @@ from emoc_tf.scoring.gradients.stages import (
     OffsetStage,
     Stage,
 )
+from emoc_tf.scoring.gradients.steps import has_steps, steps
 
 layers = keras.layers
 
@@ -228,6 +229,10 @@ def probe(
             taps.extend(tuple(pair) for pair in seen)
             uses.extend(inner[id(layer)].uses)
             return outputs
+        if id(layer) in local and has_steps(layer, args, kwargs):
+            stage, seen, added, outputs = steps(layer, args, kwargs)
+            note(stage, seen, added)
+            return outputs if len(outputs) > 1 else outputs[0]
         if id(layer) in local:
             stage = LocalStage(layer, args, kwargs)
             return see(stage, stage.given)
