@@ -22,7 +22,7 @@ from emoc_tf.models.graphs import (
 from emoc_tf.models.known_bodies import KnownBody, known_body
 from emoc_tf.scoring.gradients.layers import known_stages, probe, ranks_in
 from emoc_tf.scoring.gradients.local import is_tensor
-from emoc_tf.scoring.gradients.opening import has_mask, leaves_of, opened
+from emoc_tf.scoring.gradients.opening import leaves_of, opened
 from emoc_tf.scoring.gradients.passes import Passes
 from emoc_tf.scoring.gradients.stages import Stage
 from emoc_tf.scoring.gradients.steps import has_steps
@@ -119,7 +119,7 @@ def _local_layers(
         if has_steps(layer, args, kwargs):
             continue
         tensors = [each for each in keras.tree.flatten((args, kwargs)) if is_tensor(each)]
-        if len(outputs) != 1 or not tensors or has_mask(tensors):
+        if len(outputs) != 1 or not tensors:
             refused.add(id(layer))
     return (wanted & seen) - refused
 

@@ -12,6 +12,7 @@ import keras
 
 from emoc_tf.models.graphs import calls_in, is_graph, is_linear, trained_variables, walk
 from emoc_tf.scoring.gradients.local import LocalStage
+from emoc_tf.scoring.gradients.masks import has_mask, masked, passed_on
 from emoc_tf.scoring.gradients.products import EinsumStage, TransposedStage, letters_of
 from emoc_tf.scoring.gradients.recurrent import RECURRENT, Scan
 from emoc_tf.scoring.gradients.scales import NAMED, SCALES
@@ -235,7 +236,10 @@ def probe(
             return outputs if len(outputs) > 1 else outputs[0]
         if id(layer) in local:
             stage = LocalStage(layer, args, kwargs)
-            return see(stage, stage.given)
+            z = see(stage, stage.given)
+            own = {key: each for key, each in kwargs.items() if each is not None}
+            (mask,) = passed_on(layer, args, own, 1) if has_mask(stage.given) else [None]
+            return z if mask is None else masked(z, mask)
         if id(layer) not in known:
             return layer(*args, **kwargs)
         if type(layer) in RECURRENT:

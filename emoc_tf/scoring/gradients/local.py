@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.models.graphs import trained_variables
+from emoc_tf.scoring.gradients.masks import has_mask, mask_of
 from emoc_tf.scoring.gradients.stages import Stage
 
 TOLERANCE = 1e-4
@@ -31,7 +32,13 @@ class LocalStage(Stage):
 
     def __init__(self, layer: keras.Layer, args: tuple, kwargs: dict) -> None:
         super().__init__(layer, None, None)
-        self.given = [each for each in keras.tree.flatten((args, kwargs)) if is_tensor(each)]
+        self.supports_masking = True  # the output gets its mask by the graph
+        tensors = [each for each in keras.tree.flatten((args, kwargs)) if is_tensor(each)]
+        masks = {id(mask_of(each)): mask_of(each) for each in tensors if has_mask(each)}
+        # A tensor may come with a mask, which layers get without being told: it is given behind.
+        self.given = [*tensors, *masks.values()]
+        places = {key: len(tensors) + i for i, key in enumerate(masks)}
+        self._masks = [places.get(id(mask_of(each))) for each in tensors]
         self._form = keras.tree.map_structure(
             lambda part: None if is_tensor(part) else part, (args, kwargs)
         )
@@ -39,11 +46,17 @@ class LocalStage(Stage):
 
     def linear(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """Returns the layer's output."""
+        for tensor, place in zip(inputs, self._masks, strict=False):
+            if place is not None:
+                tensor._keras_mask = inputs[place]
         tensors = iter(inputs)
         flat = keras.tree.flatten(self._form)
         filled = [next(tensors) if at else part for part, at in zip(flat, self._at, strict=True)]
         args, kwargs = keras.tree.pack_sequence_as(self._form, filled)
         return self.layer(*args, **{**kwargs, "training": False})
+
+    def compute_mask(self, inputs: Sequence[tf.Tensor], previous_mask: object) -> None:
+        """Returns no mask."""
 
     def again(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """Returns the output for some examples by themselves."""

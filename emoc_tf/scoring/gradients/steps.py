@@ -53,7 +53,8 @@ class StepsStage(LocalStage):
         first = getattr(cell, "output_size", None)
         self.parts = (states[0] if first is None else int(first), *states)
 
-    def linear(self, inputs):
+    def linear(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns the zeros for a sequence (B, T, features)."""
         one = ops.zeros_like(inputs[..., :1])
         return ops.repeat(one, sum(self.parts), axis=-1)
 
@@ -117,9 +118,16 @@ class Steps(keras.layers.Layer):
             dtype=layer.dtype_policy,
         )
 
-    def call(self, inputs, mask=None):
+    def call(self, inputs: Sequence[tf.Tensor], mask: Any = None) -> tuple:
+        """Returns the states before each time, (B, T, states), and what the layer returns.
+
+        Args:
+            inputs: The sequence, the zeros, and the first states if they are given.
+            mask: Of the sequence, alone or first in a list; or None.
+        """
         sequence, added, *initial = inputs
-        mask = mask[0] if isinstance(mask, list | tuple) else mask
+        if isinstance(mask, list | tuple):  # Keras does not pass one on beside states
+            mask = None if initial else mask[0]
         form = self._layer.get_initial_state(1)
         every, *states = self._rnn(
             ops.concatenate([sequence, added], axis=-1),
@@ -133,7 +141,8 @@ class Steps(keras.layers.Layer):
         outputs = outputs if self._layer.return_sequences else outputs[:, -1]
         return before, outputs, *(states if self._layer.return_state else [])
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Sequence[tf.Tensor], previous_mask: Any) -> tuple:
+        """Returns the masks of what is returned, as the layer's."""
         mask = previous_mask[0] if isinstance(previous_mask, list | tuple) else previous_mask
         states = tree.flatten(self._layer.state_size) if self._layer.return_state else []
         return None, (mask if self._layer.return_sequences else None), *(None for _ in states)

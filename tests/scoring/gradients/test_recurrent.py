@@ -38,7 +38,9 @@ STAGED = {
     ),
     "masked": lambda: of_words(gru(return_sequences=True), layers.SimpleRNN(2, use_bias=False)),
     "both ways, masked": lambda: of_words(layers.Bidirectional(lstm(), merge_mode="ave")),
-    "both ways": lambda: of_signals(layers.Bidirectional(layers.SimpleRNN(2))),
+    "both ways": lambda: of_signals(
+        layers.Bidirectional(layers.SimpleRNN(2, return_sequences=True)), layers.Flatten()
+    ),
 }
 
 
