@@ -4,6 +4,8 @@ The backward pass to what a layer returns is that of all layers. From there on t
 differentiated, for each example and row: vectorised where that gives what one at a time gives.
 """
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -23,7 +25,7 @@ class LocalStage(Stage):
     """A call of a layer as it is, with its inputs and its output in view.
 
     Args:
-        layer: Any layer that returns one tensor.
+        layer: Any layer whose outputs have sizes that the graph tells.
         args: Of its call; tensors in it stand for those that will be given.
         kwargs: Of its call.
     """
@@ -45,7 +47,7 @@ class LocalStage(Stage):
         self._at = keras.tree.flatten(keras.tree.map_structure(is_tensor, (args, kwargs)))
 
     def linear(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Returns the layer's output."""
+        """Returns the layer's output; of several ones the numbers side by side, (B, size)."""
         for tensor, place in zip(inputs, self._masks, strict=False):
             if place is not None:
                 tensor._keras_mask = inputs[place]
@@ -53,7 +55,10 @@ class LocalStage(Stage):
         flat = keras.tree.flatten(self._form)
         filled = [next(tensors) if at else part for part, at in zip(flat, self._at, strict=True)]
         args, kwargs = keras.tree.pack_sequence_as(self._form, filled)
-        return self.layer(*args, **{**kwargs, "training": False})
+        found = keras.tree.flatten(self.layer(*args, **{**kwargs, "training": False}))
+        if len(found) == 1:
+            return found[0]
+        return tf.concat([tf.reshape(e, [-1, math.prod(e.shape[1:])]) for e in found], -1)
 
     def compute_mask(self, inputs: Sequence[tf.Tensor], previous_mask: object) -> None:
         """Returns no mask."""
@@ -68,6 +73,25 @@ class LocalStage(Stage):
     def deltas(self, gradient: tf.Tensor) -> tf.Tensor:
         """Returns the gradient as it is."""
         return gradient
+
+
+def seen(layer: keras.Layer, outputs: Sequence[keras.KerasTensor]) -> bool:
+    """Whether a layer's outputs can be taken for one: numbers, whose sizes the graph tells."""
+    if len(outputs) == 1:
+        return True
+    return all(e.dtype == layer.compute_dtype and None not in e.shape[1:] for e in outputs)
+
+
+def taken_apart(
+    z: keras.KerasTensor, outputs: Sequence[keras.KerasTensor]
+) -> list[keras.KerasTensor]:
+    """Returns tensors shaped as some outputs, of their numbers side by side."""
+    ends = list(itertools.accumulate(math.prod(each.shape[1:]) for each in outputs))
+    parts = keras.ops.split(z, ends[:-1], axis=-1)
+    return [
+        keras.ops.reshape(part, (-1, *each.shape[1:]))
+        for part, each in zip(parts, outputs, strict=True)
+    ]
 
 
 def is_tensor(part: object) -> bool:

@@ -18,13 +18,18 @@ from emoc_tf.scoring.gradients.local import LocalStage, is_tensor
 
 layers, ops, tree = keras.layers, keras.ops, keras.tree
 
-_KINDS = {layers.RNN, layers.SimpleRNN, layers.LSTM, layers.GRU}
+_KINDS = layers.RNN, layers.SimpleRNN, layers.LSTM, layers.GRU
+# A subclass may have others.
+_LOOPS = {(kind.call, kind.inner_loop) for kind in _KINDS}
 _NUMBERS = itertools.count()  # names must differ within a model
 
 
 def has_steps(layer: keras.Operation, args: tuple, kwargs: dict) -> bool:
     """Whether a call is of a recurrent layer whose steps can be taken apart."""
-    if type(layer) not in _KINDS or not isinstance(layer.cell, keras.Layer) or layer.stateful:
+    kind = type(layer)
+    if not isinstance(layer, layers.RNN) or (kind.call, kind.inner_loop) not in _LOOPS:
+        return False
+    if "call" in vars(layer) or not isinstance(layer.cell, keras.Layer) or layer.stateful:
         return False
     if [*map(id, trained_variables(layer))] != [*map(id, trained_variables(layer.cell))]:
         return False

@@ -43,7 +43,9 @@ def with_states(x):
 
 
 def frozen_in_part(x):
-    layer = layers.SimpleRNN(2, go_backwards=True, return_sequences=True)
+    """Of a class of your own, which does what its base does."""
+    kind = type("Mine", (layers.SimpleRNN,), {})
+    layer = kind(2, go_backwards=True, return_sequences=True)
     outputs = layer(x)
     layer.cell.recurrent_kernel.trainable = False
     return outputs
