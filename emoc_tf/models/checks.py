@@ -1,5 +1,7 @@
 """What is taken for a model; everything else gets a sentence with a way on."""
 
+from collections.abc import Iterator, Sequence
+
 import keras
 import numpy as np
 
@@ -27,8 +29,9 @@ def check_model(model: keras.Model, grows: bool = False) -> keras.layers.Dense:
 
     Raises:
         ValueError: The model is not a built functional or Sequential one with one input of numbers
-            and one output, does not end in a linear Dense layer, is frozen, mixes precisions, or
-            has a regulariser of activities (ω is a function of the weights alone).
+            and one output, does not end in a linear Dense layer, is frozen, mixes precisions, has
+            a regulariser of activities (ω is a function of the weights alone), or keeps a state
+            from one batch to the next.
     """
     forks.check()
     _check_kind(model)
@@ -45,7 +48,14 @@ def check_model(model: keras.Model, grows: bool = False) -> keras.layers.Dense:
                 f"model: expected regularisers of weights only, got layer {layer.name!r} with an "
                 f"activity_regularizer; set it to None"
             )
-    _check_precision(model, head)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            raise ValueError(
+                f"model: expected outputs that follow from a batch alone, got layer {layer.name!r} "
+                f"with stateful=True, which begins where the last batch ended; make it with "
+                f"stateful=False"
+            )
+    _check_one_precision(model, head)
     if grows:
         _check_growth(model, head)
     return head
@@ -138,17 +148,29 @@ def _path_of(model: keras.Model) -> str:
     return path
 
 
-def _check_precision(model: keras.Model, head: keras.layers.Dense) -> None:
-    check_not_quantised(model)
-    for layer in model._flatten_layers():  # those within other layers too
-        if isinstance(layer, keras.Model | keras.layers.InputLayer):
-            continue
+def check_precision(model: keras.Model, allowed: Sequence[str] = PRECISIONS) -> None:
+    """Raises `ValueError` if a layer computes, or keeps weights, in another precision."""
+    for layer in _own_layers(model):
         policy, computed = layer.dtype_policy.name, layer.compute_dtype
-        if computed in ("float16", "bfloat16") or (layer.variables and policy not in PRECISIONS):
+        if computed in ("float16", "bfloat16") or (layer.variables and policy not in allowed):
             raise ValueError(
-                f"model: expected layers in float32 or float64, got {policy} in layer "
+                f"model: expected layers in {' or '.join(allowed)}, got {policy} in layer "
                 f"{layer.name!r}; {IN_FLOAT32}"
             )
+
+
+def _own_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    """Yields the layers that compute, those within other layers too."""
+    for layer in model._flatten_layers():
+        if not isinstance(layer, keras.Model | keras.layers.InputLayer):
+            yield layer
+
+
+def _check_one_precision(model: keras.Model, head: keras.layers.Dense) -> None:
+    check_not_quantised(model)
+    check_precision(model)
+    for layer in _own_layers(model):
+        policy = layer.dtype_policy.name
         if layer.variables and policy != head.dtype_policy.name:
             raise ValueError(
                 f"model: expected one precision, got layer {layer.name!r} in {policy} and "

@@ -44,6 +44,8 @@ def told_of(operation: keras.Operation) -> list[str]:
 
 
 def _text(leaf: Any) -> str:
+    if isinstance(leaf, np.ndarray) and leaf.dtype != object:
+        return hashlib.sha256(np.ascontiguousarray(leaf)).hexdigest()
     return leaf if isinstance(leaf, str) else getattr(leaf, "__qualname__", type(leaf).__qualname__)
 
 

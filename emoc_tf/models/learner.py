@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.models import optimizers, reading
+from emoc_tf.models.checks import check_precision
 from emoc_tf.models.trained_part import TrainedPart
 from emoc_tf.models.training_step import compile_iterations
 
@@ -36,6 +37,9 @@ class Learner:
         optimizer: `"sgd"`, `"adam"` or `"adamw"`, see `optimizers`.
         weight_decay: d of AdamW, for all trainable variables; the others have ω alone.
         part: Of the model and the images, if somebody else uses it as well.
+
+    Raises:
+        ValueError: The model does not compute in float32.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Learner:
         weight_decay: float = 0.0,
         part: TrainedPart | None = None,
     ) -> None:
+        check_precision(model, ("float32",))
         self._part = TrainedPart(model, images) if part is None else part
         self._inputs = None
         self._learning_rate = learning_rate

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.data import views
-from emoc_tf.models.graphs import calls_in
+from emoc_tf.models.graphs import calls_in, is_graph
 from emoc_tf.models.kept_outputs import kept
 from emoc_tf.models.layer_state import told_of
 from emoc_tf.models.prefix import Split, split
@@ -56,7 +56,12 @@ class TrainedPart:
     def _take(self, model: keras.Model) -> None:
         before, self._split = self._split, split(model)
         self.whole, self._trainable = model, _ids(model)
-        if before is None or self._split is None or before.parts != self._split.parts:
+        if (
+            before is None
+            or self._split is None
+            or before.parts != self._split.parts
+            or _digest(self._split) != self._weights  # another output of the same layers
+        ):
             self._kept: list[tuple[Any, np.ndarray]] = []
             self._weights, self._run = b"", None
 
@@ -128,15 +133,33 @@ def _ids(model: keras.Model) -> list[int]:
 
 
 def _digest(found: Split) -> bytes:
-    """Returns a hash of what a prefix computes with: its weights, its layers and their order."""
-    digest = hashlib.sha256()
-    for variable in (*found.prefix.variables, *found.reads):
-        digest.update(np.ascontiguousarray(variable.numpy()))
-    numbers: dict[int, int] = {}
-    for operation, args, kwargs, outputs in calls_in(found.prefix):
-        digest.update(repr(told_of(operation)).encode())
-        for part in keras.tree.flatten((args, kwargs, outputs)):
+    """Returns a hash of what a prefix computes with: its weights, its layers and how they are tied.
+
+    Equal prefixes of other processes have it too.
+    """
+    digest, numbers = hashlib.sha256(), dict[int, int]()
+
+    def tell(structure: Any) -> None:
+        for part in keras.tree.flatten(structure):
             if isinstance(part, keras.KerasTensor):
                 part = f"tensor {numbers.setdefault(id(part), len(numbers))}"
-            digest.update(repr(part if isinstance(part, str | int | float) else "").encode())
+            digest.update(_told(part))
+
+    for variable in (*found.prefix.variables, *found.reads):
+        digest.update(np.ascontiguousarray(variable.numpy()))
+    tell((found.prefix.inputs, found.prefix.outputs))
+    for operation, args, kwargs, outputs in calls_in(found.prefix):
+        digest.update(repr(told_of(operation)).encode())
+        tell((args, kwargs, outputs))
+        if is_graph(operation):  # whose calls come next
+            tell((operation.inputs, operation.outputs))
     return digest.digest()
+
+
+def _told(argument: Any) -> bytes:
+    """Returns what tells an argument of a call, with its type."""
+    if isinstance(argument, np.ndarray | tf.Tensor):
+        numbers = np.asarray(argument)
+        return f"{numbers.dtype} {numbers.shape}".encode() + numbers.tobytes()
+    plain = isinstance(argument, str | int | float | complex | slice | None)
+    return (repr(argument) if plain else type(argument).__qualname__).encode()

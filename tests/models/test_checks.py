@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from emoc_tf.models import checks, episode_model, structure
+from emoc_tf.models.learner import Learner
 from emoc_tf.scoring import EMOCScorer, reference
 from tests.scoring import built_models, forward_mode, own_models
 
@@ -119,3 +120,22 @@ def test_copies_compute_and_train_the_same_and_grow(name):
     assert len(own.weights) == len(model.weights)
     theirs = {id(variable) for variable in model.variables}
     assert not theirs & {id(variable) for variable in own.variables}
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_states_that_outlast_a_batch_are_named(both_ways):
+    signals = keras.Input(batch_shape=(2, 3, 2))
+    layer = layers.GRU(2, stateful=True)
+    x = (layers.Bidirectional(layer) if both_ways else layer)(signals)
+    model = keras.Model(signals, layers.Dense(3)(x))
+    told = own_models.assert_refused(model, "gru.* with stateful=True")
+    assert told.endswith("make it with stateful=False")
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16", "float64"])
+def test_only_float32_is_trained(policy):
+    image = keras.Input((3,))
+    model = keras.Model(image, layers.Dense(2, dtype=policy)(image))
+    settings = {"learning_rate": 0.1, "momentum": 0.9, "batch_size": 2, "old_fraction": 0.5}
+    with pytest.raises(ValueError, match=f"layers in float32, got {policy} in .*in_float32"):
+        Learner(model, np.zeros((4, 3), np.float32), **settings)

@@ -81,8 +81,8 @@ def test_each_scorer_keeps_to_the_weights_of_its_model():
 
 def test_plans_and_warnings_name_the_layers_of_their_own_model():
     def named(name):
-        image = keras.Input((4, 3))
-        x = layers.GRU(2, reset_after=False, name=f"{name}_cell")(image)
+        image = keras.Input((2, 2, 1))
+        x = layers.Flatten()(layers.ConvLSTM1D(2, 2, name=f"{name}_cell")(image))
         return keras.Model(image, layers.Dense(2, name=f"{name}_head")(x))
 
     for name in ("one", "other", "one"):

@@ -21,10 +21,11 @@ from emoc_tf.models.graphs import (
 )
 from emoc_tf.models.known_bodies import KnownBody, known_body
 from emoc_tf.scoring.gradients.layers import known_stages, probe, ranks_in
-from emoc_tf.scoring.gradients.local import is_tensor
-from emoc_tf.scoring.gradients.opening import has_mask, leaves_of, opened
+from emoc_tf.scoring.gradients.local import is_tensor, seen
+from emoc_tf.scoring.gradients.opening import leaves_of, opened
 from emoc_tf.scoring.gradients.passes import Passes
 from emoc_tf.scoring.gradients.stages import Stage
+from emoc_tf.scoring.gradients.steps import has_steps
 from emoc_tf.scoring.gradients.verification import same_outputs, verified
 
 
@@ -112,13 +113,15 @@ def _local_layers(
 ) -> set[int]:
     """Returns the ids of the trainable layers without stages that can be seen as they are."""
     wanted = {id(each) for each in layers if trained_variables(each) and id(each) not in known}
-    seen, refused = set(), set()
+    called, refused = set(), set()
     for layer, args, kwargs, outputs in calls_in(graph):
-        seen.add(id(layer))
+        called.add(id(layer))
+        if id(layer) not in wanted or has_steps(layer, args, kwargs):
+            continue
         tensors = [each for each in keras.tree.flatten((args, kwargs)) if is_tensor(each)]
-        if len(outputs) != 1 or not tensors or has_mask(tensors):
+        if not tensors or not seen(layer, outputs):
             refused.add(id(layer))
-    return (wanted & seen) - refused
+    return (wanted & called) - refused
 
 
 def body_variables(model: keras.Model, splits: bool) -> list[keras.Variable]:

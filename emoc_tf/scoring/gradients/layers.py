@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import keras
 
 from emoc_tf.models.graphs import calls_in, is_graph, is_linear, trained_variables, walk
-from emoc_tf.scoring.gradients.local import LocalStage
+from emoc_tf.scoring.gradients.local import LocalStage, taken_apart
+from emoc_tf.scoring.gradients.masks import has_mask, masked, passed_on
 from emoc_tf.scoring.gradients.products import EinsumStage, TransposedStage, letters_of
 from emoc_tf.scoring.gradients.recurrent import RECURRENT, Scan
 from emoc_tf.scoring.gradients.scales import NAMED, SCALES
@@ -23,6 +24,7 @@ from emoc_tf.scoring.gradients.stages import (
     OffsetStage,
     Stage,
 )
+from emoc_tf.scoring.gradients.steps import has_steps, steps
 
 layers = keras.layers
 
@@ -199,6 +201,7 @@ def probe(
     taps: list[tuple[Any, keras.KerasTensor]] = []
     uses: list[Use] = []
     inner: dict[int, Probe] = {}
+    several = {id(each.operation) for each in calls_in(model) if len(each.outputs) > 1}
 
     def see(stage: Stage, inputs: Any) -> keras.KerasTensor:
         return note(stage, inputs, stage(inputs))
@@ -218,6 +221,21 @@ def probe(
             note(stage, before, each)
         return outputs
 
+    def as_it_is(layer: keras.Layer, args: tuple, kwargs: dict) -> Any:
+        stage = LocalStage(layer, args, kwargs)
+        z = see(stage, stage.given)
+        if id(layer) in several:
+            parts = keras.tree.flatten(layer(*args, **kwargs))
+            found = taken_apart(z, parts)
+        else:
+            found = [z]
+        if not has_mask(stage.given):
+            return found if len(found) > 1 else z
+        given = {key: each for key, each in kwargs.items() if each is not None}
+        masks = passed_on(layer, args, given, len(found))
+        pairs = zip(found, masks, strict=True)
+        return [each if mask is None else masked(each, mask) for each, mask in pairs]
+
     def call(layer, *args, **kwargs):
         if layer is head:
             return args[0]
@@ -229,8 +247,11 @@ def probe(
             uses.extend(inner[id(layer)].uses)
             return outputs
         if id(layer) in local:
-            stage = LocalStage(layer, args, kwargs)
-            return see(stage, stage.given)
+            if not has_steps(layer, args, kwargs):
+                return as_it_is(layer, args, kwargs)
+            stage, inputs, added, outputs = steps(layer, args, kwargs)
+            note(stage, inputs, added)
+            return outputs if len(outputs) > 1 else outputs[0]
         if id(layer) not in known:
             return layer(*args, **kwargs)
         if type(layer) in RECURRENT:

@@ -4,6 +4,8 @@ The backward pass to what a layer returns is that of all layers. From there on t
 differentiated, for each example and row: vectorised where that gives what one at a time gives.
 """
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -11,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.models.graphs import trained_variables
+from emoc_tf.scoring.gradients.masks import has_mask, mask_of
 from emoc_tf.scoring.gradients.stages import Stage
 
 TOLERANCE = 1e-4
@@ -22,7 +25,7 @@ class LocalStage(Stage):
     """A call of a layer as it is, with its inputs and its output in view.
 
     Args:
-        layer: Any layer that returns one tensor.
+        layer: Any layer whose outputs have sizes that the graph tells.
         args: Of its call; tensors in it stand for those that will be given.
         kwargs: Of its call.
     """
@@ -31,19 +34,38 @@ class LocalStage(Stage):
 
     def __init__(self, layer: keras.Layer, args: tuple, kwargs: dict) -> None:
         super().__init__(layer, None, None)
-        self.given = [each for each in keras.tree.flatten((args, kwargs)) if is_tensor(each)]
+        self.supports_masking = True  # the output gets its mask by the graph
+        tensors = [each for each in keras.tree.flatten((args, kwargs)) if is_tensor(each)]
+        masks = {id(mask_of(each)): mask_of(each) for each in tensors if has_mask(each)}
+        # A tensor may come with a mask, which layers get without being told: it is given behind.
+        self.given = [*tensors, *masks.values()]
+        places = {key: len(tensors) + i for i, key in enumerate(masks)}
+        self._masks = [places.get(id(mask_of(each))) for each in tensors]
         self._form = keras.tree.map_structure(
             lambda part: None if is_tensor(part) else part, (args, kwargs)
         )
         self._at = keras.tree.flatten(keras.tree.map_structure(is_tensor, (args, kwargs)))
 
     def linear(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Returns the layer's output."""
+        """Returns the layer's output; of several ones the numbers side by side, (B, size)."""
+        for tensor, place in zip(inputs, self._masks, strict=False):
+            if place is not None:
+                tensor._keras_mask = inputs[place]
         tensors = iter(inputs)
         flat = keras.tree.flatten(self._form)
         filled = [next(tensors) if at else part for part, at in zip(flat, self._at, strict=True)]
         args, kwargs = keras.tree.pack_sequence_as(self._form, filled)
-        return self.layer(*args, **{**kwargs, "training": False})
+        found = keras.tree.flatten(self.layer(*args, **{**kwargs, "training": False}))
+        if len(found) == 1:
+            return found[0]
+        return tf.concat([tf.reshape(e, [-1, math.prod(e.shape[1:])]) for e in found], -1)
+
+    def compute_mask(self, inputs: Sequence[tf.Tensor], previous_mask: object) -> None:
+        """Returns no mask."""
+
+    def again(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Returns the output for some examples by themselves."""
+        return self.linear(inputs)
 
     def positions(self, shape: tuple[int | None, ...]) -> None:
         """Returns that they are not known."""
@@ -51,6 +73,25 @@ class LocalStage(Stage):
     def deltas(self, gradient: tf.Tensor) -> tf.Tensor:
         """Returns the gradient as it is."""
         return gradient
+
+
+def seen(layer: keras.Layer, outputs: Sequence[keras.KerasTensor]) -> bool:
+    """Whether a layer's outputs can be taken for one: numbers, whose sizes the graph tells."""
+    if len(outputs) == 1:
+        return True
+    return all(e.dtype == layer.compute_dtype and None not in e.shape[1:] for e in outputs)
+
+
+def taken_apart(
+    z: keras.KerasTensor, outputs: Sequence[keras.KerasTensor]
+) -> list[keras.KerasTensor]:
+    """Returns tensors shaped as some outputs, of their numbers side by side."""
+    ends = list(itertools.accumulate(math.prod(each.shape[1:]) for each in outputs))
+    parts = keras.ops.split(z, ends[:-1], axis=-1)
+    return [
+        keras.ops.reshape(part, (-1, *each.shape[1:]))
+        for part, each in zip(parts, outputs, strict=True)
+    ]
 
 
 def is_tensor(part: object) -> bool:
@@ -90,7 +131,7 @@ def rows(
             tape.watch(own)
             known = [v for v in stage.layer.variables if id(v) in values]  # frozen ones too
             with keras.StatelessScope([(v, values[id(v)]) for v in known]):
-                output = stage.linear([each[None] for each in example])
+                output = stage.again([each[None] for each in example])
 
         def of_row(gradient: tf.Tensor) -> list[tf.Tensor]:
             found = tape.gradient(
@@ -105,7 +146,7 @@ def rows(
 
 def has_loop(stage: LocalStage, inputs: Sequence[tf.Tensor]) -> bool:
     """Whether a call runs a loop: it could be vectorised, but to trace that takes minutes."""
-    one = tf.function(lambda: stage.linear(inputs), autograph=False).get_concrete_function()
+    one = tf.function(lambda: stage.again(inputs), autograph=False).get_concrete_function()
     return any("While" in operation.type for operation in one.graph.get_operations())
 
 

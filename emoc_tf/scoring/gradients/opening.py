@@ -1,11 +1,16 @@
 """Layers that are made of other layers, such as attention, opened: their layers seen in the graph.
 
-What a layer does is written down by calling its `call` on the graph's own tensors.
+What a layer does is written down by calling its `call` on the graph's own tensors. Masks, which
+Keras keeps beside tensors, are carried along as tensors of their own.
 """
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
-from emoc_tf.models.graphs import calls_in, inner_layers, is_graph, trained_variables, walk
+from emoc_tf.models.graphs import calls_in, inner_layers, is_graph, plain, trained_variables, walk
+from emoc_tf.scoring.gradients.masks import Masked, has_mask, mask_of, masked, passed_on, told
 
 layers = keras.layers
 
@@ -14,44 +19,194 @@ def opened(model: keras.Model) -> tuple[keras.Model, set[int]]:
     """Returns a model whose layers made of layers are opened, and the ids of these.
 
     The layers with weights are the model's. A layer stays as it is where it has weights beside
-    those of its layers, gets a mask, or does what no graph tells.
+    those of its layers, or does what no graph tells. Where there are masks, models within the
+    model are opened too: what masks come out of them their own graph does not tell.
 
     Args:
         model: A functional model.
     """
     composed = {id(each.operation) for each in calls_in(model) if _is_composed(each.operation)}
-    if not composed:
+    has_masks = any(has_mask(each.outputs) for each in calls_in(model))
+    nested = any(is_graph(each.operation) for each in calls_in(model))
+    if not composed and not (has_masks and nested):
         return model, composed
-    shut: set[int] = set()
-    inner: dict[int, keras.Model] = {}
+    opener = _Opener(model, composed, has_masks)
+    still = {id(each.operation) for each in calls_in(opener.model)}
+    return opener.model, opener.composed - still
 
-    def call(layer, *args, **kwargs):
+
+class _Opener:
+    """A walk through a model that opens layers.
+
+    Args:
+        model: A functional model.
+        composed: Ids of the layers to open.
+        has_masks: Whether masks have to be carried along.
+
+    Attributes:
+        model: What was found.
+        composed: Ids of those that could be opened.
+        masked: Outputs of the `Masked` layers, by the layer's id.
+    """
+
+    def __init__(self, model: keras.Model, composed: set[int], has_masks: bool) -> None:
+        self.composed, self._has_masks = composed, has_masks
+        shut = self._walk(model)
+        if shut and shut != composed:  # all calls of a layer are opened, or none
+            self.composed = composed - shut
+            shut = self._walk(model)
+        self.composed = self.composed - shut
+
+    def _walk(self, model: keras.Model) -> set[int]:
+        self._shut: set[int] = set()
+        self._inner: dict[int, keras.Model] = {}
+        self.masked: dict[int, keras.KerasTensor] = {}
+        self._lost: dict[int, keras.KerasTensor] = {}  # held, so that no identity is given again
+        self.model = walk(model, self._call)
+        return self._shut
+
+    def has_lost(self, tensor: keras.KerasTensor) -> bool:
+        """Whether a tensor lost its mask to a layer, as to attention: others do not see it then."""
+        return id(tensor) in self._lost
+
+    def _call(self, layer: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        if self._lost:
+            args, kwargs = keras.tree.map_structure(self._without_mask, (args, kwargs))
         if is_graph(layer):
-            if has_mask((args, kwargs)):  # which layers in it get without being told
-                return layer(*args, **kwargs)
-            if id(layer) not in inner:
-                inner[id(layer)], _ = opened(layer)
-            return inner[id(layer)](*args, **kwargs)
-        if id(layer) in composed - shut:
-            found = _through(layer, args, kwargs)
+            if self._has_masks:
+                return self._nested(layer, args, kwargs)
+            if id(layer) not in self._inner:
+                self._inner[id(layer)], _ = opened(layer)
+            return self._inner[id(layer)](*args, **kwargs)
+        if id(layer) in self.composed - self._shut:
+            found = self._opened(layer, args, kwargs)
             if found is not None:
                 return found
-            shut.add(id(layer))
-        return layer(*args, **kwargs)
+            self._shut.add(id(layer))
+        found = layer(*args, **kwargs)
+        if isinstance(layer, Masked):
+            self.masked[id(layer)] = found
+        return found
 
-    found = walk(model, call)
-    if shut and shut != composed:  # all calls of a layer are opened, or none
-        composed -= shut
-        found = walk(model, call)
-    still = {id(each.operation) for each in calls_in(found)}
-    return found, composed - shut - still
+    def _nested(self, graph: keras.Model, args: tuple, kwargs: dict) -> Any:
+        """Returns what a model gives, opened wherever that can be written down."""
+        try:
+            return self._through(graph, args, kwargs, _run(graph))
+        except Exception:
+            return graph(*args, **kwargs)
+
+    def _without_mask(self, part: Any) -> Any:
+        lost = isinstance(part, keras.KerasTensor) and self.has_lost(part)
+        return masked(part, None) if lost else part
+
+    def _opened(self, layer: keras.Layer, args: tuple, kwargs: dict) -> Any:
+        """Returns what a layer's call gives for the graph's tensors; None where it is no graph."""
+        given = {key: e for key, e in kwargs.items() if key != "training" and e is not None}
+        tensors = _tensors((args, given))
+        if type(layer) is layers.Bidirectional:
+            found = _both_ways(layer, *args, **given)
+            return _with_masks(layer, args, given, found) if has_mask(tensors) else found
+        floats = [each for each in tensors if each.dtype != "bool"]
+        if any(each.dtype != layer.compute_dtype for each in floats):
+            return None
+        try:
+            if isinstance(layer, layers.TimeDistributed) and type(layer.layer) is layers.Dense:
+                return layer.layer(*args, **given)  # which it calls at each time
+            return self._through(layer, args, given, layer.call, leaves_of(layer))
+        except Exception:
+            return None  # it may do whatever cannot be written down
+
+    def _through(
+        self,
+        layer: keras.Layer,
+        args: tuple,
+        kwargs: dict,
+        call: Callable[..., Any],
+        wanted: Sequence[keras.Layer] = (),
+    ) -> Any:
+        """Returns what a call gives, through a model of its own: names of layers may come again.
+
+        Args:
+            layer: What is called.
+            args: Of the call.
+            kwargs: Of the call.
+            call: What it does.
+            wanted: Layers that have to be seen in it; None is returned if one is not.
+        """
+        flat = keras.tree.flatten((args, kwargs))
+        outside = {id(each): each for each in _tensors(flat)}
+        masks = {key: mask_of(each) for key, each in outside.items() if mask_of(each) is not None}
+        given = list({**outside, **{id(mask): mask for mask in masks.values()}}.values())
+        inputs = {id(t): keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in given}
+        inside = {key: inputs[key] for key in outside}
+        inside |= {key: masked(inputs[key], inputs[id(mask)]) for key, mask in masks.items()}
+        marks = {key: inside[key]._keras_history.operation for key in masks}
+        filled = [inside.get(id(each), each) for each in flat]
+        inner_args, inner_kwargs = keras.tree.pack_sequence_as((args, kwargs), filled)
+        if masks and not is_graph(layer):
+            inner_kwargs = told(layer, inner_args, inner_kwargs)
+        found = call(*inner_args, **inner_kwargs)
+        if not is_graph(layer):
+            found = _shaped(found, layer.compute_output_spec(*args, **kwargs))
+        lost = {key for key in masks if mask_of(inside[key]) is None}
+        traced = keras.Model(list(inputs.values()), keras.tree.flatten(found))
+        composed = {id(each.operation) for each in calls_in(traced) if _is_composed(each.operation)}
+        opener = _Opener(traced, composed, self._has_masks)
+        seen = {id(each) for each in inner_layers(opener.model)}
+        if not seen.issuperset(map(id, wanted)):
+            return None
+        lost |= {
+            key
+            for key, mark in marks.items()
+            if id(mark) in opener.masked and opener.has_lost(opener.masked[id(mark)])
+        }
+        outputs = opener.model.outputs
+        own = [mask_of(each) for each in outputs]
+        some = [mask for mask in own if mask is not None]
+        results = keras.tree.flatten(keras.Model(opener.model.inputs, [*outputs, *some])(given))
+        outer = iter(results[len(outputs) :])
+        own = [None if mask is None else next(outer) for mask in own]
+        whole = keras.tree.pack_sequence_as(found, results[: len(outputs)])
+        if self._has_masks:
+            whole = _with_masks(layer, args, kwargs, whole, own)
+        self._lost.update({key: outside[key] for key in lost})
+        return whole
 
 
-def has_mask(tensors: object) -> bool:
-    """Whether one of some tensors comes with a mask, which layers get without being told."""
-    return any(
-        getattr(tensor, "_keras_mask", None) is not None for tensor in keras.tree.flatten(tensors)
-    )
+def _with_masks(
+    layer: keras.Layer, args: tuple, kwargs: dict, found: Any, own: Sequence[Any] = ()
+) -> Any:
+    """Returns what a call gave with the masks that Keras would leave on it.
+
+    Args:
+        layer: What was called.
+        args: Of the call.
+        kwargs: Of the call.
+        found: What it gave.
+        own: The masks that came out of the call itself; none if left out.
+    """
+    flat = keras.tree.flatten(found)
+    own = list(own) or [None] * len(flat)
+    if any(mask is None for mask in own):
+        others = passed_on(layer, args, kwargs, len(flat))
+        own = [other if mask is None else mask for mask, other in zip(own, others, strict=True)]
+    new = [each if m is None else masked(each, m) for each, m in zip(flat, own, strict=True)]
+    return keras.tree.pack_sequence_as(found, new)
+
+
+def _run(graph: keras.Model) -> Callable[..., Any]:
+    """Returns a function that calls what a model consists of, one by one."""
+
+    def run(inputs: Any, **kwargs: Any) -> Any:
+        given = _tensors(inputs)
+        return plain(graph)._run_through_graph(given, call_fn=lambda e, *a, **k: e(*a, **k))
+
+    return run
+
+
+def _tensors(structure: Any) -> list[keras.KerasTensor]:
+    flat = keras.tree.flatten(structure)
+    return [each for each in flat if isinstance(each, keras.KerasTensor)]
 
 
 def leaves_of(layer: keras.Layer) -> list[keras.Layer]:
@@ -78,58 +233,34 @@ def _own_variables(leaf: keras.Layer) -> list[keras.Variable]:
     return leaf.variables if isinstance(leaf, layers.RNN) else leaf._trainable_variables
 
 
-def _through(layer: keras.Layer, args: tuple, kwargs: dict) -> object | None:
-    """Returns what a layer's call gives for the graph's tensors; None where it is no graph."""
-    given = {key: each for key, each in kwargs.items() if key != "training" and each is not None}
-    if type(layer) is layers.Bidirectional:
-        return _both_ways(layer, *args, **given)
-    flat = keras.tree.flatten((args, given))
-    tensors = [each for each in flat if isinstance(each, keras.KerasTensor)]
-    if has_mask(tensors) or any(each.dtype != layer.compute_dtype for each in tensors):
-        return None
-    if isinstance(layer, layers.TimeDistributed) and type(layer.layer) is layers.Dense:
-        return layer.layer(*args, **given)  # which it calls at each time
-    # A model of its own: names of layers may come again in another one.
-    distinct = list({id(each): each for each in tensors}.values())
-    inputs = {id(t): keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in distinct}
-    inside = [inputs.get(id(each), each) for each in flat]
-    inner_args, inner_kwargs = keras.tree.pack_sequence_as((args, given), inside)
-    try:
-        found = layer.call(*inner_args, **inner_kwargs)
-        found = _shaped(found, layer.compute_output_spec(*args, **given))
-        inner, _ = opened(keras.Model(list(inputs.values()), found))
-    except Exception:
-        return None  # it may do whatever cannot be written down
-    seen = {id(each) for each in inner_layers(inner)}
-    if not seen.issuperset(id(each) for each in leaves_of(layer)):
-        return None
-    return inner(distinct)
-
-
 def _both_ways(
     layer: keras.layers.Bidirectional,
-    inputs: keras.KerasTensor,
-    initial_state: object = None,
-    mask: object = None,
-    **others: object,
-) -> keras.KerasTensor | None:
-    """Returns what two recurrent layers give together; None where more than a tensor is to come."""
-    masked = mask is not None and layer.return_sequences  # another one is to go on
-    if (
-        others
-        or initial_state is not None
-        or masked
-        or layer.return_state
-        or layer.merge_mode is None
-    ):
-        return None
-    one, other = (each(inputs, mask=mask) for each in (layer.forward_layer, layer.backward_layer))
+    sequences: keras.KerasTensor,
+    initial_state: Any = None,
+    mask: Any = None,
+) -> Any:
+    """Returns what two recurrent layers give together."""
+    both, settings = (layer.forward_layer, layer.backward_layer), [{"mask": mask}, {"mask": mask}]
+    if initial_state is not None:
+        half = len(initial_state) // 2
+        for each, part in zip(settings, (initial_state[:half], initial_state[half:]), strict=True):
+            each["initial_state"] = part
+    found = [each(sequences, **own) for each, own in zip(both, settings, strict=True)]
+    states = []
+    if layer.return_state:
+        states = [*found[0][1:], *found[1][1:]]
+        found = [each[0] for each in found]
+    one, other = found
     other = keras.ops.flip(other, axis=1) if layer.return_sequences else other
+    if layer.merge_mode is None:
+        return [one, other, *states]
     if layer.merge_mode == "concat":
-        return keras.ops.concatenate([one, other], axis=-1)
-    if layer.merge_mode == "mul":
-        return one * other
-    return (one + other) / (2 if layer.merge_mode == "ave" else 1)
+        merged = keras.ops.concatenate([one, other], axis=-1)
+    elif layer.merge_mode == "mul":
+        merged = one * other
+    else:
+        merged = (one + other) / (2 if layer.merge_mode == "ave" else 1)
+    return [merged, *states] if states else merged
 
 
 def _shaped(found: object, expected: object) -> object:

@@ -83,8 +83,6 @@ def recurrent(layer: keras.Layer, rank: int) -> list[Stage]:
     cell = layer.cell
     if type(cell) not in _STEPS or layer.return_state or layer.stateful:
         return []
-    if layer.zero_output_for_mask:  # a mask may come that no graph tells
-        return []
     if type(cell) is not layers.GRUCell:
         first = DenseStage(layer, cell.kernel, cell.bias)
         return [first, HiddenStage(layer, cell.recurrent_kernel, None)]
@@ -99,16 +97,17 @@ RECURRENT = dict.fromkeys((layers.SimpleRNN, layers.LSTM, layers.GRU), recurrent
 
 
 class _Cell(keras.layers.Layer):
-    """A step of a cell, from its stages' outputs side by side."""
+    """A step of a cell, from its stages' outputs side by side; it shows h_{t−1} too."""
 
     def __init__(self, cell: keras.Layer, sizes: list[int]) -> None:
         super().__init__(dtype=cell.dtype_policy)
         self._cell, self._ends = cell, [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-        self.state_size, self.output_size = cell.state_size, cell.units
+        self.state_size, self.output_size = cell.state_size, 2 * cell.units
 
     def call(self, inputs, states):
         z, *added = ops.split(inputs, self._ends, axis=-1)
-        return _STEPS[type(self._cell)](self._cell, z, added, list(states))
+        hidden, new = _STEPS[type(self._cell)](self._cell, z, added, list(states))
+        return ops.concatenate([hidden, states[0]], axis=-1), new
 
     def get_initial_state(self, batch_size=None):
         return self._cell.get_initial_state(batch_size)
@@ -126,14 +125,14 @@ class Scan(keras.layers.Layer):
             return_sequences=True,
             go_backwards=layer.go_backwards,
             unroll=layer.unroll,
+            zero_output_for_mask=layer.zero_output_for_mask,
             dtype=layer.dtype_policy,
         )
 
     def call(self, inputs, mask=None):
         together = ops.concatenate(inputs, axis=-1)
         mask = mask[0] if isinstance(mask, list | tuple) else mask
-        every = self._rnn(together, mask=mask, training=False)
-        before = ops.concatenate([ops.zeros_like(every[:, :1]), every[:, :-1]], axis=1)
+        every, before = ops.split(self._rnn(together, mask=mask, training=False), 2, axis=-1)
         if self._layer.go_backwards:
             before = ops.flip(before, axis=1)
         return (every if self._layer.return_sequences else every[:, -1]), before

@@ -281,6 +281,9 @@ class EmbeddingStage(Stage):
     def linear(self, inputs):
         return self.layer(inputs)
 
+    def compute_mask(self, inputs, previous_mask):
+        return self.layer.compute_mask(inputs, previous_mask)
+
     def factor(self, inputs, outputs):
         words = tf.reshape(tf.cast(inputs, tf.int32), [tf.shape(inputs)[0], -1])
         return tf.where(words < 0, words + self.fan_in, words)  # counted from the table's end

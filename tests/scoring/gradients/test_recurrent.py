@@ -38,7 +38,9 @@ STAGED = {
     ),
     "masked": lambda: of_words(gru(return_sequences=True), layers.SimpleRNN(2, use_bias=False)),
     "both ways, masked": lambda: of_words(layers.Bidirectional(lstm(), merge_mode="ave")),
-    "both ways": lambda: of_signals(layers.Bidirectional(layers.SimpleRNN(2))),
+    "both ways": lambda: of_signals(
+        layers.Bidirectional(layers.SimpleRNN(2, return_sequences=True)), layers.Flatten()
+    ),
 }
 
 
@@ -81,5 +83,18 @@ def test_outputs_that_a_mask_makes_zero_are_scored_as_they_are():
     model = models.randomised(keras.Model(signals, layers.Dense(3)(layers.Flatten()(one))))
     images = models.inputs(model, 6)
     images[:, 1:3] = 0
+    found = EMOCScorer(model).scores(images[:3], images[3:])
+    np.testing.assert_allclose(found, forward_mode.scores(model, images[:3], images[3:]), rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:scored exactly but slowly")
+@pytest.mark.parametrize("how", ["by position", "by name"])
+def test_both_ways_from_states_that_are_given(how):
+    signals = keras.Input((3, 2))
+    states = [layers.Dense(2)(signals[:, i]) for i in (0, 1)]
+    both = layers.Bidirectional(layers.SimpleRNN(2))
+    x = both(signals, states) if how == "by position" else both(signals, initial_state=states)
+    model = models.randomised(keras.Model(signals, layers.Dense(3)(x)))
+    images = models.inputs(model, 6)
     found = EMOCScorer(model).scores(images[:3], images[3:])
     np.testing.assert_allclose(found, forward_mode.scores(model, images[:3], images[3:]), rtol=1e-5)
