@@ -9,6 +9,7 @@ from emoc_tf.scoring import EMOCScorer, reference
 from tests.scoring import built_models, forward_mode, own_models
 
 layers = keras.layers
+KERAS = tuple(map(int, keras.__version__.split(".")[:2]))
 
 
 def of_keras_2(module):
@@ -64,6 +65,8 @@ def test_a_lambda_is_scored_but_neither_copied_nor_rebuilt(nested):
     expected = forward_mode.scores(model, images[:3], images[3:])
     found = own_models.scorer_of(model).scores(images[:3], images[3:])
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+    if KERAS < (3, 15):  # makes a lambda anew, whoever asks
+        return
     message = "got 'double' of type Lambda, which cannot; put a keras.layers.Layer with get_config"
     with pytest.raises(ValueError, match=message):
         reference.scores(model, images, images)

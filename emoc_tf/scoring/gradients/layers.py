@@ -220,7 +220,9 @@ def probe(
 
     def call(layer, *args, **kwargs):
         if layer is head:
-            return args[0]
+            # Keras before 3.14 makes no model whose output is its input.
+            alone = isinstance(args[0]._keras_history.operation, layers.InputLayer)
+            return layers.Identity(autocast=False)(args[0]) if alone else args[0]
         if is_graph(layer):
             if id(layer) not in inner:
                 inner[id(layer)] = probe(layer, known, local)
