@@ -191,9 +191,7 @@ def _with(now: dict[int, keras.KerasTensor], given: Any) -> Any:
 def _opened(graph: keras.Model, inputs: Any, call: Callable) -> keras.KerasTensor:
     """Calls what a nested model consists of, one by one; returns its output."""
     # As clone_model does, but without a model of it, which fails where a layer is called twice.
-    found = plain(graph)._run_through_graph(
-        list(_tensors(inputs)), operation_fn=lambda operation: operation, call_fn=call
-    )
+    found = plain(graph)._run_through_graph(list(_tensors(inputs)), call_fn=call)
     return keras.tree.flatten(found)[0]
 
 

@@ -9,7 +9,6 @@ from emoc_tf.scoring import EMOCScorer, reference
 from tests.scoring import built_models, forward_mode, own_models
 
 layers = keras.layers
-KERAS = tuple(map(int, keras.__version__.split(".")[:2]))
 
 
 def of_keras_2(module):
@@ -57,6 +56,7 @@ def within(*inner):
     return own_models.classifier(keras.Sequential([keras.Input(own_models.SHAPE), *inner]))
 
 
+@own_models.needs_refused_lambdas
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_lambda_is_scored_but_neither_copied_nor_rebuilt(nested):
     double = layers.Lambda(lambda x: 2 * x, name="double")
@@ -65,8 +65,6 @@ def test_a_lambda_is_scored_but_neither_copied_nor_rebuilt(nested):
     expected = forward_mode.scores(model, images[:3], images[3:])
     found = own_models.scorer_of(model).scores(images[:3], images[3:])
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    if KERAS < (3, 15):  # makes a lambda anew, whoever asks
-        return
     message = "got 'double' of type Lambda, which cannot; put a keras.layers.Layer with get_config"
     with pytest.raises(ValueError, match=message):
         reference.scores(model, images, images)

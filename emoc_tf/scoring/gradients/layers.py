@@ -142,7 +142,8 @@ def ranks_in(model: keras.Model) -> dict[int, int]:
     ranks: dict[int, int] = {}
     for layer, args, kwargs, _ in calls_in(model):
         free = ("training", "mask") if type(layer) in RECURRENT else ("training",)
-        plain = all(kwargs[key] in (None, False) for key in kwargs if key not in free)
+        given = (kwargs[key] for key in kwargs if key not in free)
+        plain = all(each is None or each is False for each in given)
         simple = len(args) == 1 and hasattr(args[0], "shape") and plain
         rank = len(args[0].shape) if simple else 0
         ranks[id(layer)] = rank if ranks.get(id(layer), rank) == rank else 0
@@ -220,9 +221,7 @@ def probe(
 
     def call(layer, *args, **kwargs):
         if layer is head:
-            # Keras before 3.14 makes no model whose output is its input.
-            alone = isinstance(args[0]._keras_history.operation, layers.InputLayer)
-            return layers.Identity(autocast=False)(args[0]) if alone else args[0]
+            return args[0]
         if is_graph(layer):
             if id(layer) not in inner:
                 inner[id(layer)] = probe(layer, known, local)
