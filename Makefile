@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # TensorFlow leaves oneDNN off on x86 processors without VNNI, where it is nearly twice as fast.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test check layers lint types coverage bench docs test-rl test-readers test-ray test-web soak clean
+.PHONY: demo test test-lowest check layers lint types coverage bench docs test-rl test-readers test-ray test-web soak clean
 
 # A mark is younger than setup.py once the package is installed with the extras it is named for.
 $(VENV)/installed: EXTRA =
@@ -31,6 +31,15 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+
+# The same with the oldest releases that setup.py takes, in an environment of its own: Python 3.11.
+# The oldest linter of layers colours what it prints, which its tests do not read.
+test-lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint .ci/lowest.txt --editable '.[test]'
+	$(VENV)-lowest/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder \
+		--ignore=tests/test_layers.py
 
 # The three that a change has to pass: installed at once, and the pages are built beside the types.
 check: $(VENV)/installed-check
@@ -91,4 +100,4 @@ soak: $(VENV)/installed-test
 		tests/exploration/test_task_bookkeeping.py
 
 clean:
-	rm -rf $(VENV) demo_results build *.egg-info .coverage*
+	rm -rf $(VENV) $(VENV)-lowest demo_results build *.egg-info .coverage*

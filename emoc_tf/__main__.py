@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import signal
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -37,4 +38,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):  # behind `| head`, end as other programs do
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     main()

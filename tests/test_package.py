@@ -66,6 +66,18 @@ def test_there_is_one_version_and_a_list_of_changes():
     assert changes.index("## Unreleased") < changes.index(f"## {version}")
 
 
+def test_the_oldest_releases_that_are_asked_for_are_those_that_are_tested():
+    setup = (ROOT / "setup.py").read_text()
+    asked = re.search(r"install_requires=\[(.*?)\n    \]", setup, re.DOTALL)[1]
+    asked += re.search(r'"annotate": \[(.*?)\]', setup)[1]
+    floors = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', asked))
+    lowest = (ROOT / ".ci" / "lowest.txt").read_text()
+    tested = dict(re.findall(r"^([\w-]+)==([\d.]+)$", lowest, re.M))
+    assert len(floors) > 15 and floors.keys() <= tested.keys()
+    for name, floor in floors.items():
+        assert re.sub(r"(\.0)+$", "", tested[name]) == re.sub(r"(\.0)+$", "", floor), name
+
+
 def test_agents_and_envs_never_become_top_level_modules(tmp_path):
     code = (
         "import sys, gymnasium, emoc_tf, emoc_tf.agents, emoc_tf.envs, emoc_tf.scoring\n"

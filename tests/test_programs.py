@@ -1,4 +1,6 @@
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,3 +23,13 @@ def test_all_programs_are_listed_without_loading_tensorflow():
         ).groups()
         assert line.startswith("emoc_tf.")
         assert sentence.endswith(".")
+
+
+def test_a_list_that_nobody_reads_is_given_up_without_a_word():
+    read, write = os.pipe()
+    os.close(read)  # as `head` does, having read enough
+    done = subprocess.run(
+        [sys.executable, "-m", "emoc_tf"], stdout=write, stderr=subprocess.PIPE, cwd=ROOT
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")

@@ -1,4 +1,4 @@
-"""A page where a person answers: `emoc-annotate`, or `python -m emoc_tf.annotation`.
+"""Starts a page on which a person names sets of images, while a network learns.
 
 Two processes. The one that serves the page never loads TensorFlow: it writes each answer into a
 journal before it replies (`journal`, `said`), and shows sets of images (`offers`, `desk`, `server`,

@@ -68,7 +68,7 @@ def _define_settings() -> dict[str, flags.FlagHolder]:
     for name in FIELDS:
         text = fields[name].metadata["help"]
         default = DEFAULTS.get(name, fields[name].default)
-        text = f"{text[0].upper()}{text[1:]} ({default})."
+        text = f"{text[0].upper()}{text[1:]}" + ("." if default is None else f" ({default}).")
         kind = type(default) if default is not None else str
         kind = float if name == "pseudo_labels" else kind
         define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}

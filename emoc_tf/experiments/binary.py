@@ -1,12 +1,14 @@
 """What all binaries share: a quiet start, errors in one sentence, a quick end when asked."""
 
 import os
+import select
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -38,12 +40,20 @@ def run_binary(main: Callable[[list[str]], None], interrupted: str = _RESUME) ->
     def guarded(argv: list[str]) -> None:
         try:
             main(argv)
+        except BrokenPipeError:
+            raise
         except (ValueError, OSError, FloatingPointError) as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             _interruption.exit()
 
-    app.run(guarded, flags_parser=_parse)
+    try:
+        try:
+            app.run(guarded, flags_parser=_parse)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        _end_unread(error)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -54,6 +64,17 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(f"error: {str(error).rstrip('.')}; --help lists the flags")
     except SystemExit:  # help was asked for and shown, for which absl has 1
         sys.exit(0)
+
+
+def _end_unread(error: BrokenPipeError) -> NoReturn:
+    """Ends the process without a word if nobody reads its output any more, as behind `| head`."""
+    output = select.poll()
+    output.register(1, 0)
+    if not output.poll(0):  # a pipe of another kind
+        sys.exit(f"error: {error}")
+    # Python would write the rest at its end, and tell of it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def prepare() -> None:

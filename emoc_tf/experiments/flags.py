@@ -46,7 +46,7 @@ class _OrNone(flags.ArgumentParser):
 
     def __init__(self, parser: flags.ArgumentParser) -> None:
         self._parser = parser
-        self.syntactic_help = ", or ".join(filter(None, [parser.syntactic_help, "none"]))
+        self.syntactic_help = f"{parser.syntactic_help or 'a text'}, or none"
 
     def parse(self, argument: Any) -> Any:
         if isinstance(argument, str) and argument.strip().lower() in _NONE:
@@ -101,8 +101,10 @@ def _setting(field: dataclasses.Field, name: str | None = None) -> flags.FlagHol
     presets = {name: getattr(ExplorationConfig.preset(name), field.name) for name in PRESETS}
     text = field.metadata["help"]
     text = text[0].upper() + text[1:]
-    if set(presets.values()) != {None}:
-        values = ", ".join(f"{name}: {value}" for name, value in presets.items())
+    if name is None and field.name in _SHORT:
+        text = f"The same as --{_SHORT[field.name]}"
+    elif set(presets.values()) != {None}:
+        values = ", ".join(f"{n}: {'none' if v is None else v}" for n, v in presets.items())
         text += f" ({values})"
 
     def define(name: str) -> flags.FlagHolder:
@@ -155,7 +157,7 @@ def agent() -> flags.FlagHolder:
     """Defines `--agent`."""
     return _once(
         flags.DEFINE_string, "agent", "emoc",
-        f"Query policy, one of {_by_family()}; variants as name:key=value.",
+        f"Query policy, of these families: {_by_family()}. Variants as name:key=value.",
     )  # fmt: skip
 
 
@@ -198,8 +200,8 @@ def policies() -> flags.FlagHolder:
     """Defines `--agents`."""
     return _once(
         flags.DEFINE_list, "agents", _DEMO_AGENTS,
-        f"Query policies, all for every one: {_by_family()}; variants as name:key=value, such as "
-        "emoc:output=softmax, get a folder each.",
+        f"Query policies, of these families: {_by_family()}. all stands for every one. Variants, "
+        "as name:key=value, such as emoc:output=softmax, get a folder each.",
     )  # fmt: skip
 
 

@@ -1,15 +1,17 @@
 """Best of the sets: how much better any policy could have chosen, and the share that each takes.
 
-An episode is driven by one policy. At some of its steps many candidate sets are learnt, each from
-the same model under its true label, and their gains in test accuracy compared: the headroom is that
-of the best over the mean of the sets, which random choice takes on average. The best of a hundred
-measured gains is in part the luckiest, so it is chosen on one half of the test images and judged on
-the other, both ways. Every policy chooses among the same sets; its share of the headroom is told.
+One policy drives an episode. At some of its steps many candidate sets are learnt, each from the
+same model under its true label, and their gains in test accuracy are compared. The headroom is the
+gain of the best set over the mean of the sets, which random choice takes on average. The best of a
+hundred measured gains is in part the luckiest. So it is chosen on one half of the test images and
+judged on the other, both ways. Every policy chooses among the same sets, and gets a share of the
+headroom.
 
-Sets are learnt by the last layer, refitted to its optimum on the features of the body as it is;
-the first `--update_sets` of them also by the learner's own update of the whole model. The same
-command resumes where it was stopped; where nothing is left to do it makes table and figure again
-from `sets.csv`, on any machine.
+The last layer learns a set: it is refitted to its optimum on the features of the body as it is. The
+first `--update_sets` sets are also learnt by the learner's own update of the whole model.
+
+The same command resumes where it was stopped. Where nothing is left to do, it makes table and
+figure again from `sets.csv`, on any machine.
 
 Example: python -m emoc_tf.experiments.headroom --seeds=0,1 --at_steps=0,2 --output_dir=out
 """
@@ -45,11 +47,11 @@ from emoc_tf.storage.provenance import device, environment
 
 SETS = flags.DEFINE_integer("sets_per_state", 100, "Candidate sets of each state.", 2)
 UPDATE_SETS = flags.DEFINE_integer(
-    "update_sets", 0, "How many of them are learnt by the learner's own update as well, 0 or more "
-    "than 1; policies choose among these once more.", 0,
+    "update_sets", 0, "How many of them the learner's own update learns as well, 0 or more than 1; "
+    "policies choose among these once more.", 0,
 )  # fmt: skip
 AT_STEPS = flags.DEFINE_list("at_steps", ["0", "3", "6"], "Steps of the episode to look at.")
-DRIVER = flags.DEFINE_string("driver", "random", "Policy whose episode it is.")
+DRIVER = flags.DEFINE_string("driver", "random", "Policy that drives the episode.")
 AGENTS = shared.policies()
 CONFIG, SEEDS, OUTPUT_DIR = shared.settings(), shared.seeds(), shared.output_dir()
 

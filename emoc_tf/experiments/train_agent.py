@@ -23,18 +23,18 @@ from emoc_tf.running.console import say, shows_bars
 from emoc_tf.running.training import POLICY, Schedule, Training
 from emoc_tf.storage import provenance
 
-TEACHER = flags.DEFINE_string("teacher", "1-vs-2", "Query policy that is imitated first.")
+TEACHER = flags.DEFINE_string("teacher", "1-vs-2", "Query policy to imitate first.")
 IMITATION_EPISODES = flags.DEFINE_integer(
     "imitation_episodes", 4, "Episodes of the teacher; 0 starts without it.", 0
 )
-UPDATES = flags.DEFINE_integer("updates", 40, "Updates of the policy after that.", 0)
+UPDATES = flags.DEFINE_integer("updates", 40, "Updates of the policy after the imitation.", 0)
 EPISODES = flags.DEFINE_integer(
-    "episodes", 6, "Episodes of one seed an update; each is compared with the others' mean.", 2
+    "episodes", 6, "Episodes for an update, of one seed; each is compared with the others' mean.", 2
 )
 POLICY_LEARNING_RATE = flags.DEFINE_float(
     "policy_learning_rate", 3e-3, "Learning rate of Adam for the policy.", 0
 )
-DISCOUNT = flags.DEFINE_float("discount", 0.9, "γ of the rewards to come.", 0, 1)
+DISCOUNT = flags.DEFINE_float("discount", 0.9, "Discount γ of later rewards.", 0, 1)
 ENTROPY_BONUS = flags.DEFINE_float("entropy_bonus", 0.01, "Weight of the policy's entropy.", 0)
 SEED, CONFIG, OUTPUT_DIR = shared.seed(), shared.settings(), shared.output_dir()
 

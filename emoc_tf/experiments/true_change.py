@@ -1,15 +1,16 @@
 """What a score is worth: scores of candidate sets against what learning these sets really changes.
 
 EMOC ranks sets by a first-order estimate of the change of the model's outputs (Eq. 5). Here the
-model of each initialisation is fine-tuned on a sample of sets by the real learner, each time from
-the same weights, with the label the score assumes and with the true one, and the rank correlations
-are drawn of each policy's scores with the change of the outputs, with the change against a control
-that learnt old images only in the same iterations, and with the gain in accuracy. So is that of
-the share of novel images, since a score may tell no more than whether a set is of a novel class.
-How well each score tells that is in `novelty.csv`; `gate.csv` says which scores go with the change
-against the control among known sets, and at least not against it among novel ones.
+real learner learns a sample of sets, each from the same weights, with the label that the score
+assumes and with the true one. A control learns old images only, in as many iterations.
 
-The same command resumes where it was stopped; where nothing is left to do it makes tables and
+A figure shows how each policy's scores correlate in rank with three things: the change of the
+outputs, the change against the control, and the gain in accuracy. So it does for the share of novel
+images, since a score may tell no more than whether a set is of a novel class. How well each score
+tells that is in `novelty.csv`. `gate.csv` says which scores go with the change against the control
+among known sets, and at least not against it among novel ones.
+
+The same command resumes where it was stopped. Where nothing is left to do, it makes tables and
 figure again from `changes.csv`, on any machine.
 
 Example: python -m emoc_tf.experiments.true_change --sets=20 --seeds=0,1 --output_dir=out
@@ -47,7 +48,9 @@ from emoc_tf.storage.provenance import device, environment
 SETS = flags.DEFINE_integer(
     "sets", 20, "Candidate sets of each initialisation.", correlations.MIN_SETS
 )
-ITERATIONS = flags.DEFINE_list("iterations", ["1", "100", "1000"], "SGD iterations to learn them.")
+ITERATIONS = flags.DEFINE_list(
+    "iterations", ["1", "100", "1000"], "How long each set is learnt, in iterations."
+)
 SCORES = flags.DEFINE_list(
     "scores", ["emoc", "emoc-expected", "min", "1-vs-2"], "Policies whose scores are examined."
 )

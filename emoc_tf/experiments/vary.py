@@ -4,8 +4,7 @@ Each value has a folder of its own, OUTPUT_DIR/SETTING=VALUE, as `compare` write
 seed are paired across values too where the setting leaves classes and images alone. The same
 command resumes where it was stopped.
 
-Example: python -m emoc_tf.experiments.vary --setting=old_fraction --values=0.5,0.9 \
-    --agents=random,emoc --output_dir=out
+Example: python -m emoc_tf.experiments.vary --setting=old_fraction --values=0.5,0.9 --output_dir=out
 """
 
 import dataclasses

@@ -96,3 +96,26 @@ def test_an_error_ends_with_1_and_a_sentence(ended, case, text):
     assert (code, output) == (1, "")
     assert errors.startswith(text) and errors.count("\n") == 1
     assert "flag" not in case or errors.endswith("; --help lists the flags\n")
+
+
+PRINTS = """
+from emoc_tf.experiments import binary
+
+def main(argv):
+    print(len(argv) * "much ")
+
+binary.run_binary(main)
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["--help"], ["x"] * 9999])
+def test_output_that_nobody_reads_is_given_up_without_a_word(arguments, unbuffered):
+    read, write = os.pipe()
+    os.close(read)  # as `head` does, having read enough
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTS, *arguments], stdout=write, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -42,7 +42,7 @@ def test_the_demo_compares_eight_policies_whatever_is_registered(own):
 
 def test_help_lists_policies_by_family():
     text = flags.FLAGS["agents"].help
-    assert "all for every one" in text
+    assert "all stands for every one" in " ".join(text.split())
     assert "chance: random; uncertainty: min, min-literal, 1-vs-2" in " ".join(text.split())
     for name in agents.names():
         assert name in text

@@ -144,7 +144,8 @@ def ranks_in(model: keras.Model) -> dict[int, int]:
     ranks: dict[int, int] = {}
     for layer, args, kwargs, _ in calls_in(model):
         free = ("training", "mask") if type(layer) in RECURRENT else ("training",)
-        plain = all(kwargs[key] in (None, False) for key in kwargs if key not in free)
+        given = (kwargs[key] for key in kwargs if key not in free)
+        plain = all(each is None or each is False for each in given)
         simple = len(args) == 1 and hasattr(args[0], "shape") and plain
         rank = len(args[0].shape) if simple else 0
         ranks[id(layer)] = rank if ranks.get(id(layer), rank) == rank else 0
