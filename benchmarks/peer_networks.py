@@ -9,7 +9,7 @@ def torch_cifar10_quick(weights, images):
     from torch.nn import functional
 
     def convolution(x, name: str):
-        return functional.conv2d(x, weights[f"{name}/kernel"], weights[f"{name}/bias"], padding=2)
+        return _convolution(weights, name, x, padding=2) + weights[f"{name}/bias"][:, None, None]
 
     # On even sizes TensorFlow's SAME pooling 3/2 pads at the end alone, as `ceil_mode` does.
     x = functional.relu(functional.max_pool2d(convolution(images, "conv1"), 3, 2, ceil_mode=True))
@@ -17,28 +17,19 @@ def torch_cifar10_quick(weights, images):
     x = functional.avg_pool2d(functional.relu(convolution(x, "conv3")), 3, 2, ceil_mode=True)
     x = x.permute(0, 2, 3, 1).flatten(1)  # Keras flattens (height, width, channels)
     for name in ("features", "head"):
-        x = functional.linear(x, weights[f"{name}/kernel"], weights[f"{name}/bias"])
+        x = _dense(weights, name, x)
     return x
 
 
 def torch_resnet(weights, images):
-    """A residual network; images (B, 3, 32, 32). Batch normalization in inference mode.
-
-    Where the weights have `layer/between`, what `peers_projected.logra` adds is added.
-    """
+    """A residual network; images (B, 3, 32, 32). Batch normalization in inference mode."""
     from torch.nn import functional
 
     def convolution(x, name: str, stride: int = 1):
-        kernel = weights[f"{name}/kernel"]
-        if kernel.shape[-1] == 3:
+        if weights[f"{name}/kernel"].shape[-1] == 3:
             # On even sizes TensorFlow's SAME padding of stride 2 is at the end alone.
             x = functional.pad(x, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
-        y = functional.conv2d(x, kernel, stride=stride)
-        if f"{name}/between" in weights:
-            x = functional.conv2d(x, weights[f"{name}/into"], stride=stride)
-            x = functional.conv2d(x, weights[f"{name}/between"])
-            y = y + functional.conv2d(x, weights[f"{name}/out"])
-        return y
+        return _convolution(weights, name, x, stride=stride)
 
     def normalized(x, name: str):
         names = ("moving_mean", "moving_variance", "gamma", "beta")
@@ -55,11 +46,27 @@ def torch_resnet(weights, images):
             if stride == 2:
                 x = convolution(x, f"{name}_shortcut", 2)
             x = functional.relu(x + y)
-    x = x.mean((2, 3))
-    y = functional.linear(x, weights["head/kernel"], weights["head/bias"])
-    if "head/between" in weights:
-        x = x @ weights["head/into"].T @ weights["head/between"].T
-        y = y + x @ weights["head/out"].T
+    return _dense(weights, "head", x.mean((2, 3)))
+
+
+def _convolution(weights, name: str, x, **options):
+    """A convolution without its bias; plus LoGra's B between two projections, where it is."""
+    from torch.nn import functional
+
+    y = functional.conv2d(x, weights[f"{name}/kernel"], **options)
+    if f"{name}/between" in weights:
+        x = functional.conv2d(x, weights[f"{name}/into"], **options)
+        x = functional.conv2d(x, weights[f"{name}/between"])
+        y = y + functional.conv2d(x, weights[f"{name}/out"])
+    return y
+
+
+def _dense(weights, name: str, x):
+    """A dense layer; plus LoGra's B between two projections, where it is."""
+    y = x @ weights[f"{name}/kernel"].T + weights[f"{name}/bias"]
+    if f"{name}/between" in weights:
+        x = x @ weights[f"{name}/into"].T @ weights[f"{name}/between"].T
+        y = y + x @ weights[f"{name}/out"].T
     return y
 
 

@@ -44,8 +44,8 @@ def logra(problem: Problem) -> Contestant:
         kernel, layer = trained[name], name.removesuffix("/kernel")
         outputs, inputs = kernel.shape[0], kernel[0].numel()
         rank_in, rank_out = min(RANK, inputs), min(RANK, outputs)
-        into = torch.randn(rank_in, *kernel.shape[1:], generator=generator) / rank_in**0.5
-        out = torch.randn(outputs, rank_out, generator=generator) / rank_out**0.5
+        into = _directions(inputs, rank_in, generator).T.reshape(rank_in, *kernel.shape[1:])
+        out = _directions(outputs, rank_out, generator)
         between = torch.zeros(rank_out, rank_in)
         penalty.append(WEIGHT_DECAY * (out.T @ kernel.flatten(1) @ into.flatten(1).T).flatten())
         if kernel.ndim == 4:
@@ -54,3 +54,14 @@ def logra(problem: Problem) -> Contestant:
         constants |= {f"{layer}/into": into, f"{layer}/out": out}
     constants |= trained
     return torch_rows(problem, theta, constants, torch.cat(penalty), lambda rows: rows)
+
+
+def _directions(size: int, rank: int, generator):
+    """Returns random directions, (size, rank), such that ‖x‖² is kept in expectation.
+
+    They are orthonormal but for their length, which loses less than independent numbers do.
+    """
+    import torch
+
+    basis, _ = torch.linalg.qr(torch.randn(size, rank, generator=generator))
+    return basis * (size / rank) ** 0.5
