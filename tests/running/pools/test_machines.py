@@ -262,6 +262,19 @@ def test_items_that_fail_wherever_they_go_end_among_those_that_are_fine(run):
     assert set(results.values()) == {"done"}
 
 
+def test_a_machine_is_suspected_until_something_makes_a_step_there(run):
+    steps, line = [STEP] * 9, (ray_task.LINE, "a line")
+    for cleared, avoided in (([], "!in(old)"), (steps, "")):
+        results, _, ray = run(
+            nodes=[OLD, NEW],
+            item=[[OLD, BEGUN, line, line, FAILED], [NEW, BEGUN, STEP, DONE]],
+            other=[[OLD, BEGUN, STEP, *cleared, DONE]],
+            later=[[NEW, BEGUN, *steps, DIES], [NEW, BEGUN, DONE]],
+        )
+        assert set(results.values()) == {"done"}
+        assert ray.avoided[-1] == avoided
+
+
 def test_where_no_other_machine_is_left_what_fails_has_failed(run):
     results, _, ray = run(
         nodes=[OLD],
