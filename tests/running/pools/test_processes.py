@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from emoc_tf.running.pools import processes
-from emoc_tf.running.pools.pool import Processes, Work
 
 
 @pytest.fixture(autouse=True)
@@ -95,19 +94,3 @@ def test_a_process_that_dies_before_its_first_item_is_replaced_too(tmp_path):
     results = processes.run(1, work, ["a", "b"], lambda *death: deaths.append(death), lost)
     assert dict(results) == {"a": "A", "b": "B"}
     assert deaths == [("a", "SIGKILL")]
-
-
-def serve_without_data():
-    raise FileNotFoundError("no data set")
-
-
-def failed(item, error):
-    return f"{item} failed: {error}"
-
-
-def test_where_no_item_can_be_worked_on_each_one_fails():
-    work = Work(here=None, serve=serve_without_data, lost=lost, failed=failed)
-    with Processes(1) as pool:
-        assert dict(pool.run(work, ["a", "b"], None)) == {
-            item: f"{item} failed: no data set" for item in "ab"
-        }
