@@ -1,13 +1,15 @@
 """What scores on a Ray cluster cost: time against one process, and bytes over the network.
 
     python benchmarks/ray_scoring.py time
+    python benchmarks/ray_scoring.py time --of=choice
     python benchmarks/ray_scoring.py bytes --namespace=HOST --node=10.77.4.2 --interface=veth0
 
-`time` scores with the paper's network in this process, with one actor of one core and with two, on
-a cluster that it begins itself: one after the other, and that several times. Ratios are of each
-such round; their median is told, and the smallest and the largest. On a machine that does other
-work too, seconds on the clock tell little: CPU seconds are told beside, of this process, of the
-actors, and of what else Ray has begun.
+`time` scores with the paper's network, or chooses among 1,000 sets of 25 of the candidates, in
+this process, with one actor of one core and with two, on a cluster that it begins itself: one
+after the other, and that several times. Ratios are of each such round; their median is told, and
+the smallest and the largest. On a machine that does other work too, seconds on the clock tell
+little: CPU seconds are told beside, of this process, of the actors, and of what else Ray has
+begun.
 
 `bytes` makes a step on a pool in a file, by an actor on another host, and reads what the interface
 to it has carried. The host is a network namespace of this machine, made by root beforehand: `ip
@@ -48,6 +50,7 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["time", "bytes"])
+    parser.add_argument("--of", choices=["scores", "choice"], default="scores")
     parser.add_argument("--references", type=int, default=512)
     parser.add_argument("--candidates", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -57,7 +60,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=POOLS[0])
     options = parser.parse_args()
     if options.what == "time":
-        compare_times(options.references, options.candidates, options.rounds)
+        compare_times(options.of, options.references, options.candidates, options.rounds)
     elif None in (options.namespace, options.node, options.interface):
         sys.exit("bytes: expected --namespace, --node and --interface")
     else:
@@ -117,8 +120,8 @@ def alone(crew: Any) -> Iterator[None]:
         crew._members, crew._nodes = members, nodes
 
 
-def compare_times(references: int, candidates: int, rounds: int) -> None:
-    """Scores by no, one and two actors of one core, in turn; prints seconds and ratios."""
+def compare_times(of: str, references: int, candidates: int, rounds: int) -> None:
+    """Scores, or chooses, by no, one and two actors of one core, in turn; prints what it takes."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -128,6 +131,13 @@ def compare_times(references: int, candidates: int, rounds: int) -> None:
     rng = np.random.default_rng(0)
     images = rng.normal(size=(references + candidates, 32, 32, 3)).astype(np.float32) * 50
     given = images[:references], images[references:]
+    sets = rng.integers(0, candidates, (SETS, SET_SIZE))
+
+    def ask(scorer: Any) -> list:
+        if of == "scores":
+            return scorer.scores(*given).tolist()
+        return [scorer.select_set(*given, sets)]
+
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
@@ -142,18 +152,18 @@ def compare_times(references: int, candidates: int, rounds: int) -> None:
         "one actor": (there, functools.partial(alone, crew)),
         "two actors": (there, contextlib.nullcontext),
     }
-    wanted, rows = here.scores(*given), []  # functions are traced, and the machine's caches filled
-    assert there.scores(*given).tobytes() == wanted.tobytes(), "other bits"
+    wanted, rows = ask(here), []  # functions are traced, and the machine's caches filled
+    assert ask(there) == wanted, "other bits"
 
     def measure(name: str) -> list[float]:
         scorer, kept = contestants[name]
         before, below, own = actor_seconds(there), below_seconds(), cpu_seconds()
         start = time.perf_counter()
         with kept():
-            found = scorer.scores(*given)
+            found = ask(scorer)
         wall, own, below = time.perf_counter() - start, cpu_seconds() - own, below_seconds() - below
         each = [after - first for after, first in zip(actor_seconds(there), before, strict=True)]
-        assert found.tobytes() == wanted.tobytes(), "other bits"
+        assert found == wanted, "other bits"
         return [wall, own, max(each), sum(each), below - sum(each)]
 
     for number in range(1, rounds + 1):
@@ -168,7 +178,7 @@ def compare_times(references: int, candidates: int, rounds: int) -> None:
         "", "round", "seconds", "CPU seconds here", "of the busier actor", "of all actors",
         "of Ray's own",
     ]  # fmt: skip
-    _print(titles, rows, f"{references} reference images, {candidates} candidates")
+    _print(titles, rows, f"{of}: {references} reference images, {candidates} candidates")
     none, one, two = (np.array([row[2:] for row in rows if row[0] == name]) for name in contestants)
     work = [numbers[:, 1] + numbers[:, 3] for numbers in (none, one)]
     print("median and, in brackets, the smallest and the largest of", rounds, "rounds")
@@ -177,7 +187,7 @@ def compare_times(references: int, candidates: int, rounds: int) -> None:
     _tell("the same with Ray's own", (work[1] + one[:, 4]) / work[0] - 1, "+.1%")
     _tell("two actors against one by the clock", one[:, 0] / two[:, 0], ".2f")
     _tell("two actors against one by CPU seconds of the busier", one[:, 2] / two[:, 2], ".2f")
-    _write("ray_time.csv", titles, rows)
+    _write("ray_time.csv" if of == "scores" else "ray_time_of_choice.csv", titles, rows)
 
 
 def _tell(what: str, ratios: np.ndarray, form: str) -> None:

@@ -74,13 +74,14 @@ def held(file: Path) -> Iterator[None]:
     Raises:
         OSError: It cannot be made.
     """
-    with open(file, "xb") as opened:
-        try:
+    opened = open(file, "xb")  # noqa: SIM115
+    try:
+        with opened:
             with contextlib.suppress(OSError):  # not every file system has locks
                 lock(opened.fileno())
             yield
-        finally:
-            file.unlink(missing_ok=True)
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def remove_asides(folder: Path) -> None:

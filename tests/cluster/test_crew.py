@@ -1,127 +1,28 @@
 """What actors are begun, admitted and replaced; they live in this process, and Ray is acted."""
 
 import time
-from types import SimpleNamespace
 
 import pytest
 
-from emoc_tf.cluster import connection, crew, processes
+from emoc_tf.cluster import crew, processes
 from emoc_tf.cluster.connection import Node
-from emoc_tf.cluster.tasks import AtOnceError, Task
-
-NODES = [Node("1", "one", 1, 0), Node("2", "two", 1, 0)]
-
-
-class RayError(Exception):
-    """Of a machine."""
-
-
-class RayTaskError(RayError):
-    """Of what runs there."""
-
-
-class Served:
-    def double(self, number):
-        return 2 * number
-
-
-class Ray:
-    """Ray as far as a crew asks it.
-
-    Args:
-        places: What actors tell of themselves as they begin, by host; an error if they do not.
-    """
-
-    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
-
-    def __init__(self, places):
-        self.places, self.begun, self.gone = places, [], set()
-        self.wrong = {}  # what work raises on a machine, by host: a function of its arguments
-        self.killed = 0
-
-    def remote(self, actor):
-        return self
-
-    def options(self, scheduling_strategy, **_):
-        host = scheduling_strategy.host
-
-        def make():
-            self.begun.append(host)
-
-            def told(make):
-                died = RayError("the node died") if host in self.gone else None
-                return time.monotonic(), died or make()
-
-            begin = SimpleNamespace(remote=lambda *_: told(lambda: self.places[host]))
-            answer = SimpleNamespace(remote=lambda: told(lambda: None))
-            work = SimpleNamespace(
-                remote=lambda method, *given: told(
-                    lambda: (
-                        self.wrong.get(host, lambda *_: None)(*given)
-                        or getattr(Served(), method)(*given)
-                    )
-                )
-            )
-            return SimpleNamespace(begin=begin, answer=answer, work=work)
-
-        return SimpleNamespace(remote=make)
-
-    def wait(self, references, **_):
-        time.sleep(0.001)
-        return references, []
-
-    def get(self, reference):
-        if isinstance(reference[1], Exception):
-            raise reference[1]
-        return reference[1]
-
-    def kill(self, handle):
-        self.killed += 1
-
-
-class Place(dict):
-    """What an actor tells, as a key."""
-
-    __hash__ = object.__hash__
-
-
-@pytest.fixture
-def begin(monkeypatch):
-    def make(**changes):
-        here = processes.place_here()
-        places = {
-            host: change if isinstance(change, Exception) else Place({**here, **change})
-            for host, change in changes.items()
-        }
-        ray = Ray(places)
-        for module in (connection, crew, processes):
-            monkeypatch.setattr(module, "ray", lambda: ray)
-        there = SimpleNamespace(
-            nodes=lambda cpus=0, gpus=0: [
-                node
-                for node in NODES
-                if node.host in ray.places and node.cpus >= cpus and node.gpus >= gpus
-            ]
-        )
-        return crew.Crew(there, Served), ray
-
-    monkeypatch.setattr(crew, "on_node", lambda node: node)
-    return make
+from emoc_tf.cluster.tasks import Task
+from tests.cluster.acted import Place, RayError, Served, tasks
 
 
 def test_there_are_as_many_actors_as_reserve_all_cpus_or_one_a_gpu(begin, monkeypatch):
-    monkeypatch.setattr(f"{__name__}.NODES", [Node("1", "one", 5, 0), Node("2", "two", 2, 0)])
+    monkeypatch.setattr(
+        "tests.cluster.acted.NODES", [Node("1", "one", 5, 0), Node("2", "two", 2, 0)]
+    )
     assert len(begin(one={}, two={})[0]) == 7
     made, _ = begin(one={}, two={})
     assert len(crew.Crew(made._connection, Served, cpus=2)) == 3
-    monkeypatch.setattr(f"{__name__}.NODES", [Node("1", "one", 5, 2), Node("2", "two", 2, 0)])
+    monkeypatch.setattr(
+        "tests.cluster.acted.NODES", [Node("1", "one", 5, 2), Node("2", "two", 2, 0)]
+    )
     assert len(begin(one={}, two={})[0]) == 2
     with pytest.raises(ValueError, match=r"^cpus: expected as many as .* got 9 for one with 5, tw"):
         crew.Crew(made._connection, Served, cpus=9)
-
-
-def tasks(count):
-    return [Task("double", (i,)) for i in range(count)]
 
 
 def test_a_machine_where_no_actor_begins_is_no_hindrance_as_long_as_that_may_pass(
@@ -147,7 +48,9 @@ def test_a_machine_where_no_actor_begins_for_long_is_told(begin, monkeypatch):
 
 
 def test_a_machine_whose_actors_go_while_they_wait_is_not_held_against_a_task(begin, monkeypatch):
-    monkeypatch.setattr(f"{__name__}.NODES", [Node("2", "two", 4, 0), Node("1", "one", 1, 0)])
+    monkeypatch.setattr(
+        "tests.cluster.acted.NODES", [Node("2", "two", 4, 0), Node("1", "one", 1, 0)]
+    )
     made, ray = begin(one={}, two={})
     assert dict(made.run(tasks(40))) == {i: 2 * i for i in range(40)}
     assert len(made._members) == 5
@@ -244,99 +147,4 @@ def test_a_wrong_machine_that_joins_later_is_left_out_and_said_once(
     (line,) = caplog.messages
     assert told in line
     assert line.startswith("two (node 2) gets no work: ray: ")
-    assert len(made) == 1
-
-
-def some(wrong, error):
-    """What a machine raises of some numbers."""
-    return lambda number: error if number in wrong else None
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), ValueError("no such file"), MemoryError()]
-)
-def test_what_one_machine_cannot_do_another_one_does_and_the_first_is_left_out(
-    begin, caplog, error
-):
-    made, ray = begin(one={}, two={})
-    assert len(dict(made.run(tasks(20)))) == 20
-    ray.wrong["one"] = some(range(100), error)
-    assert dict(made.run(tasks(20))) == {i: 2 * i for i in range(20)}
-    (line,) = caplog.messages
-    name = type(error).__name__
-    assert line.startswith(
-        f"one (node 1) gets no work: ray: one fails where another machine does not: {name}"
-    )
-    assert ray.killed == 1
-    assert len(made) == 1
-    assert len(dict(made.run(tasks(20)))) == 20
-
-
-def test_what_no_machine_can_do_is_raised_and_what_comes_before_it_is_done(begin, caplog):
-    made, ray = begin(one={}, two={})
-    for host in ("one", "two"):
-        ray.wrong[host] = some((7, 9), ValueError(f"wrong image on {host}"))
-    found = []
-    with pytest.raises(ValueError, match=r"^wrong image on (one|two)$"):
-        found.extend(made.run(tasks(20)))
-    assert set(range(7)) <= {i for i, _ in found} <= {*range(7), 8, *range(10, 20)}
-    assert not caplog.messages
-    assert len(made) == 2
-
-
-def test_what_the_only_machine_cannot_do_is_raised(begin):
-    made, ray = begin(one={})
-    ray.wrong["one"] = some((3,), OSError("disk full"))
-    with pytest.raises(OSError, match=r"^disk full$"):
-        dict(made.run(tasks(20)))
-
-
-def test_what_is_said_at_once_is_not_tried_elsewhere(begin):
-    made, ray = begin(one={}, two={})
-    tried = []
-    for host in ("one", "two"):
-        ray.wrong[host] = lambda number: tried.append(number) or AtOnceError("unseen")
-    with pytest.raises(AtOnceError, match="unseen"):
-        dict(made.run(tasks(1)))
-    assert tried == [0]
-
-
-@pytest.mark.parametrize(
-    "wrong", [ValueError("no data"), RayError("crashed as it began"), {"source": "another"}]
-)
-def test_a_first_machine_that_is_bad_later_ends_no_call_as_long_as_one_is_left(
-    begin, monkeypatch, caplog, wrong
-):
-    monkeypatch.setattr(crew, "_PAUSE", 0.01)
-    monkeypatch.setattr(processes, "SETTLES", 0.05)
-    made, ray = begin(one={}, two={})
-    assert len(dict(made.run(tasks(20)))) == 20
-    told = wrong if isinstance(wrong, Exception) else Place(ray.places["one"] | wrong)
-
-    def dies(host):
-        ray.places[host] = told
-        ray.wrong[host] = lambda number: RayError("killed")
-
-    dies("one")
-    for _ in range(3):
-        assert len(dict(made.run(tasks(300)))) == 300
-    left_out = [line for line in caplog.messages if "gets no work: ray: " in line]
-    assert len(left_out) == 1
-    assert left_out[0].startswith("one (node 1)")
-    dies("two")
-    with pytest.raises(
-        ValueError, match=r"^ray: no machine is left that works; ray: .* on one.*; "
-    ):
-        for _ in range(3):
-            dict(made.run(tasks(300)))
-
-
-def test_a_machine_whose_actors_die_at_work_for_long_is_left_out(begin, monkeypatch, caplog):
-    monkeypatch.setattr(processes, "SETTLES", 0.05)
-    made, ray = begin(one={}, two={})
-    ray.wrong["one"] = lambda number: RayError("killed for lack of memory")
-    for _ in range(3):
-        assert len(dict(made.run(tasks(300)))) == 300
-    (line,) = [line for line in caplog.messages if "gets no work" in line]
-    assert "ray: actors die on one: RayError: killed for lack of memory" in line
     assert len(made) == 1

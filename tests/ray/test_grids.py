@@ -1,6 +1,8 @@
 """Grids on a cluster of two machines of one processor each, on this machine: the serial bits."""
 
+import functools
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from emoc_tf import agents
 from emoc_tf.running.grid import run_grid
 from emoc_tf.running.pools.on_ray import FILES, OBJECTS, OnRay
 from emoc_tf.running.single_run import Grid
+from tests import processes
 from tests.ray.conftest import add_node
 from tests.running.soak import records
 from tests.running.test_grid import CONFIG, SCRIPT, own_environment
@@ -158,6 +161,89 @@ def test_a_run_that_fails_hinders_no_other(cluster, connection, serial, tmp_path
     assert len(found["/failing/0/steps.csv"].splitlines()) == 3  # titles, steps 0 and 1
     for name in [name for name in found if name.startswith("/min/")]:
         assert found[name] == serial[name]
+
+
+def environment_with_data(folder, config):
+    """An environment, but on machines that a folder names."""
+    import ray
+
+    if (Path(folder) / ray.get_runtime_context().get_node_id()).exists():
+        raise FileNotFoundError("no data set")
+    return own_environment(config)
+
+
+def test_a_machine_whose_data_were_removed_swallows_no_run(
+    cluster, connection, serial, tmp_path, caplog
+):
+    bad, *_ = [node.id for node in connection.nodes(cpus=1)]
+    (tmp_path / "bad").mkdir()
+    make = functools.partial(environment_with_data, str(tmp_path / "bad"))
+    (tmp_path / "bad" / bad).touch()
+    grid = Grid(SETTINGS, tmp_path / "out", environment=make)
+    with (
+        caplog.at_level(logging.WARNING, "emoc_tf"),
+        OnRay(cluster.address, storage=OBJECTS) as pool,
+    ):
+        assert not run_grid(grid, ["min"], SEEDS, Console(quiet=True), pool=pool)
+    (line,) = caplog.messages
+    assert f"(node {bad[:8]}) gets no runs as long as other machines are left" in line
+    assert line.endswith("no run begins there: no data set")
+    found = rows(records(tmp_path / "out"))
+    assert found == {name: serial[name] for name in found}
+    assert len([name for name in found if name.endswith("steps.csv")]) == len(SEEDS)
+
+
+class Meeting(agents.Agent):
+    """Chooses as `min` does, once another run chooses at the same time on the same machine."""
+
+    def __init__(self, seed=0, folder=""):
+        self.seed, self.folder, self._min = seed, Path(folder), agents.make("min", seed=seed)
+
+    def act(self, observation, state):
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        (self.folder / f"{node} {self.seed}").touch()
+        end = time.monotonic() + 300
+        while len(list(self.folder.glob(f"{node} *"))) < len(SEEDS):
+            assert time.monotonic() < end, "alone"
+            time.sleep(0.05)
+        return self._min.act(observation, state)
+
+
+TWO_THREADS = """
+import sys
+from rich.console import Console
+from emoc_tf.running.grid import run_grid
+from emoc_tf.running.single_run import Grid
+from tests.running.test_grid import CONFIG, own_environment
+grid = Grid(CONFIG, sys.argv[1], environment=own_environment)
+sys.exit(len(run_grid(grid, ["min"], [0, 1], Console(quiet=True))))
+"""
+
+
+def test_a_machine_of_several_cores_has_several_runs_of_several_threads(
+    cluster, connection, tmp_path
+):
+    here, there, console = tmp_path / "here", tmp_path / "there", Console(record=True, width=200)
+    (tmp_path / "log").mkdir()
+    agents.register("meeting", Meeting)
+    variables = {**os.environ, "TF_NUM_INTRAOP_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    alone = processes.run("-c", TWO_THREADS, here, env=variables)
+    assert alone.returncode == 0, alone.stderr
+    node = add_node(cluster, num_cpus=5)
+    try:
+        grid = Grid(CONFIG, there, environment=own_environment)
+        with OnRay(cluster.address, cpus=2) as pool:  # for which the other machines are too small
+            names = [f"meeting:folder={tmp_path / 'log'}"]
+            assert not run_grid(grid, names, SEEDS, console, pool=pool)
+    finally:
+        cluster.remove_node(node)
+        cluster.wait_for_nodes(120)
+    assert "on Ray: 1 machine, 2 runs at a time" in console.export_text()
+    for seed in SEEDS:
+        (found,), (wanted,) = ([*folder.glob(f"m*/{seed}/steps.csv")] for folder in (there, here))
+        assert found.read_bytes() == wanted.read_bytes()
 
 
 OWN = """

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from emoc_tf import agents
 from emoc_tf.running.grid import run_grid
-from emoc_tf.running.pools.on_ray import OBJECTS, OnRay
+from emoc_tf.running.pools.on_ray import FILES, OnRay
 from emoc_tf.running.single_run import Grid
 from tests.ray.test_mixed import OTHER_PROCESSOR, OTHER_VERSIONS, machine
 from tests.running.soak import records
@@ -29,7 +29,12 @@ class Finder:
 
 sys.meta_path.insert(0, Finder())
 """
-KINDS = [OTHER_VERSIONS, OTHER_PROCESSOR, NO_LIBRARY, CRASHES]
+NO_FOLDER = """
+import os.path
+exists = os.path.exists
+os.path.exists = lambda path: "/.seen." not in str(path) and exists(path)
+"""
+KINDS = [OTHER_VERSIONS, OTHER_PROCESSOR, NO_LIBRARY, CRASHES, NO_FOLDER]
 SETTINGS = CONFIG.replace(max_steps=2)
 
 
@@ -56,7 +61,7 @@ def test_wrong_machines_that_join_later_swallow_no_run(
     assert not run_grid(here, ["held"], seeds, Console(quiet=True))
 
     def work():
-        with OnRay(cluster.address, storage=OBJECTS) as pool:
+        with OnRay(cluster.address, storage=FILES) as pool:
             failures.append(run_grid(there, [f"held:file={file}"], seeds, quiet, pool=pool))
 
     def told():
@@ -77,7 +82,10 @@ def test_wrong_machines_that_join_later_swallow_no_run(
             thread.join()
     assert failures == [{}]
     assert len(told()) == len(KINDS)
-    for part in ("python", "cpu ", "emoc_tf", "no run begins there: killed or crashed"):
+    for part in (
+        "python", "cpu ", "emoc_tf", "no run begins there: killed or crashed",
+        "got one with an output folder of its own, without ",
+    ):  # fmt: skip
         assert any(part in message for message in told())
     wanted, found = records(here.output_dir), records(there.output_dir)
     found = {name: rows for name, rows in found.items() if name.endswith("steps.csv")}

@@ -9,6 +9,7 @@ import ray
 from rich.console import Console
 
 from emoc_tf.cluster.crew import Crew
+from emoc_tf.cluster.processes import by_value
 from emoc_tf.running.grid import run_grid
 from emoc_tf.running.single_run import Grid
 from emoc_tf.scoring import EMOCScorer, RayScorer, scoring_on
@@ -57,8 +58,10 @@ class Doomed:
             return self._round(crew, tasks, queue, *given)
         pid = ray.get(first.handle.__ray_call__.remote(lambda _: __import__("os").getpid()))
         os.kill(pid, signal.SIGSTOP)
+        others, crew._members = crew._members[1:], [first]  # they get nothing of it before it goes
         found = self._round(crew, tasks, queue, *given)
         assert first.index is not None
+        crew._members += others
         self.gone = True
         self._cluster.remove_node(self._node, allow_graceful=False)
         os.kill(pid, signal.SIGKILL)
@@ -72,6 +75,37 @@ def doomed(cluster, connection, monkeypatch):
     if not made.gone:
         cluster.remove_node(made._node)
     cluster.wait_for_nodes(120)
+
+
+def count_recomputed(actor):
+    """In an actor: counts batches of the control variate that it computes for a lost one."""
+    from emoc_tf.scoring import ray_worker
+    from emoc_tf.scoring.pairs import PairScores
+
+    take, compute = ray_worker._take_control, PairScores.control_parts
+    ray_worker.recomputed, ray_worker.taking = 0, False
+
+    def counted_take(*given):
+        ray_worker.taking = True
+        take(*given)
+        ray_worker.taking = False
+
+    def counted_compute(pairs, batches):
+        ray_worker.recomputed += ray_worker.taking * len(batches)
+        return compute(pairs, batches)
+
+    ray_worker._take_control, PairScores.control_parts = counted_take, counted_compute
+
+
+def recomputed(actor):
+    from emoc_tf.scoring import ray_worker
+
+    return ray_worker.recomputed
+
+
+def ask(members, function):
+    copy = by_value(function)
+    return ray.get([member.handle.__ray_call__.remote(copy) for member in members])
 
 
 def lines_in_flight(caplog, doomed, what):
@@ -91,9 +125,12 @@ def test_a_choice_whose_machine_is_removed_is_that_of_one_process(doomed, until,
     try:
         doomed.joins(crew, lambda: scorer.scores(reference[:20], images[:9]), until)
         doomed.removed_at("pieces")  # with what it has computed for those of others
+        others = [member for member in crew._members if member.node.id != doomed.id]
+        ask(others, count_recomputed)
         with caplog.at_level(logging.WARNING, "emoc_tf.cluster"):
             found = scorer.select_set(reference, images, sets)
         assert found == wanted
+        assert sum(ask(others, recomputed)) > 0
         (line,) = lines_in_flight(caplog, doomed, "pieces")
         assert "computed again elsewhere" in line
     finally:

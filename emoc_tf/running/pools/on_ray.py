@@ -143,7 +143,6 @@ class OnRay(Pool):
                         died(item, told)
                         waiting.append(item)
                     else:
-                        self._machines.forget(item)
                         yield item, _result(work, item, kind, told)
                 if time.monotonic() - looked > _LOOK:
                     looked = time.monotonic()

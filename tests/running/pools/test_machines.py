@@ -1,7 +1,6 @@
 """What machines do to the items of a grid, as far as no cluster is needed: Ray is acted."""
 
 import logging
-from dataclasses import replace
 from types import SimpleNamespace
 
 import cloudpickle
@@ -9,11 +8,8 @@ import pytest
 
 from emoc_tf.running.attempts import Result
 from emoc_tf.running.pools import on_ray, ray_task
-from emoc_tf.running.pools.machines import At, Machines
 from emoc_tf.running.pools.on_ray import OnRay
-from emoc_tf.running.pools.parcels import Change
 from emoc_tf.running.pools.pool import Work
-from emoc_tf.running.pools.verdicts import Verdicts
 
 
 class RayError(Exception):
@@ -227,18 +223,6 @@ def test_what_fails_before_a_step_waits_once_more_for_another_machine(run, told,
     assert ray.avoided == ["", "", "", "!in(old)", "!in(old)"]
 
 
-def test_what_a_run_leaves_that_failed_at_once_is_no_step():
-    machines = Machines(lambda: [SimpleNamespace(id=OLD), SimpleNamespace(id=NEW)])
-    machines.prove([OLD])
-    machines.arrive("item", At(OLD, "host"))
-    machines.begin("item")
-    change = Change({}, {}, frozenset())
-    for last, kind in ((True, "again"), (False, "result")):
-        told = iter([(ray_task.STEP, replace(change, last=last)), BAD])
-        found = [Verdicts(Ray({}), machines).of(told, "item")[0] for _ in range(2)]
-        assert found == [ray_task.STEP, kind]
-
-
 @pytest.mark.parametrize("told", [FAILED, BAD, NO_MEMORY], ids=["a file", "a run", "memory"])
 def test_two_machines_on_which_all_fail_before_a_step_swallow_none(run, told):
     results, _, ray = run(
@@ -260,6 +244,19 @@ def test_items_that_fail_wherever_they_go_end_among_those_that_are_fine(run):
     )
     assert results.pop("bad") == results.pop("worse") == "failed: disk full"
     assert set(results.values()) == {"done"}
+
+
+def test_a_machine_is_suspected_until_something_makes_a_step_there(run):
+    steps, line = [STEP] * 9, (ray_task.LINE, "a line")
+    for cleared, avoided in (([], "!in(old)"), (steps, "")):
+        results, _, ray = run(
+            nodes=[OLD, NEW],
+            item=[[OLD, BEGUN, line, line, FAILED], [NEW, BEGUN, STEP, DONE]],
+            other=[[OLD, BEGUN, STEP, *cleared, DONE]],
+            later=[[NEW, BEGUN, *steps, DIES], [NEW, BEGUN, DONE]],
+        )
+        assert set(results.values()) == {"done"}
+        assert ray.avoided[-1] == avoided
 
 
 def test_where_no_other_machine_is_left_what_fails_has_failed(run):
