@@ -46,6 +46,7 @@ class TrainedPart:
     def __init__(self, model: keras.Model, images: Any, elsewhere: Elsewhere | None = None) -> None:
         self._images, self._elsewhere = images, elsewhere
         self._split: Split | None = None
+        self._weights = b""
         self._take(model)
 
     def replace_model(self, model: keras.Model) -> None:
