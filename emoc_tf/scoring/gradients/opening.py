@@ -25,8 +25,8 @@ def opened(model: keras.Model) -> tuple[keras.Model, set[int]]:
     Args:
         model: A functional model.
     """
-    composed = {id(each.operation) for each in calls_in(model) if _is_composed(each.operation)}
     has_masks = any(has_mask(each.outputs) for each in calls_in(model))
+    composed = _composed_in(model, has_masks)
     nested = any(is_graph(each.operation) for each in calls_in(model))
     if not composed and not (has_masks and nested):
         return model, composed
@@ -111,7 +111,7 @@ class _Opener:
             return None
         try:
             if isinstance(layer, layers.TimeDistributed) and type(layer.layer) is layers.Dense:
-                return layer.layer(*args, **given)  # which it calls at each time
+                return layer.layer(args[0])  # which it calls at each time
             return self._through(layer, args, given, layer.call, leaves_of(layer))
         except Exception:
             return None  # it may do whatever cannot be written down
@@ -150,7 +150,7 @@ class _Opener:
             found = _shaped(found, layer.compute_output_spec(*args, **kwargs))
         lost = {key for key in masks if mask_of(inside[key]) is None}
         traced = keras.Model(list(inputs.values()), keras.tree.flatten(found))
-        composed = {id(each.operation) for each in calls_in(traced) if _is_composed(each.operation)}
+        composed = _composed_in(traced, self._has_masks)
         opener = _Opener(traced, composed, self._has_masks)
         seen = {id(each) for each in inner_layers(opener.model)}
         if not seen.issuperset(map(id, wanted)):
@@ -220,13 +220,23 @@ def leaves_of(layer: keras.Layer) -> list[keras.Layer]:
     return list(found.values())
 
 
-def _is_composed(layer: keras.Operation) -> bool:
+def _composed_in(model: keras.Model, has_masks: bool) -> set[int]:
+    """Returns the ids of the layers of a model to open: frozen ones too where there are masks.
+
+    What they do to masks, no call tells on the graph's own tensors.
+    """
+    every = {id(each.operation): each.operation for each in calls_in(model)}
+    return {key for key, layer in every.items() if _is_composed(layer, has_masks)}
+
+
+def _is_composed(layer: keras.Operation, frozen: bool) -> bool:
     """Whether all trainable weights of a layer are those of its layers."""
-    if not isinstance(layer, keras.Layer) or is_graph(layer) or not trained_variables(layer):
+    if not isinstance(layer, keras.Layer) or is_graph(layer) or isinstance(layer, layers.RNN):
+        return False
+    if not trained_variables(layer) and not (frozen and layer._layers):
         return False
     own = {id(v) for each in leaves_of(layer) for v in _own_variables(each)}
-    whole = own.issuperset(id(variable) for variable in trained_variables(layer))
-    return whole and not isinstance(layer, layers.RNN)
+    return own.issuperset(id(variable) for variable in trained_variables(layer))
 
 
 def _own_variables(leaf: keras.Layer) -> list[keras.Variable]:

@@ -31,8 +31,9 @@ class GradientFactors:
     """Gradients of a model's logits with respect to its parameters.
 
     Known layers (`layers.STAGES`) are taken apart into factors, wherever they are in the graph and
-    however often they are called. Any other trainable layer goes an exact but slow way, one example
-    at a time; `warn` names it. Frozen layers contribute nothing.
+    however often they are called. Any other trainable layer is differentiated by itself, in batches
+    where that can be vectorised; `warn` names those that go one example at a time. Frozen layers
+    contribute nothing.
 
     Args:
         model: A functional or Sequential model that ends in a linear Dense layer. It is not

@@ -13,7 +13,7 @@ import contextvars
 import itertools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -72,7 +72,7 @@ class Stage(keras.layers.Layer):
         bias: keras.Variable | None,
     ) -> None:
         super().__init__(name=f"{layer.name}_stage_{next(_NUMBERS)}", dtype=layer.dtype_policy)
-        self.supports_masking = layer.supports_masking
+        self.supports_masking = True  # without a warning that a mask ends here: the layer has one
         self.layer, self.kernel, self.bias = layer, kernel, bias
 
     @property
@@ -86,6 +86,10 @@ class Stage(keras.layers.Layer):
         if (tape := _TAPE.get()) is not None:
             tape.watch(outputs)
         return outputs
+
+    def compute_mask(self, inputs: tf.Tensor, previous_mask: Any) -> Any:
+        """Returns the mask of z, as the layer passes it on."""
+        return previous_mask if self.layer.supports_masking else None
 
     def linear(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns z = W·a + b."""

@@ -40,6 +40,9 @@ class Block(layers.Layer):
 
 def transformer(x):
     """As guides of Keras have it: attention takes the mask from what is added to it."""
+    frozen = layers.MultiHeadAttention(2, 2)
+    x = layers.Add()([layers.MultiHeadAttention(2, 2)(x, x), frozen(x, x)])
+    frozen.trainable = False
     x = layers.Add()([x, layers.MultiHeadAttention(2, 2)(x, x)])
     return layers.LayerNormalization()(x)
 
