@@ -71,7 +71,7 @@ setup(
         "threadpoolctl>=3.1",
         "matplotlib>=3.8",
         "pillow>=10.1",
-        "pebble>=5.0",
+        "pebble>=5.0.7",
         "portalocker>=2.7; sys_platform == 'win32'",  # elsewhere the system's own locks do
         "rich>=13.0",
         "jinja2>=3.1.2",
