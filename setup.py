@@ -64,7 +64,7 @@ setup(
         "tensorflow-datasets>=4.9.8",
         "importlib_resources>=6.4",  # imported by tensorflow-datasets, not declared by it
         "numpy>=1.26",
-        "scipy>=1.13",
+        "scipy>=1.15",
         "gymnasium>=1.0",
         "absl-py>=2.0",
         "scikit-learn>=1.3.2",
