@@ -67,7 +67,7 @@ setup(
         "scipy>=1.15",
         "gymnasium>=1.0",
         "absl-py>=2.0",
-        "scikit-learn>=1.3.2",
+        "scikit-learn>=1.5",
         "threadpoolctl>=3.1",
         "matplotlib>=3.8",
         "pillow>=10.1",
