@@ -64,14 +64,14 @@ setup(
         "tensorflow-datasets>=4.9.8",
         "importlib_resources>=6.4",  # imported by tensorflow-datasets, not declared by it
         "numpy>=1.26",
-        "scipy>=1.13",
+        "scipy>=1.15",
         "gymnasium>=1.0",
         "absl-py>=2.0",
-        "scikit-learn>=1.3.2",
+        "scikit-learn>=1.5",
         "threadpoolctl>=3.1",
         "matplotlib>=3.8",
         "pillow>=10.1",
-        "pebble>=5.0",
+        "pebble>=5.0.7",
         "portalocker>=2.7; sys_platform == 'win32'",  # elsewhere the system's own locks do
         "rich>=13.0",
         "jinja2>=3.1.2",

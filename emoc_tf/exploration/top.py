@@ -81,4 +81,7 @@ def _weights(scores: np.ndarray) -> np.ndarray:
     # Infinite scores are as good as the most extreme of the others; halves cannot overflow.
     halves = np.clip(scores, finite.min(), finite.max()) / 2
     spread = np.ptp(halves)
-    return (halves - halves.min()) / spread if spread > 0 else np.ones(len(scores))
+    if not spread > 0:
+        return np.ones(len(scores))
+    with np.errstate(over="ignore"):  # NumPy 1 divides a few numbers beside the array, too
+        return (halves - halves.min()) / spread

@@ -56,7 +56,7 @@ def is_float(variable: keras.Variable) -> bool:
 
 def _drawn(variable: keras.Variable, draw: Draw, rng: np.random.Generator) -> tf.Tensor:
     value = tf.convert_to_tensor(variable.value).numpy()
-    value = np.where(np.isfinite(value), value, 0)
+    value = np.where(np.isfinite(value), value, np.zeros_like(value))
     numbers = np.resize(rng.normal(size=min(value.size, NUMBERS)), value.shape)
     usual = 1 / math.sqrt(max(1, math.prod(value.shape[:-1])))
     size = np.sqrt(np.mean(np.square(value, dtype=np.float64))) if value.size else 0.0

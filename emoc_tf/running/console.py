@@ -63,7 +63,8 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if not self._progress.disable:  # rich before 14 would end a line that it never began
+            self._progress.stop()
 
     def say(self, run: tuple[str, int], line: str) -> None:
         """Prints a line about a run."""

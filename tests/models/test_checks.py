@@ -57,7 +57,7 @@ def within(*inner):
     return own_models.classifier(keras.Sequential([keras.Input(own_models.SHAPE), *inner]))
 
 
-@own_models.needs_refused_lambdas
+@own_models.needs_keras_3_15
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_lambda_is_scored_but_neither_copied_nor_rebuilt(nested):
     double = layers.Lambda(lambda x: 2 * x, name="double")

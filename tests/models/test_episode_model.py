@@ -188,7 +188,7 @@ def test_a_structure_of_one_input_is_called_as_it_wants(kind, recwarn):
     assert [str(each.message) for each in recwarn if "inputs" in str(each.message)] == []
 
 
-@own_models.needs_refused_lambdas
+@own_models.needs_keras_3_15
 def test_a_layer_that_cannot_be_copied_is_named():
     model = classifier(layers.Lambda(lambda x: 2 * x, name="double"))
     with pytest.raises(ValueError, match="got 'double' of type Lambda, which cannot; put"):

@@ -133,7 +133,7 @@ class WithHiddenState(layers.Layer):
         return self.factor * inputs
 
 
-@own_models.needs_refused_lambdas
+@own_models.needs_keras_3_15
 def test_a_lambda_cannot_be_built_anew():
     with precision("mixed_float16"):
         model = own_models.classifier(layers.Lambda(lambda x: 2 * x, name="double"))

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from emoc_tf.models import forward, networks, structure, traces
 from emoc_tf.models.learner import Learner
+from tests.scoring import own_models
 
 layers = keras.layers
 SEED = np.array([5, 6], np.int32)
@@ -132,7 +133,10 @@ def test_what_changes_the_graph_changes_the_architecture(make):
         lambda: with_operand(lambda kernel: kernel),
         lambda: with_operand(np.asarray),
         lambda: penalised(model_of(), OwnPenalty(0.1)),
-        lambda: penalised(model_of(), lambda weights: keras.ops.sum(weights)),
+        pytest.param(
+            lambda: penalised(model_of(), lambda weights: keras.ops.sum(weights)),
+            marks=own_models.needs_keras_3_15,
+        ),
         lambda: model_of(layers.Normalization(mean=0.0, variance=1.0)),
         lambda: keras.Sequential([keras.Input((2,)), model_of(Halved(4))]),
     ],

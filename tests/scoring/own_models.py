@@ -12,8 +12,9 @@ from tests.scoring import models
 
 layers = keras.layers
 SHAPE = (8, 8, 3)
-# Before 3.15, Keras made a lambda anew from its code, whoever asked for it.
-needs_refused_lambdas = pytest.mark.skipif(
+# Before 3.15, Keras makes a lambda anew from its code, makes adapters in a layer's precision, and
+# takes no function for a regulariser of a variable.
+needs_keras_3_15 = pytest.mark.skipif(
     tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15), reason="needs Keras 3.15"
 )
 
