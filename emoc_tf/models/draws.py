@@ -70,9 +70,9 @@ def _drawn(variable: keras.Variable, draw: Draw, rng: np.random.Generator) -> tf
     return tf.constant(value, variable.dtype)
 
 
-def image(model: keras.Model, draw: Draw) -> tf.Tensor:
+def image(model: keras.Model, draw: Draw, seed: int = 0) -> tf.Tensor:
     """Returns an image that a model may take, (1, ...)."""
-    given, rng = model.inputs[0], np.random.default_rng(0)
+    given, rng = model.inputs[0], np.random.default_rng(seed)
     shape = [1, *(ANY_SIZE if size is None else size for size in given.shape[1:])]
     inside = inner_layers(model)
     tables = [each for each in inside if isinstance(each, keras.layers.Embedding)]
@@ -88,6 +88,7 @@ def image(model: keras.Model, draw: Draw) -> tf.Tensor:
     else:
         numbers = rng.random(shape)
         numbers = 1 + 255 * numbers if draw.image == "pixels" else numbers
-    if masked and shape[1] > 1:  # one time that a mask hides, so that masks are seen to
-        numbers[:, -1] = masked[0]
+    if masked and shape[1] > 1:  # times that a mask hides, so that masks are seen to
+        hidden = {2: [-1], 3: [0], 4: [0, -1]}.get(shape[1], [0, shape[1] // 2, -1])
+        numbers[:, hidden] = masked[0]
     return tf.constant(numbers, given.dtype)

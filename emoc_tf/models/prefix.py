@@ -156,6 +156,7 @@ def _graph(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor, li
             reads = read_by(operation, args, kwargs)
             trains = not values.isdisjoint(map(id, reads or ()))
         fixed = not trains and reads is not None and _is_fixed(operation, args, kwargs)
+        fixed = fixed and not _makes_mask(operation)
         partly = trains and not trained.issuperset(id(each) for each in operation.weights)
         if (
             is_graph(operation)
@@ -165,6 +166,7 @@ def _graph(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor, li
             return _opened(operation, args[0] if args else kwargs["inputs"], again)
         found = operation(*args, **kwargs) if outputs is None else outputs
         given = list(_tensors(found))
+        fixed = fixed and not any(map(_has_mask, given))
         calls.append(_Call(operation, (args, kwargs), given, trains, fixed, reads or ()))
         return found
 
@@ -283,6 +285,19 @@ def _is_fixed(operation: keras.Operation, args: Any, kwargs: Any) -> bool:
     # Where False is what a call does without being told, it is written down all the same.
     inference = kwargs.get("training") is False and told is not None and told.default is not False
     return all(_is_layer_fixed(layer, inference) for layer in _inner(operation))
+
+
+def _makes_mask(operation: keras.Operation) -> bool:
+    """Whether masks go beside tensors within a model, which its own outputs do not tell."""
+    return is_graph(operation) and any(
+        any(map(_has_mask, each.outputs)) or _makes_mask(each.operation)
+        for each in outer_calls(operation)
+    )
+
+
+def _has_mask(tensor: keras.KerasTensor) -> bool:
+    """Whether a mask goes beside a tensor: behind a cut it would be lost."""
+    return getattr(tensor, "_keras_mask", None) is not None
 
 
 def _is_variable(given: Any) -> bool:

@@ -119,7 +119,9 @@ def _local_layers(
         if id(layer) not in wanted or has_steps(layer, args, kwargs):
             continue
         tensors = [each for each in keras.tree.flatten((args, kwargs)) if is_tensor(each)]
-        if not tensors or not seen(layer, outputs):
+        # Of another first axis than the model's a row is no example.
+        fits = {each.shape[0] for each in outputs} == {graph.inputs[0].shape[0]}
+        if not tensors or not fits or not seen(layer, outputs):
             refused.add(id(layer))
     return (wanted & called) - refused
 

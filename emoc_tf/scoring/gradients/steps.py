@@ -35,7 +35,16 @@ def has_steps(layer: keras.Operation, args: tuple, kwargs: dict) -> bool:
         return False
     sequence, _, _ = _given(*args, **kwargs)
     plain = len(sequence.shape) == 3 and sequence.shape[-1] is not None
-    return plain and sequence.dtype == layer.compute_dtype
+    return plain and sequence.dtype == layer.compute_dtype and _has_vectors(layer)
+
+
+def _has_vectors(layer: keras.Layer) -> bool:
+    """Whether all states of a layer's cell are rows of numbers, as many as it tells."""
+    states = [tf.convert_to_tensor(each) for each in tree.flatten(layer.get_initial_state(1))]
+    sizes = [int(size) for size in tree.flatten(layer.cell.state_size)]
+    return [tuple(each.shape) for each in states] == [(1, size) for size in sizes] and all(
+        each.dtype == layer.compute_dtype for each in states
+    )
 
 
 def _given(
@@ -143,6 +152,10 @@ class Steps(keras.layers.Layer):
         outputs, before = every[..., : self._size], every[..., self._size :]
         if self._layer.go_backwards:
             before = ops.flip(before, axis=1)
+        if mask is not None:  # there Keras shows zeros before the first time, not the states
+            first = initial or tree.flatten(self._layer.get_initial_state(ops.shape(sequence)[0]))
+            first = ops.concatenate(first, axis=-1)[:, None]
+            before = ops.where(mask[..., None], before, first)
         outputs = outputs if self._layer.return_sequences else outputs[:, -1]
         return before, outputs, *(states if self._layer.return_state else [])
 

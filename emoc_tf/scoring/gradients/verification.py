@@ -62,7 +62,8 @@ def verified(
         splits: Whether the probe ends at the head's input.
 
     Raises:
-        ValueError: The model adds losses when it is called, which are no function of its weights.
+        ValueError: The model adds losses when it is called, which are no function of its weights,
+            or what it gives of an image depends on those beside it.
     """
     stages = [stage for own in known.values() for stage in own]
     seen = [use.stage.layer for use in shown.uses if isinstance(use.stage, LocalStage)]
@@ -73,6 +74,7 @@ def verified(
         if right.is_finite:
             with right.scope():
                 found = _Found(model, known, shown, passes, splits, right)
+                _check_alone(model, draw, passes, found)
                 for key in parts.keys() - wrong:
                     told = found.told(parts[key], right)
                     wrong |= {key} if told == "wrong" else set()
@@ -169,6 +171,9 @@ class _Found:
     """What the passes give for one image and one seed.
 
     Attributes:
+        uses: All.
+        image: (1, ...).
+        output: (1, ...) of the passes.
         vectorised: See `Verdict`; without uses of which this image does not tell.
     """
 
@@ -181,9 +186,10 @@ class _Found:
         splits: bool,
         right: _Right,
     ) -> None:
-        uses = tuple(range(len(shown.uses)))
+        self.uses = uses = tuple(range(len(shown.uses)))
         values, seed = passes.values(), right.seed
         forward = passes.forward(uses, values, right.image)
+        self.image, self.output = right.image, forward.output
         self._factors: dict[int, Factors] = {}
         gradient = seed
         if splits:
@@ -263,6 +269,19 @@ class _Found:
             strict=True,
         ):
             yield row[0, 0], want, terms
+
+
+def _check_alone(model: keras.Model, draw: draws.Draw, passes: Passes, found: _Found) -> None:
+    """Raises `ValueError` if what is found of an image is another beside a second one."""
+    if model.inputs[0].shape[0] is not None:
+        return
+    pair = tf.concat([found.image, draws.image(model, draw, seed=1)], 0)
+    beside = passes.forward(found.uses, passes.values(), pair).output
+    if len(beside) != 2 or not _norm(beside[:1] - found.output) <= TOLERANCE * _norm(found.output):
+        raise ValueError(
+            "model: expected outputs of an image that follow from it alone, got others beside "
+            "another image; keep what layers compute over a batch, such as its mean, as weights"
+        )
 
 
 def _check_losses(model: keras.Model, scope: keras.StatelessScope) -> None:

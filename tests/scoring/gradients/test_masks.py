@@ -65,6 +65,20 @@ OPENED = {
 }
 
 
+class Hidden(layers.Layer):
+    """A mask of your own: times of which the first number is 0 are hidden."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, x):
+        return x
+
+    def compute_mask(self, x, previous_mask=None):
+        return ops.not_equal(x[..., 0], 0)
+
+
 def checked(model):
     model = models.randomised(model)
     words = np.random.default_rng(0).integers(0, 9, (6, 5))
@@ -95,3 +109,16 @@ def test_attention_with_a_weight_of_its_own_is_scored_in_batches():
         return layers.Concatenate()([seen, ops.tanh(weights)])
 
     assert "generic" in checked(of_words(attended))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
+def test_a_mask_that_a_frozen_model_makes_is_not_lost():
+    inside, signals = keras.Input((4, 3)), keras.Input((4, 3))
+    body = keras.Model(inside, layers.Dense(3)(Hidden()(inside)))
+    body.trainable = False
+    x = layers.SimpleRNN(2)(body(signals))
+    model = models.randomised(keras.Model(signals, layers.Dense(3)(x)))
+    images = models.inputs(model, 4)
+    images[:, 0, 0] = images[:2, -1, 0] = 0
+    found = EMOCScorer(model).scores(images[:2], images[2:])
+    np.testing.assert_allclose(found, forward_mode.scores(model, images[:2], images[2:]), rtol=1e-4)

@@ -27,6 +27,40 @@ class OwnCell(layers.Layer):
         return ops.concatenate([new * new, count], axis=-1), [new, count + new[:, :1]]
 
 
+class Averaging(layers.Layer):
+    """A cell that divides by a state, which begins at 1."""
+
+    state_size, output_size = [2, 1], 2
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 2), initializer="normal")
+
+    def call(self, inputs, states):
+        total, count = states
+        total = total + ops.tanh(inputs @ self.kernel)
+        return total / count, [total, count + 1]
+
+    def get_initial_state(self, batch_size=None):
+        return [ops.zeros((batch_size, 2)), ops.ones((batch_size, 1))]
+
+
+class Table(layers.Layer):
+    """A cell whose state is a matrix."""
+
+    state_size, output_size = (2, 2), 2
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 2), initializer="normal")
+
+    def call(self, inputs, states):
+        new = ops.tanh(inputs @ self.kernel)
+        table = 0.5 * states[0] + new[:, :, None] * new[:, None]
+        return table[:, 0] + new, [table]
+
+    def get_initial_state(self, batch_size=None):
+        return [ops.zeros((batch_size, 2, 2))]
+
+
 def of_signals(build, masked=False):
     signals = keras.Input((4, 3))
     x = build(layers.Masking()(signals) if masked else signals)
@@ -56,6 +90,7 @@ STEPS = {
     "cells on each other, masked": lambda: of_signals(
         layers.RNN([layers.LSTMCell(2), OwnCell(2)], return_sequences=True), True
     ),
+    "divided by a state, masked": lambda: of_signals(layers.RNN(Averaging()), True),
     "states": lambda: of_signals(with_states),
     "frozen in part": lambda: of_signals(frozen_in_part, True),
 }
@@ -70,3 +105,11 @@ def test_scores_are_right(name):
     images[::2, 2:] = images[1, 0] = 0  # which masks hide
     found = EMOCScorer(model).scores(images[:3], images[3:])
     np.testing.assert_allclose(found, forward_mode.scores(model, images[:3], images[3:]), rtol=1e-5)
+
+
+def test_a_state_that_is_no_row_is_scored_slowly():
+    model = models.randomised(of_signals(layers.RNN(Table())))
+    images = models.inputs(model, 4)
+    with pytest.warns(UserWarning, match="scored exactly but slowly"):
+        found = EMOCScorer(model).scores(images[:2], images[2:])
+    np.testing.assert_allclose(found, forward_mode.scores(model, images[:2], images[2:]), rtol=1e-4)

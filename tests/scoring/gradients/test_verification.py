@@ -136,3 +136,45 @@ def test_layers_opened_to_something_else_stay_shut(monkeypatch):
     images = np.random.default_rng(0).normal(size=(6, 4, 6)).astype(np.float32)
     monkeypatch.setattr(bodies, "opened", opened_wrongly)
     assert_right(EMOCScorer(model), model, images)
+
+
+class Shift(layers.Layer):
+    """Weights that are the same for all examples, as one row."""
+
+    def build(self, shape):
+        self.shift = self.add_weight(shape=shape[1:], initializer="normal")
+
+    def call(self, x):
+        return self.shift[None]
+
+    def compute_output_shape(self, shape):
+        return (1, *shape[1:])
+
+
+class Centred(layers.Layer):
+    """What looks at the images beside."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 2), initializer="normal")
+
+    def call(self, x):
+        x = x @ self.kernel
+        return x - keras.ops.mean(x, axis=0, keepdims=True) / 2
+
+
+@pytest.mark.filterwarnings("ignore:scored exactly but slowly")
+def test_an_output_without_a_row_for_each_example_is_no_batch():
+    image = keras.Input((4, 3))
+    x = layers.Dense(2, activation="tanh")(keras.ops.add(image, Shift()(image)))
+    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+    model = models.randomised(model)
+    images = models.inputs(model, 5)
+    found = EMOCScorer(model).scores(images[:2], images[2:])
+    np.testing.assert_allclose(found, forward_mode.scores(model, images[:2], images[2:]), rtol=1e-4)
+
+
+def test_a_layer_that_looks_at_the_images_beside_is_named():
+    image = keras.Input((4,))
+    model = keras.Model(image, layers.Dense(3)(Centred()(image)))
+    with pytest.raises(ValueError, match="expected outputs of an image that follow from it alone"):
+        EMOCScorer(model)
