@@ -77,7 +77,8 @@ def _is_random_shear(layer: keras.Operation) -> bool:
 
 def _hides_padding(layer: keras.Operation) -> bool:
     # Before Keras 3.15, transposed convolutions leave it out.
-    padding = getattr(layer, "output_padding", None)
+    is_keras_own = type(layer).__module__.startswith("keras.")
+    padding = getattr(layer, "output_padding", None) if is_keras_own else None
     return padding is not None and "output_padding" not in layer.get_config()
 
 
