@@ -67,12 +67,19 @@ def _cloner(one_by_one: bool = False) -> Callable[[keras.Operation], keras.Opera
 
 def _is_configurable(layer: keras.Layer) -> bool:
     """Whether what Keras tells of a layer's configuration is all that `config_of` does."""
-    own = _is_random_shear(layer) or hasattr(layer, "get_vocabulary")
+    own = _is_random_shear(layer) or hasattr(layer, "get_vocabulary") or _hides_padding(layer)
     return not own and vars(layer).get("activation", "") is not None
 
 
 def _is_random_shear(layer: keras.Operation) -> bool:
     return isinstance(layer, getattr(keras.layers, "RandomShear", ()))  # since Keras 3.9
+
+
+def _hides_padding(layer: keras.Operation) -> bool:
+    # Before Keras 3.15, transposed convolutions leave it out.
+    is_keras_own = type(layer).__module__.startswith("keras.")
+    padding = getattr(layer, "output_padding", None) if is_keras_own else None
+    return padding is not None and "output_padding" not in layer.get_config()
 
 
 def config_of(layer: keras.Operation) -> dict:
@@ -92,6 +99,8 @@ def config_of(layer: keras.Operation) -> dict:
     if _is_random_shear(layer):  # writes ±x as (−x, x), and refuses to read it
         factors = {key: config[key] for key in ("x_factor", "y_factor")}
         config |= {key: high for key, (low, high) in factors.items() if low < 0}
+    if _hides_padding(layer):
+        config |= {"output_padding": layer.output_padding}
     if hasattr(layer, "get_vocabulary") and config.get("vocabulary", "") is None:
         config |= _learnt_words(layer, config)
     return config
