@@ -58,8 +58,8 @@ class EMOCScorer:
         output: What f is: `"logits"`, or `"softmax"` of the logits. The loss is the same.
         regularizer: Whether ∇ω, the gradient of the sum of `model.losses`, is part of g.
         precision: Of the product of explicit gradients, in which nearly all time goes:
-            `"float32"` (float64 for a model in float64); `"bfloat16"`, about twice as fast where
-            the processor has it, half as fast (a warning says so) where not, scores within 5e-3,
+            `"float32"` (float64 for a model in float64); `"bfloat16"`, about twice as fast on
+            some processors, half as fast (a warning says so) on others, scores within 5e-3,
             most within 5e-4; `"tf32"`, TensorFloat-32 in all products of gradients, on GPUs that
             have it. TensorFlow knows one switch for the whole process, which is set while scores
             are computed: on such a GPU, let no other thread compute meanwhile.

@@ -131,13 +131,22 @@ EPYC_7003 = (
     "processor\t: 0\nflags\t\t: fpu sse avx avx2 fma\n\nprocessor\t: 1\nflags\t\t: fpu avx2\n"
 )
 EPYC_9004 = EPYC_7003.replace("avx2", "avx512f avx512_bf16 avx512_vnni")
-XEON = EPYC_7003.replace("avx2", "amx_bf16 amx_tile")
+XEON = "vendor_id\t: GenuineIntel\n" + EPYC_9004.replace("bf16", "bf16 amx_bf16")
+XEON_WITHOUT_TILES = XEON.replace("amx_bf16", "amx_int8")
 ARM = "processor\t: 0\nFeatures\t: fp asimd\n"
 
 
 @pytest.mark.parametrize(
     ("told", "has"),
-    [(EPYC_7003, False), (EPYC_9004, True), (XEON, True), (ARM, None), ("", None), (None, None)],
+    [
+        (EPYC_7003, False),
+        ("vendor_id\t: AuthenticAMD\n" + EPYC_9004, True),
+        (XEON, True),
+        (XEON_WITHOUT_TILES, False),
+        (ARM, None),
+        ("", None),
+        (None, None),
+    ],
 )
 def test_bfloat16_is_said_to_be_slow_where_it_is(told, has, problem, tmp_path, monkeypatch):
     info = tmp_path / "cpuinfo"
