@@ -92,7 +92,7 @@ class _Opener:
         """Returns what a model gives, opened wherever that can be written down."""
         try:
             return self._through(graph, args, kwargs, _run(graph))
-        except Exception:
+        except Exception:  # as it is then; what the whole gives is compared all the same
             return graph(*args, **kwargs)
 
     def _without_mask(self, part: Any) -> Any:
