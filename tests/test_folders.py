@@ -58,4 +58,8 @@ def test_pages_of_folders_and_decisions_have_links_that_lead_somewhere():
     pages = [ROOT / folder / "README.md" for folder in (*TREES, "results", "tests")]
     for page in [*pages, *(ROOT / "docs" / "decisions").glob("*.md")]:
         for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
-            assert target.startswith("https://") or (page.parent / target).exists(), target
+            file, _, section = target.partition("#")
+            assert target.startswith("https://") or (page.parent / file).exists(), target
+            if section:
+                titles = re.findall(r"^#+ (.+)$", (page.parent / file).read_text("utf-8"), re.M)
+                assert section in {title.lower().replace(" ", "-") for title in titles}, target
