@@ -39,13 +39,18 @@ def _traced(
     dilation: tuple[int, ...],
     padding: str,
 ) -> Callable[..., tf.Tensor]:
-    given = [tf.TensorSpec([len(window)], tf.int32)] if want is None else []
+    # Without defaults: TensorFlow prints all numbers of a tensor before it takes a call that leaves
+    # an argument out.
+    def known(inputs: tf.Tensor) -> tf.Tensor:
+        return unfold(inputs, tf.constant(want), window, strides, padding, dilation)
 
-    def run(inputs: tf.Tensor, size: tf.Tensor | None = None) -> tf.Tensor:
-        size = tf.constant(want) if size is None else size
+    def open_(inputs: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         return unfold(inputs, size, window, strides, padding, dilation)
 
-    return tf.function(run, autograph=False).get_concrete_function(inputs, *given)
+    if want is not None:
+        return tf.function(known, autograph=False).get_concrete_function(inputs)
+    size = tf.TensorSpec([len(window)], tf.int32)
+    return tf.function(open_, autograph=False).get_concrete_function(inputs, size)
 
 
 def unfold(
