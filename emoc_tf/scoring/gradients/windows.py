@@ -1,7 +1,7 @@
 """What windows that slide over positions see."""
 
 import functools
-import itertools
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -79,14 +79,14 @@ def unfold(
     before = {"same": missing // 2, "valid": 0 * missing, "causal": tf.constant(reach)}[padding]
     inside = tf.stack([before, tf.maximum(missing - before, 0)], axis=1)
     padded = tf.pad(inputs, tf.pad(inside, [[1, 1], [0, 0]]))
-    taps = []
-    for tap in itertools.product(*map(range, window)):
-        slices = [
-            slice(tap[axis] * dilation[axis], tap[axis] * dilation[axis] + last, strides[axis])
-            for axis, last in zip(
-                axes, tf.unstack((want - 1) * list(strides) + 1, num=len(window)), strict=True
-            )
-        ]
-        taps.append(padded[(slice(None), *slices)])
-    stacked = tf.stack(taps, axis=-2)
-    return tf.reshape(stacked, [tf.shape(inputs)[0], -1, len(taps), inputs.shape[-1]])
+    # Which number of an image each tap of each window is, axis by axis: positions first, taps last.
+    index, rank, sizes = tf.zeros([], tf.int32), len(window), tf.shape(padded)[1:-1]
+    for axis in axes:
+        place = tf.range(want[axis]) * strides[axis]
+        own = place[:, None] + tf.range(window[axis]) * dilation[axis]
+        shape = [1] * (2 * rank)
+        shape[axis], shape[rank + axis] = want[axis], window[axis]
+        index = index * sizes[axis] + tf.reshape(own, shape)
+    flat = tf.reshape(padded, [tf.shape(inputs)[0], -1, inputs.shape[-1]])
+    found = tf.gather(flat, tf.reshape(index, [-1]), axis=1)  # one copy, not one a tap
+    return tf.reshape(found, [tf.shape(inputs)[0], -1, math.prod(window), inputs.shape[-1]])

@@ -6,6 +6,7 @@ from collections import Counter
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from emoc_tf.models import structure, traces
 from emoc_tf.scoring import EMOCScorer, changes, reference
@@ -194,6 +195,19 @@ def test_a_large_model_runs_in_parts_and_is_right(monkeypatch, traced):
         whole.set_scores(images, images, sets).argmax()
     )
     assert "jacobian" not in parts._changes._traced
+
+
+def test_a_large_model_prints_no_tensor(monkeypatch):
+    # TensorFlow does, number by number, where a traced function is called as it was not traced.
+    model = deep(3)
+    monkeypatch.setattr(changes, "WHOLE_LAYERS", 3)
+    images = models.inputs(model, 4)
+    scorer = EMOCScorer(model)
+    for kind in (tf.Tensor, type(tf.constant(0))):
+        monkeypatch.setattr(kind, "__repr__", lambda tensor: pytest.fail("a tensor is printed"))
+    scorer.scores(images, images, [0, 1, 2, 1])
+    scorer.set_scores(images, images, [[0, 1], [2, 3]])
+    scorer.select_set(images, images, [[0, 1], [2, 3]])
 
 
 def while_loops():
