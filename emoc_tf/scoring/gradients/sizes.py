@@ -58,18 +58,29 @@ class _Rows(keras.layers.Layer):
 
 
 def has_rows(model: keras.Model) -> bool:
-    """Whether a model can be called, and its trained layers get a row for each of two images.
+    """Whether a model can be called, and its trained layers get what they are told to.
 
-    Others get several rows of an image, such as its times one by one.
+    That is a row for each of two images: others get several rows of an image, such as its times
+    one by one.
     """
     trained = [each for each in outer_calls(model) if _is_trained(each.operation)]
-    own = [tensor for each in trained for tensor in each.outputs]
+    rows = [tensor for each in trained for tensor in each.outputs]
+    flat = keras.tree.flatten([(each.args, each.kwargs) for each in trained])
+    others = [each for each in flat if isinstance(each, keras.KerasTensor)]
     given = [_some(tensor) for tensor in model.inputs]
+    wanted = [*model.outputs, *rows, *others]
     try:
-        found = keras.Model(model.inputs, [*model.outputs, *own])(given, training=False)
+        found = keras.Model(model.inputs, wanted)(given, training=False)
     except Exception:  # what it does may not be written down at all
         return False
-    return all(len(each.shape) > 0 and each.shape[0] == 2 for each in found[len(model.outputs) :])
+    ends = len(model.outputs), len(model.outputs) + len(rows)
+    # Keras tells sizes of attention that are not, where a value has others than a key.
+    fits = all(
+        len(one.shape) == len(other.shape)
+        and all(a in (None, b) for a, b in zip(other.shape, one.shape, strict=True))
+        for one, other in zip(found, wanted, strict=True)
+    )
+    return fits and all(len(e.shape) > 0 and e.shape[0] == 2 for e in found[slice(*ends)])
 
 
 def _is_trained(operation: keras.Operation) -> bool:

@@ -195,7 +195,7 @@ STAGES = {
     "flattened under a mask": flattened_under_a_mask,
     "sentences": lambda: sentences(layers.LSTM(2)),
     "sentences both ways": lambda: sentences(layers.Bidirectional(layers.GRU(2))),
-    "two tables": lambda: two_tables(layers.MultiHeadAttention(2, 3, value_dim=2, output_shape=5)),
+    "two tables": lambda: two_tables(layers.MultiHeadAttention(2, 3, output_shape=5)),
     "two tables, grouped": lambda: two_tables(
         lambda q, v: layers.GroupQueryAttention(2, 2, 1)(q, v, use_causal_mask=True)
     ),
@@ -223,6 +223,7 @@ IN_BATCHES = {
         *(lambda i, x: (i, Codes(lambda z, code, square: ops.cast(z, "float64"))(x)))(*signals())
     ),
     "merged": lambda: attended(Merged()),
+    "values of another size": lambda: two_tables(layers.MultiHeadAttention(2, 3, value_dim=2)),
     "scaled scores": lambda: two_tables(
         lambda q, v: layers.Attention(use_scale=True, score_mode="concat")([q, v])
     ),
