@@ -154,6 +154,8 @@ def _call_again(model: keras.Model, images: np.ndarray, all_is_told: bool) -> No
             f"model: expected one that takes any number of images with training=False, got an "
             f"error for {len(images)} of them: {reason(error)}"
         ) from error
+    if None in model.inputs[0].shape[1:]:
+        _check_open_sizes(model, images, outputs[0])
     first = outputs[0]
     scale = np.abs(first[np.isfinite(first)]).max(initial=0)
     if not all(
@@ -162,6 +164,21 @@ def _call_again(model: keras.Model, images: np.ndarray, all_is_told: bool) -> No
         raise ValueError(
             "model: expected the same outputs at each call with training=False, got others at a "
             "second one; random layers of your own have to obey `training`, as Keras' do"
+        )
+
+
+def _check_open_sizes(model: keras.Model, images: np.ndarray, found: np.ndarray) -> None:
+    """Raises a ValueError if a model computes something else where sizes are told with each call.
+
+    Keras' `TimeDistributed` does: as many times as there are images, the others are left out.
+    """
+    told = np.asarray(model(tf.constant(images, model.inputs[0].dtype), training=False))
+    scale = np.abs(told[np.isfinite(told)]).max(initial=0)
+    if not np.allclose(found, told, rtol=0, atol=1e-3 * scale, equal_nan=True):
+        raise ValueError(
+            f"model: expected the same outputs whether the sizes of images are told beforehand or "
+            f"not, got others, as by Keras' TimeDistributed; instead of "
+            f"keras.Input({model.inputs[0].shape[1:]}) give all sizes, such as the number of times"
         )
 
 

@@ -10,9 +10,12 @@ from emoc_tf.models.known_bodies import known_body
 from emoc_tf.models.prefix import split
 from emoc_tf.models.trained_part import compile_prefix
 from emoc_tf.scoring.checks import check_logits, refusals
+from emoc_tf.scoring.gradients.per_example import GradientFactors
 from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.linear import is_linear_layer
 from emoc_tf.scoring.precision import tensor_float_32
+
+SAME = 1e-3  # of two ways to the same logits, in float32
 
 
 class ScoredPart:
@@ -70,3 +73,26 @@ class ScoredPart:
         """Returns (n, C) logits of what `inputs` returned."""
         with tensor_float_32(False), refusals(inputs.name):
             return in_batches(self._predict, inputs, self.model.inputs[0].dtype)
+
+    def check_masks(self, factors: GradientFactors, *inputs: Images) -> None:
+        """Checks that masks of your own hide what they hide in the model where it is taken apart.
+
+        Factors are verified on drawn images, of which such a mask may hide nothing.
+
+        Args:
+            factors: Of the part.
+            *inputs: What `inputs` returned.
+
+        Raises:
+            ValueError: The logits of an image are others.
+        """
+        for images in inputs if factors.own_masks else ():
+            wanted = self.unchecked_logits(images)
+            with tensor_float_32(False), refusals(images.name):
+                found = in_batches(factors.logits, images, self.model.inputs[0].dtype)
+            if not np.allclose(found, wanted, rtol=0, atol=SAME * np.abs(wanted).max()):
+                raise ValueError(
+                    f"{images.name}: expected the outputs that the model gives of them, got others "
+                    f"from its layers taken apart: a mask of {', '.join(factors.own_masks)} is "
+                    f"lost on the way; give it to the layers behind by mask= instead"
+                )

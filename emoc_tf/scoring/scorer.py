@@ -307,6 +307,8 @@ class EMOCScorer:
     ) -> PairScores | LinearScores:  # fmt: skip
         """Returns the scores of pairs, or of groups of them, that nobody has computed yet."""
         parts = reference, images, image_of, label_of
+        if not self._part.is_linear:
+            self._part.check_masks(self._changes.factors, reference, images)
         if groups is not None:
             return SetScores(self._changes, self._memory_budget, *parts, groups)
         if self._part.is_linear:

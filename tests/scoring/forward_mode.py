@@ -25,12 +25,13 @@ def scores(model, reference, candidates, labels=None, output="logits", regulariz
     variables = [variable.value for variable in model.trainable_variables]
     reference, candidates = (_as_taken(model, images) for images in (reference, candidates))
     if labels is None:
-        labels = model(candidates, training=False).numpy().argmax(axis=1)
+        labels = model(tf.identity(candidates), training=False).numpy().argmax(axis=1)
     found = []
     for candidate, label in zip(candidates, labels, strict=True):
         step = _loss_gradient(model, variables, candidate, label, regularizer)
         with tf.autodiff.ForwardAccumulator(variables, step) as accumulator:
-            logits = model(reference, training=False)
+            # New ones each time: a layer that returns what it gets leaves its mask on them.
+            logits = model(tf.identity(reference), training=False)
             outputs = logits if output == "logits" else tf.nn.softmax(logits)
         change = accumulator.jvp(outputs, unconnected_gradients="zero").numpy().astype(float)
         found.append(np.abs(change).sum(axis=1).mean())

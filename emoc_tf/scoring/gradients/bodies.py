@@ -120,8 +120,8 @@ def _local_layers(
             continue
         tensors = [each for each in keras.tree.flatten((args, kwargs)) if is_tensor(each)]
         # Of another first axis than the model's a row is no example.
-        fits = {each.shape[0] for each in outputs} == {graph.inputs[0].shape[0]}
-        if not tensors or not fits or not seen(layer, outputs):
+        fits = {tuple(each.shape[:1]) for each in outputs} == {tuple(graph.inputs[0].shape[:1])}
+        if not tensors or not fits or not seen(outputs):
             refused.add(id(layer))
     return (wanted & called) - refused
 

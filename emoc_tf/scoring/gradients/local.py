@@ -7,6 +7,7 @@ differentiated, for each example and row: vectorised where that gives what one a
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,6 +16,8 @@ import tensorflow as tf
 from emoc_tf.models.graphs import trained_variables
 from emoc_tf.scoring.gradients.masks import has_mask, mask_of
 from emoc_tf.scoring.gradients.stages import Stage
+
+ops = keras.ops
 
 TOLERANCE = 1e-4
 # Examples and rows: what can be vectorised for some numbers of them may fail for others.
@@ -47,7 +50,7 @@ class LocalStage(Stage):
         self._at = keras.tree.flatten(keras.tree.map_structure(is_tensor, (args, kwargs)))
 
     def linear(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Returns the layer's output; of several ones the numbers side by side, (B, size)."""
+        """Returns the layer's output; of several ones `numbers` side by side, (B, size)."""
         for tensor, place in zip(inputs, self._masks, strict=False):
             if place is not None:
                 tensor._keras_mask = inputs[place]
@@ -58,7 +61,8 @@ class LocalStage(Stage):
         found = keras.tree.flatten(self.layer(*args, **{**kwargs, "training": False}))
         if len(found) == 1:
             return found[0]
-        return tf.concat([tf.reshape(e, [-1, math.prod(e.shape[1:])]) for e in found], -1)
+        flat = [tf.reshape(e, [-1, math.prod(e.shape[1:])]) for e in numbers(found)]
+        return tf.concat([ops.cast(each, _finest(flat)) for each in flat], -1)
 
     def compute_mask(self, inputs: Sequence[tf.Tensor], previous_mask: object) -> None:
         """Returns no mask."""
@@ -75,22 +79,46 @@ class LocalStage(Stage):
         return gradient
 
 
-def seen(layer: keras.Layer, outputs: Sequence[keras.KerasTensor]) -> bool:
-    """Whether a layer's outputs can be taken for one: numbers, whose sizes the graph tells."""
-    if len(outputs) == 1:
-        return True
-    return all(e.dtype == layer.compute_dtype and None not in e.shape[1:] for e in outputs)
+def seen(outputs: Sequence[keras.KerasTensor]) -> bool:
+    """Whether a layer's outputs can be taken for one: numbers, whose sizes the graph tells.
+
+    Integers among them have no gradient: the layer gives them beside.
+    """
+    found = numbers(outputs)
+    return bool(found) and (len(outputs) == 1 or all(None not in e.shape[1:] for e in found))
+
+
+def numbers(outputs: Sequence[Any]) -> list[Any]:
+    """Returns those of a layer's outputs that are no integers."""
+    return [each for each in outputs if _is_number(each)]
+
+
+def _is_number(tensor: Any) -> bool:
+    return "float" in keras.backend.standardize_dtype(tensor.dtype)
+
+
+def _finest(tensors: Sequence[Any]) -> str:
+    """Returns the type in which no digits of some numbers are lost."""
+    return keras.backend.result_type(*(each.dtype for each in tensors))
 
 
 def taken_apart(
     z: keras.KerasTensor, outputs: Sequence[keras.KerasTensor]
 ) -> list[keras.KerasTensor]:
-    """Returns tensors shaped as some outputs, of their numbers side by side."""
-    ends = list(itertools.accumulate(math.prod(each.shape[1:]) for each in outputs))
-    parts = keras.ops.split(z, ends[:-1], axis=-1)
+    """Returns tensors shaped as some outputs, of their numbers side by side.
+
+    Args:
+        z: See `LocalStage.linear`.
+        outputs: What the layer returns, of which integers are taken as they are.
+    """
+    found = numbers(outputs)
+    ends = list(itertools.accumulate(math.prod(each.shape[1:]) for each in found))
+    parts = iter(ops.split(z, ends[:-1], axis=-1) if len(found) > 1 else [z])
     return [
-        keras.ops.reshape(part, (-1, *each.shape[1:]))
-        for part, each in zip(parts, outputs, strict=True)
+        ops.cast(ops.reshape(next(parts), (-1, *each.shape[1:])), each.dtype)
+        if _is_number(each)
+        else each
+        for each in outputs
     ]
 
 
@@ -117,7 +145,7 @@ def rows(
     """
     variables = trained_variables(stage.layer)
     own = [values[id(variable)] for variable in variables]
-    signature = [deltas.dtype] * len(own)
+    signature = [each.dtype for each in own]  # of the output it may be another
 
     def every(function: Callable, elements: object) -> list[tf.Tensor]:
         if vectorised:

@@ -41,6 +41,21 @@ class Masked(keras.layers.Layer):
         return inputs[1] if len(inputs) > 1 else None
 
 
+def own_masks(model: keras.Model) -> list[str]:
+    """Returns the names of a model's layers that make masks in a way of their own.
+
+    Keras' layers hide what they are told to; what hides something of these nobody knows.
+    """
+
+    def is_own(layer: keras.Layer) -> bool:
+        if isinstance(layer, keras.layers.Lambda):
+            return callable(layer.mask)
+        own = getattr(layer.compute_mask, "__module__", "")
+        return not own.startswith("keras.")
+
+    return [f"{e.name!r} ({type(e).__name__})" for e in model._flatten_layers() if is_own(e)]
+
+
 def passed_on(layer: keras.Layer, args: tuple, kwargs: dict, count: int) -> list[Any]:
     """Returns the masks that a layer's outputs get where its call gives them none.
 

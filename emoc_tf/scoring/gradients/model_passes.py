@@ -101,6 +101,11 @@ class ModelPasses:
         """How many parameters `others` have."""
         return sum(math.prod(variable.shape) for variable in (*self._local, *self._generic))
 
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the logits that the body's passes lead to, (B, C), of images (B, ...)."""
+        output = self._body.passes.forward((), values_of(self._before_head), images).output
+        return self._head(output) if self._body.splits else output
+
     def run(
         self,
         images: tf.Tensor,
@@ -152,6 +157,7 @@ class ModelPasses:
             own = trained_variables(self._layers[self._body.places[use].layer])
             for variable, row in zip(own, rows, strict=True):
                 row = tf.ensure_shape(row, [None, len(run.rows), math.prod(variable.shape)])
+                row = tf.cast(row, run.seeds.dtype)
                 before = found.get(id(variable))
                 found[id(variable)] = row if before is None else before + row
         parts = [found[id(variable)] for variable in self._local]

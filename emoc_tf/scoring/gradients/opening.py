@@ -11,8 +11,11 @@ import keras
 
 from emoc_tf.models.graphs import calls_in, inner_layers, is_graph, plain, trained_variables, walk
 from emoc_tf.scoring.gradients.masks import Masked, has_mask, mask_of, masked, passed_on, told
+from emoc_tf.scoring.gradients.sizes import has_rows, reshaped, shaped
 
 layers = keras.layers
+
+_RECURRENT = layers.RNN, layers.Bidirectional
 
 
 def opened(model: keras.Model) -> tuple[keras.Model, set[int]]:
@@ -83,6 +86,9 @@ class _Opener:
             if found is not None:
                 return found
             self._shut.add(id(layer))
+        found = reshaped(layer, args, kwargs)
+        if found is not None:
+            return found
         found = layer(*args, **kwargs)
         if isinstance(layer, Masked):
             self.masked[id(layer)] = found
@@ -106,12 +112,14 @@ class _Opener:
         if type(layer) is layers.Bidirectional:
             found = _both_ways(layer, *args, **given)
             return _with_masks(layer, args, given, found) if has_mask(tensors) else found
-        floats = [each for each in tensors if each.dtype != "bool"]
+        floats = [each for each in tensors if "float" in each.dtype]  # others no layer casts
         if any(each.dtype != layer.compute_dtype for each in floats):
             return None
         try:
             if isinstance(layer, layers.TimeDistributed) and type(layer.layer) is layers.Dense:
                 return layer.layer(args[0])  # which it calls at each time
+            if type(layer) is layers.TimeDistributed and isinstance(layer.layer, _RECURRENT):
+                return self._through(layer, args, given, _each_time(layer), leaves_of(layer))
             return self._through(layer, args, given, layer.call, leaves_of(layer))
         except Exception:
             return None  # it may do whatever cannot be written down
@@ -131,7 +139,10 @@ class _Opener:
             args: Of the call.
             kwargs: Of the call.
             call: What it does.
-            wanted: Layers that have to be seen in it; None is returned if one is not.
+            wanted: Layers that have to be seen in it.
+
+        Raises:
+            ValueError: One is not, or the call cannot be written down.
         """
         flat = keras.tree.flatten((args, kwargs))
         outside = {id(each): each for each in _tensors(flat)}
@@ -147,14 +158,14 @@ class _Opener:
             inner_kwargs = told(layer, inner_args, inner_kwargs)
         found = call(*inner_args, **inner_kwargs)
         if not is_graph(layer):
-            found = _shaped(found, layer.compute_output_spec(*args, **kwargs))
+            found = shaped(found, layer.compute_output_spec(*args, **kwargs))
         lost = {key for key in masks if mask_of(inside[key]) is None}
         traced = keras.Model(list(inputs.values()), keras.tree.flatten(found))
         composed = _composed_in(traced, self._has_masks)
         opener = _Opener(traced, composed, self._has_masks)
         seen = {id(each) for each in inner_layers(opener.model)}
-        if not seen.issuperset(map(id, wanted)):
-            return None
+        if not seen.issuperset(map(id, wanted)) or not has_rows(opener.model):
+            raise ValueError("expected a call that can be written down, got another")
         lost |= {
             key
             for key, mark in marks.items()
@@ -243,6 +254,18 @@ def _own_variables(leaf: keras.Layer) -> list[keras.Variable]:
     return leaf.variables if isinstance(leaf, layers.RNN) else leaf._trainable_variables
 
 
+def _each_time(layer: keras.layers.TimeDistributed) -> Callable[..., keras.KerasTensor]:
+    """Returns a function that calls the layer within as such, where Keras does what it does."""
+    inner = layer.layer
+
+    def call(inputs: keras.KerasTensor, mask: Any = None) -> keras.KerasTensor:
+        own = [{} if mask is None else {"mask": mask[:, i]} for i in range(inputs.shape[1])]
+        found = [inner(inputs[:, i], **each) for i, each in enumerate(own)]
+        return keras.ops.stack(found, axis=1)
+
+    return call
+
+
 def _both_ways(
     layer: keras.layers.Bidirectional,
     sequences: keras.KerasTensor,
@@ -271,26 +294,3 @@ def _both_ways(
     else:
         merged = (one + other) / (2 if layer.merge_mode == "ave" else 1)
     return [merged, *states] if states else merged
-
-
-def _shaped(found: object, expected: object) -> object:
-    """Returns tensors with the sizes that are expected of them; raises `ValueError` for others."""
-    have, want = keras.tree.flatten(found), keras.tree.flatten(expected)
-    fits = len(have) == len(want) and all(
-        one.dtype == other.dtype
-        and len(one.shape) == len(other.shape)
-        and all(a in (None, b) for a, b in zip(one.shape, other.shape, strict=True))
-        for one, other in zip(have, want, strict=True)
-    )
-    if not fits:
-        raise ValueError(f"expected {expected}, got {found}")
-    # What is not told, such as the times of an Einstein sum, is to be known behind.
-    return keras.tree.pack_sequence_as(
-        found,
-        [
-            one
-            if one.shape == other.shape or None in other.shape[1:]
-            else keras.ops.reshape(one, (-1, *other.shape[1:]))
-            for one, other in zip(have, want, strict=True)
-        ],
-    )

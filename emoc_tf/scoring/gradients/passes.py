@@ -76,7 +76,7 @@ class Passes:
         """
         with self._lock:
             if (use, vectorised) not in self._local:
-                self._local[use, vectorised] = self._trace_local(use, vectorised, inputs, deltas)
+                self._local[use, vectorised] = self._trace_local(use, vectorised)
         # Within a graph sizes may be lost that were there when it was traced.
         traced = self._local[use, vectorised]
         (_, *specs), _ = traced.structured_input_signature
@@ -85,18 +85,19 @@ class Passes:
         )
         return traced(list(values), *given)
 
-    def _trace_local(
-        self, use: int, vectorised: bool, inputs: Sequence[tf.Tensor], deltas: tf.Tensor
-    ) -> tf.types.experimental.ConcreteFunction:
+    def _trace_local(self, use: int, vectorised: bool) -> tf.types.experimental.ConcreteFunction:
         stage = self._probe.uses[use].stage
 
         def rows(values: list[tf.Tensor], inputs: list[tf.Tensor], deltas: tf.Tensor) -> list:
             by_id = {id(v): value for v, value in zip(self._variables, values, strict=True)}
             return local.rows(stage, by_id, inputs, deltas, vectorised)
 
+        # As the graph tells them: a size that it leaves open is another with each image.
+        _, taps = self._probe.model.output
+        inputs, z = taps[use]
         specs = [tf.TensorSpec(each.shape, each.dtype) for each in self._variables]
         given = [tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in inputs]
-        delta = tf.TensorSpec([None, None, *deltas.shape[2:]], deltas.dtype)
+        delta = tf.TensorSpec([None, None, *z.shape[1:]], z.dtype)
         return tf.function(rows, autograph=False).get_concrete_function(specs, given, delta)
 
     def forward(

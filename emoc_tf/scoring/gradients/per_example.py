@@ -4,6 +4,7 @@ One backward pass to all pre-activations gives the factors of every example of a
 where differentiating with respect to the weights would add the examples up.
 """
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from emoc_tf.models.checks import check_model
 from emoc_tf.models.graphs import functional, trained_variables
 from emoc_tf.scoring.gradients import contractions
 from emoc_tf.scoring.gradients.kept import Gradients, Pairs, Sums, flat
+from emoc_tf.scoring.gradients.masks import own_masks
 from emoc_tf.scoring.gradients.model_passes import ModelPasses, Run
 from emoc_tf.scoring.gradients.plans import LayerPlan
 from emoc_tf.scoring.gradients.stages import Factors, Stage, size
@@ -76,6 +78,15 @@ class GradientFactors:
         if slow:
             what = f"scored exactly but slowly, one example at a time: {', '.join(slow)}"
             warnings.warn(what, stacklevel=stacklevel + 1)
+
+    @functools.cached_property
+    def own_masks(self) -> list[str]:
+        """The layers that make masks in a way of their own, see `masks.own_masks`."""
+        return own_masks(self._model)
+
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the logits (B, C) that gradients are of, from the model's layers taken apart."""
+        return self._passes.logits(images)
 
     def _choose(self, stage: Stage, positions: dict[int, int | None]) -> _Layer:
         counts = list(positions.values())
