@@ -1,7 +1,9 @@
 """Sphinx: pages in MyST Markdown, notebooks that are executed, the reference from docstrings."""
 
+import itertools
 import os
 import re
+import xml.etree.ElementTree as ET
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,7 +20,7 @@ copyright = author
 release = version = emoc_tf.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "decisions"]
+exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 4  # links as GitHub makes them, such as tasks.md#frozen-layers
@@ -50,12 +52,38 @@ html_show_copyright = False
 html_math_renderer = "mathml"
 
 
+ET.register_namespace("", MATHML := "http://www.w3.org/1998/Math/MathML")
+
+
+def mathml(tex, as_block=False):
+    """Returns a formula as MathML, which browsers show without any script.
+
+    Three things are as TeX has them and docutils has not: an index stands beside a letter with a
+    hat, not beneath it; brackets have the size that was written; "log p" has a space.
+    """
+    written = tex2mathml(tex, as_block=as_block).replace("<mo>'</mo>", "<mo>′</mo>")
+    formula = ET.fromstring(written.replace("&ApplyFunction;", "\u2061"))
+    for node in list(formula.iter(f"{{{MATHML}}}munderover")):
+        letter, index, accent = node
+        if accent.text in ("ˆ", "ˉ", "˜"):
+            node.tag, node[:] = f"{{{MATHML}}}msub", []
+            ET.SubElement(node, f"{{{MATHML}}}mover", accent="true").extend([letter, accent])
+            node.append(index)
+    for sign in formula.iter(f"{{{MATHML}}}mo"):
+        if sign.text in ("⟨", "⟩", "‖", "|", "⌈", "⌉") and "minsize" not in sign.attrib:
+            sign.set("stretchy", "false")
+    for row in formula.iter():
+        for sign, after in itertools.pairwise(row):
+            if sign.text == "\u2061" and after.text not in ("(", "["):
+                sign.set("rspace", "0.17em")
+    return ET.tostring(formula, encoding="unicode")
+
+
 def _mathml(as_block):
-    """Returns a visitor that writes MathML, which browsers show without any script."""
+    """Returns a visitor that writes formulas."""
 
     def visit(translator, node):
-        formula = tex2mathml(node.astext(), as_block=as_block)
-        formula = formula.replace("<mo>'</mo>", "<mo>′</mo>")
+        formula = mathml(node.astext(), as_block)
         translator.body.append(f'<div class="formula">{formula}</div>' if as_block else formula)
         raise nodes.SkipNode
 
@@ -64,11 +92,10 @@ def _mathml(as_block):
 
 def _download(app, docname, source):
     """Makes links to Markdown outside these pages, such as ../RESULTS.md, links to the files."""
-    here, decisions = Path(app.env.doc2path(docname)).parent, Path(app.srcdir, "decisions")
+    here = Path(app.env.doc2path(docname)).parent
 
     def link(found):
-        target = (here / found[2]).resolve()
-        outside = not target.is_relative_to(app.srcdir) or target.is_relative_to(decisions)
+        outside = not (here / found[2]).resolve().is_relative_to(app.srcdir)
         return f"{{download}}`{found[1]} <{found[2]}>`" if outside else found[0]
 
     source[0] = re.sub(r"\[([^\]`]+)\]\(([^):#]+\.md)(?:#[^)]*)?\)", link, source[0])

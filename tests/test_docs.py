@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import json
 import re
+import runpy
 
 import keras
 import numpy as np
@@ -170,6 +171,25 @@ def test_sentences_are_short(page):
 
 def test_the_readme_is_for_five_minutes():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) < 900
+
+
+@pytest.mark.parametrize(
+    ("tex", "there", "not_there"),
+    [
+        (r"\hat x_{sc}", r"<msub>\s*<mover.*ˆ.*</mover>\s*<mrow>.*</msub>", "munder"),
+        (r"\sum_{i=1}^n", "<munderover>", "msub"),
+        (r"\langle a \rangle", r'(<mo stretchy="false">[⟨⟩]</mo>.*){2}', "<mo>"),
+        (r"\Bigl\langle a", r"<mo [^>]*minsize=[^>]*>⟨", "stretchy"),
+        (r"\log p", "rspace=.*<mi>p", "&Apply"),
+        (r"\log(p)", "<mi>p", "rspace"),
+        ("y'", "<mo>′</mo>", "'"),
+    ],
+)
+def test_formulas_are_as_tex_has_them(tex, there, not_there):
+    pytest.importorskip("docutils", reason="comes with the extra docs")
+    written = runpy.run_path(str(ROOT / "docs" / "conf.py"))["mathml"](tex)
+    assert re.search(there, written, re.DOTALL), written
+    assert not_there not in written
 
 
 @pytest.mark.parametrize(

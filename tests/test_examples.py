@@ -22,7 +22,7 @@ RL = {"sb3_ppo", "sb3_maskable_ppo", "ppo_single_file"}
 def test_each_example_is_run():
     names = {file.stem for file in (ROOT / "examples").glob("*.py")}
     tested = {"step_with_agent", "own_policy", "own_images", "own_learner", "vector_environments"}
-    tested |= {"record_video", "train_policy", "go_on_later", "observer"}
+    tested |= {"record_video", "train_policy", "resume_later", "observer"}
     tested |= {"label_a_folder", "unlabelled_arrays", "memory_map", "saved_model"}
     assert names == tested | RL
 
@@ -117,8 +117,8 @@ def test_vector_environments():
     assert np.isfinite(gained).all()
 
 
-def test_go_on_later(tmp_path, capsys):
-    example("go_on_later").main(tmp_path / "episode.npz", **SHRUNK | {"max_steps": 4})
+def test_resume_later(tmp_path, capsys):
+    example("resume_later").main(tmp_path / "episode.npz", **SHRUNK | {"max_steps": 4})
     assert "equal bit for bit: [0." in capsys.readouterr().out
 
 

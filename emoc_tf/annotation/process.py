@@ -107,6 +107,10 @@ class WorkerProcess:
             was_ready = was_ready or told["type"] == "ready"
             self._hear(told)
         code = process.wait()
+        with self._lock:  # nobody else is writing
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):  # what was not read is lost with the process
+                    pipe.close()
         if code < 0:
             reason = f"it was killed by {signal.Signals(-code).name}"
         return was_ready, reason or _last_line(log, begun) or f"it ended with exit status {code}"

@@ -1,6 +1,7 @@
 """What all binaries share: a quiet start, errors in one sentence, a quick end when asked."""
 
 import os
+import re
 import select
 import signal
 import socket
@@ -61,7 +62,10 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        sys.exit(f"error: {str(error).rstrip('.')}; --help lists the flags")
+        told = str(error).rstrip(".")
+        if missing := re.findall(r"Flag --(\w+) must have a value", told):
+            told = f"{missing[0]}: expected --{missing[0]}=VALUE, got nothing"
+        sys.exit(f"error: {told}; --help lists the flags")
     except SystemExit:  # help was asked for and shown, for which absl has 1
         sys.exit(0)
 

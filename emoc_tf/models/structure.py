@@ -67,12 +67,12 @@ def _cloner(one_by_one: bool = False) -> Callable[[keras.Operation], keras.Opera
 
 def _is_configurable(layer: keras.Layer) -> bool:
     """Whether what Keras tells of a layer's configuration is all that `config_of` does."""
-    own = _is_random_shear(layer) or hasattr(layer, "get_vocabulary") or _hides_padding(layer)
+    own = (
+        isinstance(layer, keras.layers.RandomShear)
+        or hasattr(layer, "get_vocabulary")
+        or _hides_padding(layer)
+    )
     return not own and vars(layer).get("activation", "") is not None
-
-
-def _is_random_shear(layer: keras.Operation) -> bool:
-    return isinstance(layer, getattr(keras.layers, "RandomShear", ()))  # since Keras 3.9
 
 
 def _hides_padding(layer: keras.Operation) -> bool:
@@ -96,7 +96,7 @@ def config_of(layer: keras.Operation) -> dict:
         config = layer.get_config()
     except NotImplementedError as error:
         raise _not_made_again(layer) from error
-    if _is_random_shear(layer):  # writes ±x as (−x, x), and refuses to read it
+    if isinstance(layer, keras.layers.RandomShear):  # writes ±x as (−x, x), and refuses to read it
         factors = {key: config[key] for key in ("x_factor", "y_factor")}
         config |= {key: high for key, (low, high) in factors.items() if low < 0}
     if _hides_padding(layer):

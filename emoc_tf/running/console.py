@@ -71,7 +71,7 @@ class Display:
         say(self._console, f"{run[0]}  seed {run[1]}  {line}")
 
     def restart(self, run: tuple[str, int], cause: str) -> None:
-        """Prints that another process goes on with a run."""
+        """Prints that another process resumes a run."""
         self.say(run, f"its process died ({cause}); another one goes on")
 
     def end_run(self) -> None:

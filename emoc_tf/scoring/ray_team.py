@@ -137,7 +137,7 @@ class Team:
         if key not in self._contents:
             try:
                 content = ray().cloudpickle.dumps(model)
-            except Exception as error:  # whatever layers of one's own make of it
+            except Exception as error:  # whatever layers of your own make of it
                 raise ValueError(
                     f"model: expected one that Keras can save, to send it to other processes, got "
                     f"{type(error).__name__}: {str(error).splitlines()[0]}"

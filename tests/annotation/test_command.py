@@ -142,8 +142,8 @@ def keep(tmp_path, monkeypatch, script, ends):
     real, begun = subprocess.Popen, []
 
     def popen(command, **settings):
-        begun.append(command)
-        return real([sys.executable, "-c", script], **settings)
+        begun.append(process := real([sys.executable, "-c", script], **settings))
+        return process
 
     monkeypatch.setattr(subprocess, "Popen", popen)
     monkeypatch.setattr("emoc_tf.annotation.process._PAUSES", (0.0, 0.0, 0.0))
@@ -158,6 +158,7 @@ def keep(tmp_path, monkeypatch, script, ends):
     settings = Settings("images", str(tmp_path / "out"))
     worker = WorkerProcess(settings, hear, lambda: {"lines": 3})
     worker._keep()
+    assert all(pipe.closed for process in begun for pipe in (process.stdin, process.stdout))
     return heard, len(begun)
 
 

@@ -91,6 +91,7 @@ def test_lists_in_the_other_form(tmp_path, form):
         ('{"file": "y.png"}\n', "line 1: expected a path, got None"),
         ('{"path": "y.png", "label": ["cat", "dog"]}\n', "line 1: expected the name of one class"),
         ("path,label\ny.png,k\xe4fer\n", "expected UTF-8"),
+        ("path,label\ny.png," + 140_000 * "x", "line 2: expected CSV, got field larger than"),
     ],
 )
 def test_lists_that_are_none(folder, text, message):

@@ -245,14 +245,14 @@ def test_tfds_own_folders(tmp_path, splits):
         assert (len(train.labels), len(test.labels)) == counts
 
 
-def make_builder(folder, splits, shape=(None, None, 3)):
-    features = {"image": tfds.features.Image(shape=shape),
-                "label": tfds.features.ClassLabel(names=["a", "b"])}  # fmt: skip
+def make_builder(folder, splits, shape=(None, None, 3), label=("label", None)):
+    label, kind = label[0], label[1] or tfds.features.ClassLabel(names=["a", "b"])
+    features = {"image": tfds.features.Image(shape=shape), label: kind}
     sides = [4 + i if shape[0] is None else shape[0] for i in range(12)]
     images = [np.full((side, 6, shape[2]), i, np.uint8) for i, side in enumerate(sides)]
-    spec = {"image": tf.TensorSpec(shape, tf.uint8), "label": tf.TensorSpec((), tf.int64)}
+    spec = {"image": tf.TensorSpec(shape, tf.uint8), label: tf.TensorSpec((), tf.int64)}
     data = tf.data.Dataset.from_generator(
-        lambda: ({"image": image, "label": i % 2} for i, image in enumerate(images)),
+        lambda: ({"image": image, label: i % 2} for i, image in enumerate(images)),
         output_signature=spec,
     )
     return tfds.dataset_builders.store_as_tfds_dataset(
@@ -289,6 +289,21 @@ def test_splits_without_a_training_part(tmp_path, splits):
     builder = make_builder(tmp_path, splits)
     with pytest.raises(ValueError, match=re.escape("expected a split 'train', or a single one")):
         from_tfds(builder)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (("kind", None), r"features 'image' and 'label', got 'tiny' with \['image', 'kind'\]"),
+        (
+            ("label", tfds.features.Scalar(tf.int64)),
+            "expected 'label' to be a ClassLabel, got Scal",
+        ),
+    ],
+)
+def test_builders_without_classes(tmp_path, label, message):
+    with pytest.raises(ValueError, match=message):
+        from_tfds(make_builder(tmp_path, ("train",), label=label))
 
 
 def test_builders_that_are_none(tmp_path):

@@ -240,6 +240,25 @@ def test_bad_flags_are_told_before_any_work(tmp_path, settings, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("binary", "given", "message"),
+    [
+        (
+            "headroom",
+            ["--at_steps=0,x"],
+            "at_steps: expected integers of at least 0, got ['0', 'x']",
+        ),
+        ("true_change", ["--iterations=0"], "iterations: expected integers above 0, got ['0']"),
+        ("report", [], "arguments: expected one output folder, got []"),
+    ],
+)
+def test_wrong_lists_and_arguments_are_told(tmp_path, binary, given, message):
+    given = given and [*given, f"--output_dir={tmp_path / 'out'}"]
+    result = run(binary, *given)
+    assert (result.returncode, result.stderr) == (1, f"error: {message}\n")
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_spelling_of_ranges_and_of_none():
     with flagsaver.as_parsed(output_dir="out", seeds="0-2,7", steps="none", classes="None"):
         assert compare_binary.SEEDS() == [0, 1, 2, 7]

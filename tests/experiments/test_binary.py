@@ -86,7 +86,7 @@ def test_help_ends_with_0(ended, case):
     [
         ("a flag that is none", "error: Unknown command line flag 'numbre'. Did you mean: number"),
         ("no number", "error: flag --number=x: "),
-        ("a flag that is missing", "error: flag --number=None: "),
+        ("a flag that is missing", "error: number: expected --number=VALUE, got nothing; --help"),
         ("an error", "error: number: expected another one, got 3\n"),
         ("runs that failed", "error: the following failed\n"),
     ],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoc_tf import REJECT, SKIP, ExplorationConfig, streams
+from emoc_tf import REJECT, SKIP, ExplorationConfig, Task, streams
 from emoc_tf.data import ImageData, ImageFolder, named
 from emoc_tf.data.pixels import factor_to_pixels
 from emoc_tf.exploration.loop import Exploration
@@ -112,6 +112,13 @@ def test_class_folders_are_read_by_the_library(answered, tmp_path, way):
     if way != "symlink":
         again = ImageFolder(target, 8)
         assert len(again) == len(expected) and set(again.class_names) == set(expected.values())
+
+
+def test_a_run_without_a_label_exports_nothing(tmp_path):
+    images = np.random.default_rng(0).integers(256, size=(12, 8, 8, 3), dtype=np.uint8)
+    found = tasks.exploration(Task(images))
+    with pytest.raises(ValueError, match="run: expected one with a labelled image, got "):
+        exports.export(leave(tmp_path, found), "csv")
 
 
 def test_nothing_is_overwritten(answered, tmp_path):

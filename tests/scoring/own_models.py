@@ -34,24 +34,22 @@ def classifier(*first, outputs=3, head=None):
 
 
 def augmentations():
-    """Layers that are random in training, by kind; those that this release of Keras has."""
+    """Layers that are random in training, by kind."""
     scale = {"value_range": (0, 1)}
-    kinds = {
+    return {
         "geometry": [
-            made("RandomFlip"), made("RandomRotation", 0.1), made("RandomZoom", 0.2),
-            made("RandomTranslation", 0.1, 0.1), made("RandomShear", 0.1, 0.1),
-            made("RandomPerspective"), made("RandomCrop", 7, 7),
+            layers.RandomFlip(), layers.RandomRotation(0.1), layers.RandomZoom(0.2),
+            layers.RandomTranslation(0.1, 0.1), layers.RandomShear(0.1, 0.1),
+            layers.RandomPerspective(), layers.RandomCrop(7, 7),
         ],
         "colour": [
-            made("RandomContrast", 0.3), made("RandomBrightness", 0.2, **scale),
-            made("RandomHue", 0.2, **scale), made("RandomSaturation", 0.3),
-            made("RandomColorJitter", brightness_factor=0.2, **scale), made("RandomGrayscale"),
+            layers.RandomContrast(0.3), layers.RandomBrightness(0.2, **scale),
+            layers.RandomHue(0.2, **scale), layers.RandomSaturation(0.3),
+            layers.RandomColorJitter(brightness_factor=0.2, **scale), layers.RandomGrayscale(),
         ],
         "policies": [
-            made("RandAugment", **scale), made("RandomErasing", **scale),
-            layers.Pipeline(
-                [layers.RandomFlip(), made("RandomSharpness", 0.3) or layers.RandomFlip()]
-            ),
+            layers.RandAugment(**scale), layers.RandomErasing(**scale),
+            layers.Pipeline([layers.RandomFlip(), layers.RandomSharpness(0.3)]),
         ],
         "noise": [
             layers.GaussianNoise(0.3), layers.GaussianDropout(0.3), layers.SpatialDropout2D(0.3),
@@ -59,21 +57,13 @@ def augmentations():
         ],
         "size": [layers.Resizing(9, 7), layers.CenterCrop(6, 6)],
         "values": [
-            made("AutoContrast", **scale), layers.Rescaling(3.0, offset=-1),
+            layers.AutoContrast(**scale), layers.Rescaling(3.0, offset=-1),
             layers.Normalization(mean=0.5, variance=2.0),
         ],
         # Keras draws its operations with Python's own generator while a function is traced.
-        "drawn in Python": [made("AugMix", **scale)],
+        "drawn in Python": [layers.AugMix(**scale)],
         "a block": [keras.Sequential([layers.RandomFlip(), layers.RandomRotation(0.2)])],
     }  # fmt: skip
-    found = {kind: [layer for layer in some if layer is not None] for kind, some in kinds.items()}
-    return {kind: some for kind, some in found.items() if some}
-
-
-def made(name, *arguments, **settings):
-    """A layer, or None where this release of Keras has none of that name."""
-    layer = getattr(layers, name, None)
-    return layer and layer(*arguments, **settings)
 
 
 class AlwaysNoisy(layers.Layer):

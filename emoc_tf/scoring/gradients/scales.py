@@ -81,10 +81,9 @@ SCALES: dict[type[keras.Layer], Callable[[keras.Layer, int], list[Stage]]] = {
     layers.BatchNormalization: batch_normalization,
     layers.LayerNormalization: layer_normalization,
     layers.GroupNormalization: group_normalization,
+    layers.RMSNormalization: rms_normalization,
     layers.PReLU: prelu,
 }
-if hasattr(layers, "RMSNormalization"):  # since Keras 3.9
-    SCALES[layers.RMSNormalization] = rms_normalization
 
 # Not part of Keras' interface, but of models that `keras.applications` builds.
 NAMED = {"keras.src.applications.convnext.LayerScale": layer_scale}

@@ -1,6 +1,5 @@
 """Layers that Keras ships beside the most common ones, and layers of your own, in batches."""
 
-import functools
 import warnings
 
 import keras
@@ -17,13 +16,15 @@ from tests.scoring.own_models import scorer_of
 layers = keras.layers
 
 
-def check(model):
-    """Compares with the literal scores, without a warning; returns the contractions."""
+def check(model, but=None):
+    """Compares with the literal scores, without a warning `but` one; returns the contractions."""
     model = models.randomised(model)
     images = models.inputs(model, 7)
     labels = np.arange(4) % model.output_shape[-1]
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
+        if but:
+            warnings.filterwarnings("ignore", but)
         scorer = EMOCScorer(model)
     found = scorer.scores(images[:3], images[3:], labels)
     right = literal(model, images[:3], images[3:], labels)
@@ -64,12 +65,8 @@ def scales():
 def more_scales():
     image = x = keras.Input((3, 4, 6))
     x = layers.GroupNormalization(2, axis=2, center=False)(layers.PReLU(shared_axes=[2])(x))
-    # Keras 3.9 brought it; before, a layer normalisation could be one.
-    rms = getattr(layers, "RMSNormalization", None) or functools.partial(
-        layers.LayerNormalization, rms_scaling=True
-    )
-    x = rms()(layers.BatchNormalization(renorm=True)(x))
-    x = rms(axis=[-2, -1])(layers.UnitNormalization()(x))
+    x = layers.RMSNormalization()(layers.BatchNormalization(renorm=True)(x))
+    x = layers.RMSNormalization(axis=[-2, -1])(layers.UnitNormalization()(x))
     return ended(image, layers.LayerNormalization(axis=[1, 3])(x))
 
 
@@ -190,6 +187,17 @@ def channels_first():
 )
 def test_what_keras_ships_has_stages(build):
     assert "generic" not in check(build())
+
+
+DEPRECATED = "You passed `rms_scaling=True`, which is deprecated"
+
+
+@pytest.mark.filterwarnings(f"ignore:{DEPRECATED}")  # models that people have saved have it
+def test_a_layer_normalisation_that_subtracts_no_mean():
+    image = x = keras.Input((3, 4, 6))
+    x = layers.LayerNormalization(rms_scaling=True)(layers.Dense(6, activation="tanh")(x))
+    x = layers.LayerNormalization(axis=[1, 3], rms_scaling=True)(x)
+    assert "generic" not in check(ended(image, x), but=DEPRECATED)
 
 
 def masked_text(kind):

@@ -1,6 +1,6 @@
-"""Stops in the middle of an episode and goes on elsewhere, as if there had been no break.
+"""An episode that is stopped in the middle and is resumed elsewhere, as if there had been no break.
 
-Writes episode.npz. Run: python examples/go_on_later.py
+Writes episode.npz. Run: python examples/resume_later.py
 """
 
 import gymnasium as gym
