@@ -69,6 +69,7 @@ coverage: $(VENV)/installed-coverage
 	$(BIN)/python -m coverage report
 
 # What takes minutes: exact scores, an update's iterations, a whole step, checkpoints, odds of novelty.
+bench: export TF_CPP_MIN_LOG_LEVEL ?= 2
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/scoring.py --contestants='emoc_tf float32'
 	$(BIN)/python benchmarks/learner.py --rounds=3
