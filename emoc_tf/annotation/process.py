@@ -109,7 +109,7 @@ class WorkerProcess:
         code = process.wait()
         with self._lock:  # nobody else is writing
             for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):  # what was not read is lost with the process
+                with contextlib.suppress(OSError, ValueError):  # what was not read is lost
                     pipe.close()
         if code < 0:
             reason = f"it was killed by {signal.Signals(-code).name}"

@@ -63,8 +63,10 @@ def _parse(argv: list[str]) -> list[str]:
         return flags.FLAGS(argv)
     except flags.Error as error:
         told = str(error).rstrip(".")
-        if missing := re.findall(r"Flag --(\w+) must have a value", told):
-            told = f"{missing[0]}: expected --{missing[0]}=VALUE, got nothing"
+        missing = re.findall(r"Flag --(\w+) must have a value", told)
+        if len(missing) == len(told.splitlines()):  # nothing else is wrong
+            told = ", ".join(f"--{name}=VALUE" for name in missing)
+            told = f"{', '.join(missing)}: expected {told}, got nothing"
         sys.exit(f"error: {told}; --help lists the flags")
     except SystemExit:  # help was asked for and shown, for which absl has 1
         sys.exit(0)

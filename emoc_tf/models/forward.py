@@ -16,7 +16,7 @@ from emoc_tf.models.known_bodies import known_body
 from emoc_tf.models.structure import feature_extractor
 
 FORWARD_BATCH = 256
-ANY_SIZE = 24  # of axes that a model leaves open
+ANY_SIZE = 32  # of axes that a model leaves open; most networks for images take so few pixels
 
 
 def compile_forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -152,7 +152,7 @@ def _call_again(model: keras.Model, images: np.ndarray, all_is_told: bool) -> No
     except Exception as error:
         raise ValueError(
             f"model: expected one that takes any number of images with training=False, got an "
-            f"error for {len(images)} of them: {reason(error)}"
+            f"error for {len(images)} of them{_told_of_sizes(model)}: {reason(error)}"
         ) from error
     if None in model.inputs[0].shape[1:]:
         _check_open_sizes(model, images, outputs[0])
@@ -170,16 +170,27 @@ def _call_again(model: keras.Model, images: np.ndarray, all_is_told: bool) -> No
 def _check_open_sizes(model: keras.Model, images: np.ndarray, found: np.ndarray) -> None:
     """Raises a ValueError if a model computes something else where sizes are told with each call.
 
-    Keras' `TimeDistributed` does: as many times as there are images, the others are left out.
+    Keras' `TimeDistributed` does: as many times as there are images, the others are left out. So
+    does a window that is larger than what is left of an image.
     """
     told = np.asarray(model(tf.constant(images, model.inputs[0].dtype), training=False))
     scale = np.abs(told[np.isfinite(told)]).max(initial=0)
     if not np.allclose(found, told, rtol=0, atol=1e-3 * scale, equal_nan=True):
+        timed = any(isinstance(e, keras.layers.TimeDistributed) for e in model._flatten_layers())
+        why = ", since Keras' TimeDistributed leaves times out" if timed else ""
         raise ValueError(
             f"model: expected the same outputs whether the sizes of images are told beforehand or "
-            f"not, got others, as by Keras' TimeDistributed; instead of "
-            f"keras.Input({model.inputs[0].shape[1:]}) give all sizes, such as the number of times"
+            f"not, got others{_told_of_sizes(model)}{why}"
         )
+
+
+def _told_of_sizes(model: keras.Model) -> str:
+    """Returns what helps where sizes are open and something fails; else nothing."""
+    sizes = tuple(model.inputs[0].shape[1:])
+    if None not in sizes:
+        return ""
+    tried = tuple(ANY_SIZE if size is None else size for size in sizes)
+    return f" of shape {tried} (in place of keras.Input({sizes}) give all sizes)"
 
 
 def random_images(image: keras.KerasTensor) -> np.ndarray:

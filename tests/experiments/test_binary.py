@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
+
+from emoc_tf.experiments import binary
 
 # All cases in children of one process that has imported what they need.
 CASES = """
@@ -119,3 +122,13 @@ def test_output_that_nobody_reads_is_given_up_without_a_word(arguments, unbuffer
     )  # fmt: skip
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_all_flags_that_are_missing_are_told_at_once(monkeypatch):
+    values = flags.FlagValues()
+    for name in ("setting", "values"):
+        flags.DEFINE_string(name, None, "", flag_values=values, required=True)
+    monkeypatch.setattr(flags, "FLAGS", values)
+    wanted = "error: setting, values: expected --setting=VALUE, --values=VALUE, got nothing; --help"
+    with pytest.raises(SystemExit, match=f"^{wanted} lists the flags$"):
+        binary._parse(["program"])

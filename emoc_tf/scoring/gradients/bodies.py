@@ -22,6 +22,7 @@ from emoc_tf.models.graphs import (
 from emoc_tf.models.known_bodies import KnownBody, known_body
 from emoc_tf.scoring.gradients.layers import known_stages, probe, ranks_in
 from emoc_tf.scoring.gradients.local import is_tensor, seen
+from emoc_tf.scoring.gradients.masks import untold
 from emoc_tf.scoring.gradients.opening import leaves_of, opened
 from emoc_tf.scoring.gradients.passes import Passes
 from emoc_tf.scoring.gradients.stages import Stage
@@ -62,7 +63,7 @@ class Body:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        with unnoted(model):
+        with unnoted(model), untold():
             self._find(model)
 
     def _find(self, model: keras.Model) -> None:

@@ -1,7 +1,9 @@
 """Masks, which Keras keeps beside tensors as an attribute, as tensors of the graph."""
 
+import contextlib
 import itertools
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -39,6 +41,17 @@ class Masked(keras.layers.Layer):
     def compute_mask(self, inputs: Sequence[tf.Tensor], previous_mask: Any) -> tf.Tensor | None:
         """Returns the mask."""
         return inputs[1] if len(inputs) > 1 else None
+
+
+@contextlib.contextmanager
+def untold() -> Iterator[None]:
+    """Silences Keras where a graph that was made of a model ends a mask: its outputs are compared.
+
+    What the model itself does is told when it is called as it is.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(?s).*Layer .* was passed an input with a mask")
+        yield
 
 
 def own_masks(model: keras.Model) -> list[str]:

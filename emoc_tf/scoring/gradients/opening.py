@@ -17,6 +17,8 @@ layers = keras.layers
 
 _RECURRENT = layers.RNN, layers.Bidirectional
 
+TIMES = 16  # of sequences of sequences: each becomes a part of the graph, which takes long to trace
+
 
 def opened(model: keras.Model) -> tuple[keras.Model, set[int]]:
     """Returns a model whose layers made of layers are opened, and the ids of these.
@@ -259,6 +261,8 @@ def _each_time(layer: keras.layers.TimeDistributed) -> Callable[..., keras.Keras
     inner = layer.layer
 
     def call(inputs: keras.KerasTensor, mask: Any = None) -> keras.KerasTensor:
+        if inputs.shape[1] > TIMES:
+            raise ValueError(f"inputs: expected at most {TIMES} times, got {inputs.shape[1]}")
         own = [{} if mask is None else {"mask": mask[:, i]} for i in range(inputs.shape[1])]
         found = [inner(inputs[:, i], **each) for i, each in enumerate(own)]
         return keras.ops.stack(found, axis=1)

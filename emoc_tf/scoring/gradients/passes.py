@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from emoc_tf.scoring.gradients import local
 from emoc_tf.scoring.gradients.layers import Probe
+from emoc_tf.scoring.gradients.masks import untold
 from emoc_tf.scoring.gradients.stages import watched_by
 
 
@@ -151,7 +152,7 @@ class Passes:
             # back through what lies before it, nor to the weights themselves.
             tape = tf.GradientTape(watch_accessed_variables=False)
             scope = keras.StatelessScope(zip(self._variables, values, strict=True))
-            with scope, tape, watched_by(tape):
+            with scope, tape, watched_by(tape), untold():
                 output, taps = self._probe.model(images, training=False)
             if not uses:
                 return output, [], []

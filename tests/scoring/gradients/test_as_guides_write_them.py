@@ -250,6 +250,12 @@ def test_in_batches(name):
     assert len(checked(IN_BATCHES[name]())) == 1
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["guide", "two tables", "heads, masked"])
+def test_nothing_is_told_of_graphs_that_nobody_made(name):
+    checked(STAGES[name]())
+
+
 @pytest.mark.parametrize("name", SLOW)
 def test_one_at_a_time(name):
     with pytest.warns(UserWarning, match=r"one example at a time: codes"):
@@ -268,11 +274,36 @@ def test_times_that_keras_leaves_out_are_told():
     """Compiled, it computes as many times as there are images."""
     inputs, x = signals(times=None)
     model = ended(inputs, layers.TimeDistributed(layers.Dense(4))(x))
-    with pytest.raises(ValueError, match=r"Keras' TimeDistributed; instead of keras.Input\(\(None"):
+    with pytest.raises(ValueError, match=r"keras.Input\(\(None.* TimeDistributed leaves"):
         EMOCScorer(model)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["MobileNetV2", "DenseNet121"])
+def test_networks_as_keras_builds_them_for_any_size(name):
+    build = getattr(keras.applications, name)
+    base = build(include_top=False, weights=None, pooling="avg")  # takes (None, None, 3)
+    base.trainable = False
+    model = keras.Sequential([base, layers.Dense(3)])
+    images = np.random.default_rng(0).random((3, 64, 64, 3), np.float32)
+    assert EMOCScorer(model).scores(images[:1], images).shape == (3,)
+
+
+def test_sizes_that_a_network_cannot_take_are_told():
+    x = inputs = keras.Input((None, None, 1))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 33)(x))
+    wanted = r"of shape \(32, 32, 1\) \(in place of keras.Input\(\(None, None, 1\)\) give all sizes"
+    with pytest.raises(ValueError, match=wanted):
+        EMOCScorer(keras.Model(inputs, layers.Dense(3)(x)))
+
+
 @pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
+def test_sequences_of_long_sequences_are_not_written_down(monkeypatch):
+    monkeypatch.setattr(opening, "TIMES", 2)
+    with pytest.warns(UserWarning, match="one example at a time: time_distributed"):
+        assert len(checked(sentences(layers.LSTM(2)))) == 1
+
+
 def test_a_mask_that_hides_nothing_of_what_is_drawn(monkeypatch):
     """That it was lost could not be seen when the scorer was made, but is on images."""
     inputs, x = signals()
@@ -284,6 +315,10 @@ def test_a_mask_that_hides_nothing_of_what_is_drawn(monkeypatch):
     expected = forward_mode.scores(model, images[:3], images[3:])
     found = EMOCScorer(model).scores(images[:3], images[3:])
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+    huge = np.full_like(images[:1], -3e38)  # no mask is to blame for what is no number
+    with pytest.raises(ValueError, match="reference: expected finite model outputs"):
+        EMOCScorer(model).scores(huge, images[3:])
 
     monkeypatch.setattr(opening, "masked", lambda tensor, mask: tensor)
     monkeypatch.setattr(opening, "_with_masks", lambda layer, args, kwargs, found, own=(): found)
