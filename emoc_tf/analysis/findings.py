@@ -17,6 +17,7 @@ from emoc_tf.analysis.measures import (
     labels_to_reach,
     summarise,
 )
+from emoc_tf.analysis.savings import Saving, labels_saved
 from emoc_tf.analysis.statistics import PairedDifference, paired_differences, penalties
 from emoc_tf.records.run_record import RunRecord, read_run, run_folders, run_path
 
@@ -62,6 +63,7 @@ class Findings:
             the policies that are not in it, from runs of their own.
         baselines: The policies that others are compared with.
         differences: Of each baseline and measure, a row a policy.
+        saved: Of each baseline, the labels that policies save, see `savings.labels_saved`.
         penalties: Of each curve, see `statistics.penalties`; empty if no two policies are tested.
         reach: Labels to reach the target accuracy, and all classes if there are novel ones, a row
             a policy each.
@@ -78,6 +80,7 @@ class Findings:
     summaries: list[PolicySummary]
     baselines: tuple[str, ...]
     differences: dict[tuple[str, str], list[PairedDifference]]
+    saved: dict[str, list[Saving]]
     penalties: dict[str, tuple[list[str], np.ndarray]]
     reach: list[Reach]
     accuracy: str = "test_accuracy"
@@ -186,6 +189,7 @@ def gather(
             for name in chosen
             for measure in MEASURES
         },
+        saved={name: labels_saved(finished, name) for name in chosen},
         penalties=matrices if any_tested else {},
         reach=_reach(compared, chosen[0], accuracy, untested.ACCURACIES[accuracy_column]),
         accuracy=accuracy_column,

@@ -178,13 +178,19 @@ def _key(
 
 
 def _cell(row: PairedDifference) -> dict[str, Any]:
-    mean, _, interval = tables.difference(row).partition(" ")
+    mean, interval = _apart(tables.difference(row))
     return {
         "mean": mean,
         "interval": interval,
         "p": tables.p_value(row.p_corrected),
         "significant": row.measure == PRIMARY and row.p_corrected < LEVEL,
     }
+
+
+def _apart(text: str) -> tuple[str, str]:
+    """Returns a value and its interval, of which the page shows one below the other."""
+    value, _, interval = text.partition(" ")
+    return value, interval
 
 
 def _penalties(findings: Findings, column: str) -> dict[str, Any]:
@@ -204,6 +210,11 @@ def _ahead_rows(findings: Findings) -> list[dict[str, Any]]:
 
 
 def _reach_rows(findings: Findings) -> list[dict[str, Any]]:
+    saved = {
+        (row.agent, baseline): tables.with_interval(row.labels, row.low, row.high, 0)
+        for baseline, rows in findings.saved.items()
+        for row in rows
+    }
     rows = []
     for agent in filter(findings.is_compared, findings.agents):
         cells = []
@@ -212,7 +223,8 @@ def _reach_rows(findings: Findings) -> list[dict[str, Any]]:
                 median = f"{found.median:.0f}" if found.median < np.inf else f"> {found.most}"
                 median = median if found.runs else "–"
                 cells.append({"median": median, "reached": f"{found.reached} of {found.runs}"})
-        rows.append({"agent": agent, "cells": cells})
+        against = [_apart(saved.get((agent, name), "–")) for name in findings.saved]
+        rows.append({"agent": agent, "cells": cells, "saved": against})
     return rows
 
 

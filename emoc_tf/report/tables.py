@@ -10,6 +10,7 @@ from rich.text import Text
 
 from emoc_tf.analysis.findings import Findings
 from emoc_tf.analysis.measures import MEASURES, PRIMARY, PolicySummary
+from emoc_tf.analysis.savings import Saving
 from emoc_tf.analysis.statistics import LEVEL, MIN_TESTED, PairedDifference, least_p
 from emoc_tf.storage import csv_files
 
@@ -38,12 +39,15 @@ def number(value: float, digits: int, signed: bool = False) -> str:
 
 def difference(row: PairedDifference) -> str:
     """Returns `mean [low, high]`, or the mean alone where there are too few pairs."""
-    digits = MEASURES[row.measure].digits
-    text = number(row.mean, digits, signed=True)
-    if np.isnan(row.low):
+    return with_interval(row.mean, row.low, row.high, MEASURES[row.measure].digits)
+
+
+def with_interval(value: float, low: float, high: float, digits: int) -> str:
+    """Returns `value [low, high]`, signed, or the value alone where an end is NaN."""
+    text = number(value, digits, signed=True)
+    if np.isnan(low):
         return text
-    ends = (number(end, digits) for end in (row.low, row.high))
-    return f"{text} [{', '.join(ends)}]"
+    return f"{text} [{number(low, digits)}, {number(high, digits)}]"
 
 
 def p_value(p: float) -> str:
@@ -128,14 +132,27 @@ def summary_rows(
 
 
 def difference_rows(
-    families: Iterable[Sequence[PairedDifference]], called: Callable[[str], str] = str
+    families: Iterable[Sequence[PairedDifference]],
+    called: Callable[[str], str] = str,
+    saved: Iterable[Saving] = (),
 ) -> list[list[Any]]:
-    """Returns paired differences, a heading first; `called` as for `summary_rows`."""
+    """Returns paired differences, a heading first, and labels saved, which are not tested.
+
+    Args:
+        families: Differences to each baseline in each measure.
+        called: As for `summary_rows`.
+        saved: The labels that policies save.
+    """
     header = ["measure", "agent", "baseline", "pairs", "mean", "low", "high", "p", "p_corrected"]
     rows = [
         [called(row.measure), *(getattr(row, name) for name in header[1:])]
         for rows in families
         for row in rows
+    ]
+    untested = float("nan"), float("nan")
+    rows += [
+        ["labels_saved", s.agent, s.baseline, s.pairs, s.labels, s.low, s.high, *untested]
+        for s in saved
     ]
     return [header, *map(csv_files.rounded, rows)]
 

@@ -46,7 +46,11 @@ def write_report(
     texts = {
         "table.csv": csv_files.text(tables.summary_rows(findings.summaries, findings.name)),
         "differences.csv": csv_files.text(
-            tables.difference_rows(findings.differences.values(), findings.name)
+            tables.difference_rows(
+                findings.differences.values(),
+                findings.name,
+                [saving for rows in findings.saved.values() for saving in rows],
+            )
         ),
         PAGE: page.write(findings, shown),
     }

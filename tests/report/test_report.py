@@ -100,6 +100,11 @@ def test_the_page_shows_the_numbers(grid):
     mean, interval = tables.difference(tested).split(" ", 1)  # on lines of their own
     cells = ["emoc", "6", mean, interval, tables.p_value(tested.p_corrected)]
     assert cells in [row[:5] for row in rows]
+    saved = next(row for row in findings.saved["random"] if row.agent == "emoc")
+    text = tables.with_interval(saved.labels, saved.low, saved.high, 0)
+    assert text.startswith("+")
+    needed = next(row for row in rows if row[0] == "emoc" and row[2] == "6 of 6")
+    assert text in " ".join(needed)
     assert ["dataset", "digits"] in rows
     assert any(row[0] == "version of tensorflow" for row in rows)
 
@@ -108,7 +113,14 @@ def test_all_differences_are_in_a_table_of_their_own(grid):
     folder, _, _ = grid
     with open(folder / "differences.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * 4 * 2  # baselines, measures, other policies
+    # Baselines, other policies, measures and the labels saved.
+    assert len(rows) == 2 * 2 * (4 + 1)
+    saved = next(row for row in gather(folder).saved["random"] if row.agent == "emoc")
+    row = next(
+        r for r in rows
+        if (r["agent"], r["baseline"], r["measure"]) == ("emoc", "random", "labels_saved")
+    )  # fmt: skip
+    assert (float(row["mean"]), row["p"]) == (pytest.approx(saved.labels, rel=1e-5), "nan")
     row = next(
         r for r in rows
         if (r["agent"], r["baseline"], r["measure"]) == ("emoc", "random", "final_accuracy")
