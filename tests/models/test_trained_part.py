@@ -3,11 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from PIL import Image
 
 from emoc_tf.config import ExplorationConfig
-from emoc_tf.data import ImageFolder
-from emoc_tf.data.views import ImageView
 from emoc_tf.models import kept_outputs, prefix, structure, trained_part
 from emoc_tf.models.episode_model import EpisodeModel, copy_own
 from emoc_tf.models.learner import Learner
@@ -25,24 +22,6 @@ SEED = np.array([1, 2], np.int32)
 def unsplit(monkeypatch):
     """A function that lets models be used as if they had no prefix."""
     return lambda: monkeypatch.setattr(trained_part, "split", lambda model: None)
-
-
-@pytest.fixture
-def seen(monkeypatch):
-    """How many images meet a prefix at each call of it."""
-    numbers, compile_prefix = [], trained_part.compile_prefix
-
-    def counting(model):
-        run = compile_prefix(model)
-
-        def count(images):
-            numbers.append(len(images))
-            return run(images)
-
-        return count
-
-    monkeypatch.setattr(trained_part, "compile_prefix", counting)
-    return numbers
 
 
 MODELS = {
@@ -269,70 +248,6 @@ def test_it_is_said_that_random_layers_come_first():
     model = pooled(frozen(), before=[layers.RandomFlip()])
     with pytest.warns(UserWarning, match="random_flip.*training=False"):
         prefix.warn_of_repeated_work(model)
-
-
-def folder(tmp_path, count=20):
-    rng = np.random.default_rng(0)
-    (tmp_path / "pictures").mkdir(exist_ok=True)
-    for i in range(count):
-        pixels = rng.integers(0, 255, SHAPE, dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{i}.png")
-    return ImageFolder(tmp_path / "pictures", image_size=8, store=tmp_path / "store")
-
-
-def test_outputs_for_a_store_are_found_again(tmp_path, seen):
-    images = ImageView(folder(tmp_path, 300))
-    model = pooled(frozen())
-    first = TrainedPart(model, images).inputs
-    files = list((tmp_path / "store").glob("*/frozen-*.npy"))
-    assert len(files) == 1
-    np.testing.assert_array_equal(first, TrainedPart(model, images[:]).inputs)
-    again = TrainedPart(model, ImageView(folder(tmp_path, 300)))
-    seen.clear()
-    np.testing.assert_array_equal(again.inputs, first)
-    assert sum(seen) == 256  # one batch, to see that the bits are the same
-    assert list((tmp_path / "store").glob("*/frozen-*.npy")) == files
-
-
-def test_outputs_of_other_images_or_weights_are_not_taken_from_a_store(tmp_path):
-    images = ImageView(folder(tmp_path))
-    base = frozen()
-    model = pooled(base)
-    first = np.array(TrainedPart(model, images).inputs)
-    turned = images.take(np.arange(len(images))[::-1])
-    np.testing.assert_allclose(TrainedPart(model, turned).inputs, first[::-1], rtol=1e-5)
-    for factor in (2, 3, 4):
-        kernel = base.get_layer("first").kernel
-        kernel.assign(kernel * factor)
-        found = TrainedPart(model, images).inputs
-        expected = model.layers[2](base(images[:], training=False))
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
-        assert len(list((tmp_path / "store").glob("*/frozen-*.npy"))) <= kept_outputs.FILES
-
-
-@pytest.mark.parametrize("damage", ["cut", "other numbers", "empty"])
-def test_a_damaged_file_in_a_store_is_written_anew(tmp_path, damage):
-    images = ImageView(folder(tmp_path))
-    model = pooled(frozen())
-    first = np.array(TrainedPart(model, images).inputs)
-    (file,) = (tmp_path / "store").glob("*/frozen-*.npy")
-    if damage == "other numbers":
-        np.save(file, first + 1)
-    else:
-        file.write_bytes(file.read_bytes()[: 0 if damage == "empty" else 200])
-    np.testing.assert_array_equal(TrainedPart(model, images).inputs, first)
-    np.testing.assert_array_equal(np.load(file), first)
-
-
-def test_a_store_that_cannot_be_written_to_is_no_error(tmp_path, monkeypatch):
-    images = ImageView(folder(tmp_path))
-
-    def refuse(*arguments, **named):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(kept_outputs, "_mapped", refuse)
-    assert TrainedPart(pooled(frozen()), images).inputs.shape == (len(images), 4)
-    assert not [f for f in (tmp_path / "store").glob("*/*") if "frozen" in f.name]
 
 
 def test_frozen_weights_that_a_function_reads_are_seen():

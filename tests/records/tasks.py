@@ -7,6 +7,8 @@ from emoc_tf import ExplorationConfig
 from emoc_tf.data import ImageFolder
 from emoc_tf.exploration.loop import Exploration
 from emoc_tf.exploration.task import Task
+from emoc_tf.records.queried import AnswerFiles
+from emoc_tf.records.run_folder import RunFolder
 from tests.data import pictures
 
 CONFIG = ExplorationConfig(
@@ -60,3 +62,11 @@ def answer(found, labels):
     query = found.ask(choice)
     found.answer(query, labels)
     return query.indices.tolist()
+
+
+def leave(folder, found, config=CONFIG):
+    """Leaves a run folder of an exploration, as it is after its answers."""
+    run = RunFolder(folder, "random", 0, config)
+    run.claim(task=found.task)
+    AnswerFiles(run.path, found)
+    return run.path

@@ -7,7 +7,7 @@ from emoc_tf import ExplorationConfig
 from emoc_tf.exploration.loop import Exploration
 from emoc_tf.records import exports
 from emoc_tf.records.labels import LabelledImage, RunLabels
-from tests.records.test_exports import leave
+from tests.records.tasks import leave
 
 
 class Name(str):

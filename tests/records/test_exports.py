@@ -11,29 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoc_tf import REJECT, SKIP, ExplorationConfig, Task, streams
-from emoc_tf.data import ImageData, ImageFolder, named
+from emoc_tf import REJECT, SKIP, Task
+from emoc_tf.data import ImageFolder
 from emoc_tf.data.pixels import factor_to_pixels
-from emoc_tf.exploration.loop import Exploration
 from emoc_tf.records import exports
-from emoc_tf.records.final_model import save_final_model
 from emoc_tf.records.labels import read_labels
 from emoc_tf.records.placing import write_png
-from emoc_tf.records.predictions import run_predictions
-from emoc_tf.records.queried import AnswerFiles
-from emoc_tf.records.run_folder import RunFolder
 from tests.data import pictures
 from tests.records import tasks
 
 NAME = 'a "wild", bird & <co>'
-
-
-def leave(folder, found, config=tasks.CONFIG):
-    """Leaves a run folder of an exploration, as it is after its answers."""
-    run = RunFolder(folder, "random", 0, config)
-    run.claim(task=found.task)
-    AnswerFiles(run.path, found)
-    return run.path
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +41,7 @@ def answered(tmp_path_factory):
     paths, labels = found.task.images.paths, found.labels
     expected = {paths[i]: found.class_names[labels[i]] for i in np.flatnonzero(labels >= 0)}
     assert len(expected) > 10 and set(expected.values()) == {"Cat", "dog", NAME}
-    return found, expected, leave(root, found)
+    return found, expected, tasks.leave(root, found)
 
 
 def test_what_is_read_is_what_the_exploration_says(answered):
@@ -118,7 +105,7 @@ def test_a_run_without_a_label_exports_nothing(tmp_path):
     images = np.random.default_rng(0).integers(256, size=(12, 8, 8, 3), dtype=np.uint8)
     found = tasks.exploration(Task(images))
     with pytest.raises(ValueError, match="run: expected one with a labelled image, got "):
-        exports.export(leave(tmp_path, found), "csv")
+        exports.export(tasks.leave(tmp_path, found), "csv")
 
 
 def test_nothing_is_overwritten(answered, tmp_path):
@@ -182,7 +169,7 @@ def test_arrays_become_png_files_where_files_are_needed(tmp_path):
     task = tasks.array_task()
     found = tasks.exploration(task)
     tasks.answer(found, ["bird", 0])
-    run = leave(tmp_path, found)
+    run = tasks.leave(tmp_path, found)
     target, _ = exports.export(run, "csv")
     assert target == run / "exports" / "labels.csv"
     rows = list(csv.DictReader(target.read_text().splitlines()))
@@ -209,36 +196,6 @@ def test_floats_become_the_pixels_they_stand_for(tmp_path, low, high):
     images = (low + pixels / 255 * (high - low)).astype(np.float32)
     write_png(images[1], tmp_path / "a.png", factor_to_pixels(images, None))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), pixels[1, :, :, 0])
-
-
-def test_simulated_runs_name_images_by_their_index_in_the_data(tmp_path):
-    config = ExplorationConfig(
-        known_classes=2, novel_classes=2, pool_per_class=6, set_size=3, num_candidate_sets=4,
-        pretrain_iterations=1, update_iterations=1,
-    )  # fmt: skip
-    found = Exploration(config)
-    found.reset(5)
-    found.advance(int(np.flatnonzero(found.state.candidate_mask)[0]))
-    run = leave(tmp_path, found, config)
-    train, _ = named.load("digits")
-    target, count = exports.export(run, "folders")
-    assert count == 3
-    for file in target.rglob("*.png"):
-        i = int(file.stem)
-        assert file.parent.name == train.class_names[train.labels[i]]
-        np.testing.assert_array_equal(np.asarray(Image.open(file)), train.images[i, :, :, 0])
-    data = ImageData(train.images[::-1].copy(), train.labels[::-1], train.class_names)
-    found = Exploration(config, (data, data))
-    found.reset(5)
-    found.advance(int(np.flatnonzero(found.state.candidate_mask)[0]))
-    run = leave(tmp_path / "own", found, config)
-    with pytest.raises(ValueError, match="images: expected the run's own images"):
-        exports.export(run, "folders")
-    target, _ = exports.export(run, "folders", images=data)
-    (file, *_) = target.rglob("*.png")
-    np.testing.assert_array_equal(
-        np.asarray(Image.open(file)), data.images[int(file.stem), :, :, 0]
-    )
 
 
 def test_what_is_missing_is_told_in_one_sentence(answered, tmp_path):
@@ -279,57 +236,18 @@ def test_what_is_missing_is_told_in_one_sentence(answered, tmp_path):
 def test_names_that_are_no_folders_are_refused_only_there(tmp_path, name):
     found = tasks.exploration(tasks.array_task())
     tasks.answer(found, [name, 0])
-    run = leave(tmp_path, found)
+    run = tasks.leave(tmp_path, found)
     with pytest.raises(ValueError, match="format: expected class names that can be names of fold"):
         exports.export(run, "folders", images=found.task.images)
     assert not (run / "exports" / "folders").exists()
     exports.export(run, "fiftyone", images=found.task.images)
 
 
-@pytest.mark.filterwarnings("ignore:.*left out")
-@pytest.mark.parametrize("parts", [False, True])
-def test_simulated_runs_of_folders_name_files(tmp_path, parts):
-    root = tmp_path / "images"
-    inside = root / "train" if parts else root
-    for i in range(24):
-        pictures.write(inside / "abc"[i % 3] / f"{i}.png", i)
-    for i in range(3 * parts):
-        pictures.write(root / "test" / "abc"[i] / f"{i}.png", 100 + i)
-    (root / "unlabelled.png").write_bytes((inside / "a/0.png").read_bytes())  # left out
-    config = tasks.CONFIG.replace(
-        dataset=f"folder:{root}?image_size=8", known_classes=2, novel_classes=1,
-        initial_per_class=2, pool_per_class=4, sampler="single_class",
-    )  # fmt: skip
-    found = Exploration(config)
-    found.reset(streams.root_of(0))
-    for _ in range(2):
-        found.advance(int(np.flatnonzero(found.state.candidate_mask)[0]))
-    run = leave(tmp_path, found, config)
-    target, count = exports.export(run, "csv")
-    assert count == 4
-    for row in csv.DictReader(target.read_text().splitlines()):
-        assert Path(row["path"]).parent == inside / row["label"]
-        index = int(row["image"])
-        np.testing.assert_array_equal(
-            np.asarray(Image.open(row["path"])), found.episode.raw_images[index]
-        )
-    target, _ = exports.export(run, "folders", way="symlink")
-    assert all(file.resolve().is_relative_to(inside) for file in target.rglob("*.png"))
-    save_final_model(found, run)
-    rows = run_predictions(run)
-    assert {row["image"] for row in rows} == set(np.flatnonzero(found.labels == SKIP).tolist())
-    for row in rows:
-        index = row["image"]
-        np.testing.assert_array_equal(
-            np.asarray(Image.open(row["path"])), found.episode.raw_images[index]
-        )
-
-
 def test_other_arrays_than_those_that_were_labelled_are_refused(tmp_path):
     task = tasks.array_task()
     found = tasks.exploration(task)
     tasks.answer(found, ["bird", 0])
-    run = leave(tmp_path, found)
+    run = tasks.leave(tmp_path, found)
     others = [task.images[::-1], np.roll(task.images, 1, axis=0), task.images // 2]
     others += [np.concatenate([task.images, task.images[:2]])]
     for images in others:

@@ -13,7 +13,7 @@ from emoc_tf.records.final_model import save_final_model
 from emoc_tf.records.predictions import export_predictions, predictions, run_predictions
 from tests.data import pictures
 from tests.records import tasks
-from tests.records.test_exports import leave
+from tests.records.tasks import leave
 from tests.records.test_predictions import simulate
 
 PIXELS = np.random.default_rng(3).integers(256, size=(16, 8, 8, 3)).astype(np.uint8)

@@ -19,7 +19,7 @@ from emoc_tf.records.queried import AnswerFiles
 from emoc_tf.records.run_folder import RunFolder
 from tests.data import pictures
 from tests.records import tasks
-from tests.records.test_exports import leave
+from tests.records.tasks import leave
 
 CONFIG = ExplorationConfig(
     known_classes=2, novel_classes=2, pool_per_class=6, set_size=3, num_candidate_sets=4,
