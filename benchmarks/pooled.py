@@ -1,0 +1,121 @@
+r"""Paired differences over the runs of several folders, made by one protocol at several times.
+
+    python benchmarks/pooled.py results/cifar100-paper results/cifar100-confirm \
+        [--baselines=emoc,random]
+
+Of the policies that all folders have, over all initialisations: a table for each baseline, with
+p-values corrected by Holm for the policies of it; in how many initialisations each policy is behind
+the baseline; the labels that each saves; and the baseline's lead step by step. One folder alone may
+be given too. Settings that both have must be equal: older records lack some that came since.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from absl import app, flags
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from emoc_tf.analysis.measures import MEASURES, PRIMARY, by_agent
+from emoc_tf.analysis.savings import labels_saved
+from emoc_tf.analysis.statistics import interval, paired_differences
+from emoc_tf.records.run_record import RunRecord, read_runs
+from emoc_tf.report import tables
+
+BASELINES = flags.DEFINE_list("baselines", ["emoc", "random"], "Policies to compare with.")
+
+
+def pooled(folders: Sequence[str]) -> list[RunRecord]:
+    """Returns the finished runs of the policies that all folders have.
+
+    Raises:
+        ValueError: Two folders have a run in common, or settings that differ.
+    """
+    groups = [[run for run in read_runs(folder) if run.finished] for folder in folders]
+    shared = set.intersection(*({run.agent for run in group} for group in groups))
+    runs = [run for group in groups for run in group if run.agent in shared]
+    names = [(run.agent, run.seed) for run in runs]
+    if len(set(names)) < len(names):
+        raise ValueError("folders: expected runs of different initialisations, got some twice")
+    first = runs[0].configuration
+    for run in runs:
+        both = first.keys() & run.configuration.keys()
+        differing = sorted(name for name in both if first[name] != run.configuration[name])
+        if differing:
+            raise ValueError(
+                f"folders: expected runs of one protocol, got {run.agent}/{run.seed} that differs "
+                f"from {runs[0].agent}/{runs[0].seed} in {differing}"
+            )
+    return runs
+
+
+def _differences(runs: Sequence[RunRecord], baseline: str) -> Table:
+    table = Table(f"minus {baseline}", "pairs", "ahead", box=box.SIMPLE_HEAD)
+    for measure in MEASURES.values():
+        for heading in (measure.label, "p", "Holm"):
+            table.add_column(heading, justify="right")
+    table.add_column("labels saved", justify="right")
+    columns = {
+        name: {row.agent: row for row in paired_differences(runs, baseline, name)}
+        for name in MEASURES
+    }
+    saved = {row.agent: row for row in labels_saved(runs, baseline)}
+    values = {
+        agent: {run.seed: MEASURES[PRIMARY].of(run) for run in group}
+        for agent, group in by_agent(runs).items()
+    }
+    for agent, row in columns[PRIMARY].items():
+        ahead = sum(
+            values[agent][seed] > value
+            for seed, value in values[baseline].items()
+            if seed in values[agent]
+        )
+        cells = []
+        for found in (columns[name][agent] for name in MEASURES):
+            ps = (tables.p_value(p) for p in (found.p, found.p_corrected))
+            cells += [tables.difference(found), *ps]
+        saving = saved[agent]
+        labels = tables.with_interval(saving.labels, saving.low, saving.high, 0)
+        table.add_row(agent, str(row.pairs), str(ahead), *cells, labels)
+    return table
+
+
+def _steps(runs: Sequence[RunRecord], baseline: str) -> Table:
+    """Returns how far each policy is behind a baseline in accuracy, step by step."""
+    groups = by_agent(runs)
+    own = {run.seed: run.steps["test_accuracy"] for run in groups.pop(baseline)}
+    rows = {
+        agent: np.array([run.steps["test_accuracy"] - own[run.seed] for run in group])
+        for agent, group in groups.items()
+    }
+    table = Table(f"minus {baseline}", *map(str, range(len(next(iter(own.values()))))))
+    table.box = box.SIMPLE_HEAD
+    for agent, differences in rows.items():
+        cells = []
+        for column in differences.T:
+            low, high = interval(column)
+            cells.append(tables.with_interval(float(column.mean()), low, high, 3))
+        table.add_row(agent, *cells)
+    return table
+
+
+def main(argv: list[str]) -> None:
+    """Looks at the folders given."""
+    if len(argv) < 2:
+        sys.exit("usage: python benchmarks/pooled.py OUTPUT_DIR [OUTPUT_DIR ...]")
+    runs, console = pooled(argv[1:]), Console(width=220)
+    for name, group in by_agent(runs).items():
+        means = ", ".join(
+            f"{measure.label} {np.mean([measure.of(run) for run in group]):.{measure.digits}f}"
+            for measure in MEASURES.values()
+        )
+        console.print(f"{name}: {len(group)} initialisations, {means}")
+    for baseline in BASELINES.value:
+        console.print(_differences(runs, baseline))
+        console.print(_steps(runs, baseline))
+
+
+if __name__ == "__main__":
+    app.run(main)
