@@ -96,6 +96,15 @@ def test_some_images_nobody_can_name():
     assert alone.outcomes[-1].labelled < 50
 
 
+def test_copies_of_an_image_get_one_answer():
+    one = explored(steps=20, duplicates=0.9, wrong_answers=0.4, rejected=0.3)
+    said: dict[int, set[int]] = {}
+    for index, label in answers(one).items():
+        said.setdefault(one.episode.source_indices[index], set()).add(label)
+    assert len(said) < len(answers(one)) / 2
+    assert {len(labels) for labels in said.values()} == {1}
+
+
 def test_troubles_come_together_and_are_saved():
     trouble = {"imbalance": 4.0, "duplicates": 0.5, "wrong_answers": 0.5, "rejected": 0.25}
     one = explored(steps=3, **trouble)
