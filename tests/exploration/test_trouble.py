@@ -60,6 +60,19 @@ def test_a_pool_has_a_long_tail():
     assert min(waiting_counts(explored(imbalance=1e6))) == 1
 
 
+@pytest.mark.parametrize("sampler", ["uniform", "cluster", "minibatch-cluster"])
+def test_a_pool_without_a_single_set_is_refused(sampler):
+    few = {"pool_per_class": 60, "imbalance": 1e6, "sampler": sampler}
+    one = explored(**few)
+    left = int(waiting_counts(one).sum())
+    assert 60 < left < 70
+    explored(**few, set_size=left - 3, audit=3)
+    message = rf"set_size: expected at most {left - 3}, the images .* with imbalance=1e\+06"
+    with pytest.raises(ValueError, match=message):
+        explored(**few, set_size=left - 2, audit=3)
+    assert explored(**few | {"sampler": "top"}, set_size=left + 1).state.candidate_mask.any()
+
+
 def test_a_pool_has_copies():
     one = explored(duplicates=0.3)
     assert waiting_counts(one).tolist() == [200] * CLASSES
