@@ -59,13 +59,13 @@ def seen(monkeypatch):
     return numbers
 
 
-def outcomes(cache_dir, seed=0, data=DATA, **settings):
+def outcomes(cache_dir, seed=0, data=DATA, model=None, **settings):
     config = ExplorationConfig(
         network="frozen", cache_dir=None if cache_dir is None else str(cache_dir), known_classes=2,
         novel_classes=2, initial_per_class=5, pool_per_class=20, num_candidate_sets=5, set_size=3,
         sampler="minibatch-cluster", pretrain_iterations=10, update_iterations=5, **settings,
     )  # fmt: skip
-    one = Exploration(config, data=data)
+    one = Exploration(config, data=data, model=model)
     found = [one.reset(seed).to_dict()] + [one.advance(0).to_dict() for _ in range(2)]
     return one, found
 
@@ -130,6 +130,26 @@ def test_only_networks_of_plain_pixels_have_a_cache(tmp_path):
     one, _ = outcomes(tmp_path / "none")
     assert not (tmp_path / "none").exists()
     assert one.episode.mean is not None  # the mean image is another one in each episode
+
+
+def test_a_model_of_ones_own_has_a_cache_too(tmp_path, seen):
+    model = network(SHAPE, 2, 0.0, [7])
+    floats = tuple(ImageData(p.images / np.float32(255), p.labels, p.class_names) for p in DATA)
+    for data in (DATA, floats):
+        seen.clear()
+        one, first = outcomes(tmp_path, data=data, model=model)
+        assert sum(seen) == COUNT + TESTED
+        seen.clear()
+        outcomes(tmp_path, seed=1, data=data, model=model)
+        assert sum(seen) == 256 + TESTED  # each file is compared with today's first batch
+        own, expected = outcomes(None, data=data, model=model)
+        assert expected == first
+        np.testing.assert_array_equal(own.state.features, one.state.features)
+        np.testing.assert_array_equal(own.state.pool.images, one.state.pool.images[:])
+    assert len(list(tmp_path.iterdir())) == 4
+    model.layers[-2].trainable = True
+    outcomes(tmp_path / "none", model=model, learning_rate=1e-6)  # nothing is frozen
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_folder_is_no_setting_of_a_run():
