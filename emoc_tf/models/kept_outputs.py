@@ -8,6 +8,7 @@ there the outputs of all images are kept, and computed by the first process that
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import math
@@ -121,7 +122,30 @@ def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     if math.prod(shape) * dtype.itemsize <= IN_MEMORY:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:  # it goes with the last reference
-        return np.memmap(file, dtype, "w+", shape=shape)
+        found = np.memmap(file, dtype, "w+", shape=shape)
+        try:
+            _reserve(file.fileno())
+        except OSError as error:
+            raise OSError(
+                f"frozen layers: expected room for what they compute of {shape[0]} images, "
+                f"{found.nbytes / 2**30:.1f} GiB, in the folder of temporary files, "
+                f"{tempfile.gettempdir()}, got {error}; set TMPDIR to a folder with more"
+            ) from None
+        return found
+
+
+def _reserve(file: int) -> None:
+    """Takes the room of a file now; raises `OSError` where there is none.
+
+    A mapped page for which none is found later ends the process, by a signal and without a word.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        os.posix_fallocate(file, 0, os.fstat(file).st_size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
 
 
 def _found(file: Path, run: Run, images: Any) -> np.ndarray | None:
@@ -162,4 +186,7 @@ def _written(file: Path, parts: Parts, images: Any, most: int) -> np.ndarray:
 
 
 def _mapped(file: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    return np.lib.format.open_memmap(file, "w+", dtype, shape)
+    mapped = np.lib.format.open_memmap(file, "w+", dtype, shape)
+    with open(file, "r+b") as opened:
+        _reserve(opened.fileno())
+    return mapped

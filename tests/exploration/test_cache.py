@@ -1,5 +1,8 @@
 """What frozen layers compute of a data set is computed once, for all episodes and processes."""
 
+import errno
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -123,6 +126,24 @@ def test_a_folder_that_cannot_be_written_to_costs_time_and_no_run(tmp_path):
     with pytest.warns(UserWarning, match=r"cache_dir: what frozen layers .* cannot be kept in "):
         _, found = outcomes(tmp_path / "file" / "folder")
     assert found == outcomes(None)[1]
+
+
+def test_a_disk_without_room_costs_time_and_no_process(tmp_path, monkeypatch):
+    def no_room(file, start, size):
+        assert start == 0 and size > 40 * 24
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    with pytest.warns(UserWarning, match="cache_dir: what frozen layers .*No space left on device"):
+        _, found = outcomes(tmp_path)
+    assert found == outcomes(None)[1]
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(kept_outputs, "IN_MEMORY", 0)
+    with pytest.raises(OSError, match=r"frozen layers: expected room .* GiB, .*; set TMPDIR"):
+        outcomes(None)
+    unsupported = OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: (_ for _ in ()).throw(unsupported))
+    assert outcomes(None)[1] == found
 
 
 def test_only_networks_of_plain_pixels_have_a_cache(tmp_path):
