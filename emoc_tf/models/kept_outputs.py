@@ -11,10 +11,12 @@ import contextlib
 import errno
 import functools
 import hashlib
+import logging
 import math
 import os
 import secrets
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +38,10 @@ IN_MEMORY = 2**30
 FILES = 3
 # In a folder for all that is kept of data sets: a training and a test part for each network.
 FILES_OF_WHOLES = 24
+# Seconds that are worth a line: nothing else is to be seen meanwhile.
+LONG = 20
+
+_LOG = logging.getLogger("emoc_tf")
 
 Run = Callable[[tf.Tensor], tf.Tensor]
 # Of images: the outputs of some of them, in any order, and which is the first of these.
@@ -80,7 +86,13 @@ def _kept_whole(run: Run, parts: Parts, whole: Whole, weights: bytes) -> np.ndar
     if found is not None:
         return found
     try:
-        with FolderLock(whole.folder):  # others wait for what one computes
+        folder_lock = FolderLock(whole.folder)
+        if folder_lock.held_elsewhere():
+            _LOG.info(
+                "waiting for %s, which computes what frozen layers make of images into %s",
+                folder_lock.owner(), whole.folder,
+            )  # fmt: skip
+        with folder_lock:  # others wait for what one computes
             atomic.remove_asides(whole.folder)
             found = _found(file, run, whole.images)
             if found is None:
@@ -110,11 +122,19 @@ def _parts(run: Run, images: Any) -> Iterator[tuple[int, np.ndarray]]:
 def _fill(
     parts: Parts, images: Any, room: Callable[[tuple[int, ...], np.dtype], Any]
 ) -> np.ndarray:
-    found = None
+    found, done, told, begun = None, 0, False, time.monotonic()
     for start, outputs in parts(images):
         if found is None:
             found = room((len(images), *outputs.shape[1:]), outputs.dtype)
         found[start : start + len(outputs)] = outputs
+        done += len(outputs)
+        left = (time.monotonic() - begun) * (len(images) - done) / done
+        if not told and done > len(outputs) and left > LONG:  # the first part takes longer
+            _LOG.info(
+                "computing what frozen layers make of %d images, once: some %d seconds more",
+                len(images), left,
+            )  # fmt: skip
+            told = True
     return found
 
 

@@ -1,7 +1,10 @@
 """What frozen layers compute of a data set is computed once, for all episodes and processes."""
 
 import errno
+import logging
 import os
+import threading
+import time
 
 import keras
 import numpy as np
@@ -12,6 +15,7 @@ from emoc_tf.data.whole import Whole
 from emoc_tf.exploration import Exploration
 from emoc_tf.models import kept_outputs, register_network, trained_part
 from emoc_tf.registries import NETWORKS
+from emoc_tf.storage.locks import FolderLock
 
 SHAPE = (4, 4, 3)
 COUNT, TESTED = 300, 40
@@ -144,6 +148,31 @@ def test_a_disk_without_room_costs_time_and_no_process(tmp_path, monkeypatch):
     unsupported = OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
     monkeypatch.setattr(os, "posix_fallocate", lambda *_: (_ for _ in ()).throw(unsupported))
     assert outcomes(None)[1] == found
+
+
+def test_what_takes_long_is_told(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "emoc_tf")
+    outcomes(tmp_path / "short")
+    assert not caplog.messages
+    monkeypatch.setattr(kept_outputs, "LONG", -1)
+    outcomes(tmp_path / "long")
+    (line,) = caplog.messages  # the test images are one part
+    assert line.startswith(f"computing what frozen layers make of {COUNT} images, once: some ")
+
+
+def test_who_is_waited_for_is_told(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "emoc_tf")
+    held = FolderLock(tmp_path)
+    assert held.acquire()
+    waiting = threading.Thread(target=outcomes, args=(tmp_path,))
+    waiting.start()
+    until = time.monotonic() + 60
+    while not caplog.messages and time.monotonic() < until:
+        time.sleep(0.01)
+    held.release()
+    waiting.join()
+    assert caplog.messages[0].startswith(f"waiting for process {os.getpid()} on ")
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_only_networks_of_plain_pixels_have_a_cache(tmp_path):
