@@ -47,7 +47,8 @@ class ExplorationConfig:
     cache_dir: str | None = _field(
         None,
         "folder where what frozen layers compute of a data set's images is kept, for all runs of a "
-        "network of pretrained weights; if not given, each run computes it of its own images",
+        "network of pretrained weights or of a model of your own; if not given, each run computes "
+        "it of its own images",
     )
     classes: str | None = _field(
         None,

@@ -13,11 +13,11 @@ class _Shown(logging.Handler):
 
 
 def show() -> None:
-    """Shows the warnings of the library's loggers, once; a library user's process stays silent."""
+    """Shows what the library's loggers tell, once; a library user's process stays silent."""
     logger = logging.getLogger("emoc_tf")
     if any(isinstance(handler, _Shown) for handler in logger.handlers):
         return
     logger.addHandler(_Shown())
     # absl makes the root logger as strict as it is itself, and would show a line twice otherwise.
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -150,8 +150,8 @@ def draw_episode(
         plain_pixels: Whether the model takes pixels 0–255 without the mean image subtracted.
 
     Raises:
-        ValueError: There are too few classes, the range of the pixels is not plain, or the images
-            were written over.
+        ValueError: There are too few classes, or too few images for a set, the range of the pixels
+            is not plain, or the images were written over.
     """
     train.check_unchanged()
     test.check_unchanged()
@@ -173,6 +173,7 @@ def draw_episode(
             start = min(start, max(0, len(members) - pool))
         waiting.append(members[start : start + pool])
     waiting = trouble.uneven(config, root, waiting)
+    _check_a_set(config, sum(map(len, waiting)))
     first = np.concatenate(initial)
     # Mixed, so that a pool index tells nothing about the class.
     chosen = np.concatenate([first, rng.permutation(np.concatenate(waiting))])
@@ -212,6 +213,20 @@ def draw_episode(
         source=train.images if train.paths is None else train,
         source_indices=read_only(chosen),
     )
+
+
+def _check_a_set(config: ExplorationConfig, waiting: int) -> None:
+    """Raises `ValueError` where not one set could be formed: an episode that is over at once.
+
+    Sets of one class, and those that a policy wants most, may have fewer than K images.
+    """
+    left = waiting - config.audit
+    if config.sampler in ("uniform", "cluster", "minibatch-cluster") and left < config.set_size:
+        uneven = f" with imbalance={config.imbalance:g}" if config.imbalance > 1 else ""
+        raise ValueError(
+            f"set_size: expected at most {max(left, 0)}, the images that wait{uneven} and are not "
+            f"audited, got {config.set_size}; take a smaller set_size or more pool_per_class"
+        )
 
 
 def _digest(*arrays: np.ndarray) -> str:

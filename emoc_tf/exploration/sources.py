@@ -77,24 +77,27 @@ class Drawn:
         drawing.warn_of_small_classes(config, self._train, every)
         self.class_names = drawing.distinct(self._train.class_names)
         self.initial_model = self._factor = None
-        self._wholes: tuple[Whole, Whole] | None = None
         if model is None:
             self._factor = pixels.factor_to_pixels(self._train.images, self._test.images)
-            self._wholes = self._kept_wholes()
         else:
             parts = self._train.images, self._test.images
             self.initial_model = copied(model, config.known_classes, *parts)
             if not own_learner:
                 compiled.warn_of_other_training(model, config)
+        self._wholes = self._kept_wholes()
         self._known_ids = drawing.check_known_ids(model_classes, model is not None, config, every)
 
     def _kept_wholes(self) -> tuple[Whole, Whole] | None:
-        """Returns both parts, if there is a folder for what is computed of them."""
+        """Returns both parts, if there is a folder for what frozen layers compute of them."""
         parts, folder = (self._train.images, self._test.images), self._config.cache_dir
-        if not self._plain or folder is None or not all(map(views.in_memory, parts)):
+        if folder is None or not all(map(views.in_memory, parts)):
             return None
-        black = pixels.black(self._factor, parts[0].shape[1:])
-        train, test = (Whole(each, black, self._factor, folder) for each in parts)
+        own, black = self.initial_model, None
+        if not (self._plain if own is None else prefix.split(own)):
+            return None
+        if own is None:
+            black = pixels.black(self._factor, parts[0].shape[1:])
+        train, test = (Whole(each, black, self._factor or 1.0, folder) for each in parts)
         return train, test
 
     def episode(self, root: int, arrays: Mapping[str, np.ndarray] | None = None) -> Episode:

@@ -47,7 +47,8 @@ def answering(config: ExplorationConfig, root: int, episode: Episode) -> Oracle:
     """Returns who answers from the true labels: always, or with errors.
 
     A share of the images is rejected, and a share named as another class of the episode, each of
-    the others equally likely. An image that is asked about twice gets the same answer.
+    the others equally likely. An image that is asked about twice gets the same answer, a copy of it
+    too.
 
     Args:
         config: `rejected` and `wrong_answers`, shares of the pool's images.
@@ -66,4 +67,5 @@ def answering(config: ExplorationConfig, root: int, episode: Episode) -> Oracle:
     if config.rejected:
         rng = streams.generator(root, 0, "rejected")
         labels[rng.random(len(labels)) < config.rejected] = REJECT
-    return LabelOracle(labels)
+    _, first, copy_of = np.unique(episode.source_indices, return_index=True, return_inverse=True)
+    return LabelOracle(labels[first[copy_of]])

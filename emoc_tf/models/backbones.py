@@ -47,7 +47,8 @@ class Application:
 
     Attributes:
         name: Such as `"MobileNetV2"`.
-        weights: `"imagenet"`, which Keras fetches once and keeps; None for random ones.
+        weights: `"imagenet"`, which Keras fetches once and keeps; None for random ones, which are
+            others each time it is built.
     """
 
     name: str

@@ -8,12 +8,15 @@ there the outputs of all images are kept, and computed by the first process that
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
+import logging
 import math
 import os
 import secrets
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +38,10 @@ IN_MEMORY = 2**30
 FILES = 3
 # In a folder for all that is kept of data sets: a training and a test part for each network.
 FILES_OF_WHOLES = 24
+# Seconds that are worth a line: nothing else is to be seen meanwhile.
+LONG = 20
+
+_LOG = logging.getLogger("emoc_tf")
 
 Run = Callable[[tf.Tensor], tf.Tensor]
 # Of images: the outputs of some of them, in any order, and which is the first of these.
@@ -79,7 +86,13 @@ def _kept_whole(run: Run, parts: Parts, whole: Whole, weights: bytes) -> np.ndar
     if found is not None:
         return found
     try:
-        with FolderLock(whole.folder):  # others wait for what one computes
+        folder_lock = FolderLock(whole.folder)
+        if folder_lock.held_elsewhere():
+            _LOG.info(
+                "waiting for %s, which computes what frozen layers make of images into %s",
+                folder_lock.owner(), whole.folder,
+            )  # fmt: skip
+        with folder_lock:  # others wait for what one computes
             atomic.remove_asides(whole.folder)
             found = _found(file, run, whole.images)
             if found is None:
@@ -109,11 +122,19 @@ def _parts(run: Run, images: Any) -> Iterator[tuple[int, np.ndarray]]:
 def _fill(
     parts: Parts, images: Any, room: Callable[[tuple[int, ...], np.dtype], Any]
 ) -> np.ndarray:
-    found = None
+    found, done, told, begun = None, 0, False, time.monotonic()
     for start, outputs in parts(images):
         if found is None:
             found = room((len(images), *outputs.shape[1:]), outputs.dtype)
         found[start : start + len(outputs)] = outputs
+        done += len(outputs)
+        left = (time.monotonic() - begun) * (len(images) - done) / done
+        if not told and done > len(outputs) and left > LONG:  # the first part takes longer
+            _LOG.info(
+                "computing what frozen layers make of %d images, once: some %d seconds more",
+                len(images), left,
+            )  # fmt: skip
+            told = True
     return found
 
 
@@ -121,7 +142,30 @@ def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     if math.prod(shape) * dtype.itemsize <= IN_MEMORY:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:  # it goes with the last reference
-        return np.memmap(file, dtype, "w+", shape=shape)
+        found = np.memmap(file, dtype, "w+", shape=shape)
+        try:
+            _reserve(file.fileno())
+        except OSError as error:
+            raise OSError(
+                f"frozen layers: expected room for what they compute of {shape[0]} images, "
+                f"{found.nbytes / 2**30:.1f} GiB, in the folder of temporary files, "
+                f"{tempfile.gettempdir()}, got {error}; set TMPDIR to a folder with more"
+            ) from None
+        return found
+
+
+def _reserve(file: int) -> None:
+    """Takes the room of a file now; raises `OSError` where there is none.
+
+    A mapped page for which none is found later ends the process, by a signal and without a word.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        os.posix_fallocate(file, 0, os.fstat(file).st_size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
 
 
 def _found(file: Path, run: Run, images: Any) -> np.ndarray | None:
@@ -162,4 +206,7 @@ def _written(file: Path, parts: Parts, images: Any, most: int) -> np.ndarray:
 
 
 def _mapped(file: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    return np.lib.format.open_memmap(file, "w+", dtype, shape)
+    mapped = np.lib.format.open_memmap(file, "w+", dtype, shape)
+    with open(file, "r+b") as opened:
+        _reserve(opened.fileno())
+    return mapped

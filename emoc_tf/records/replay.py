@@ -1,4 +1,4 @@
-"""Which images a recorded run queried, drawn again from its seed."""
+"""Which images a recorded run queried: as it recorded them, or drawn again from its seed."""
 
 import itertools
 
@@ -12,6 +12,7 @@ from emoc_tf.exploration.answers import SKIP
 from emoc_tf.exploration.drawing import draw_episode
 from emoc_tf.exploration.episode import Episode
 from emoc_tf.records.labels import RunLabels
+from emoc_tf.records.queried import QUERIED, QUERIED_COLUMNS, read_texts
 from emoc_tf.records.run_record import RunRecord, read_run
 
 # Samplers whose sets depend on no model.
@@ -66,8 +67,8 @@ def queried_sets(
 ) -> list[np.ndarray]:
     """Returns, step by step, the (K,) pool indices of the sets that a run queried.
 
-    Candidate sets are a function of seed, step and what was labelled before, so that the choices
-    recorded tell the images; no model is needed.
+    `queried.csv` tells them. A run from before there was one has them drawn again where no model is
+    needed: candidate sets are then a function of seed, step and what was labelled before.
 
     Args:
         run: The run.
@@ -75,16 +76,39 @@ def queried_sets(
         num_steps: How many of its first steps; if not given, all.
 
     Raises:
-        ValueError: The sets may depend on a network (samplers `cluster` and `top`, or one of your
-            own), or the episode is not the run's.
+        ValueError: There is no `queried.csv` and the sets may depend on a network (samplers
+            `cluster` and `top`, or one of your own), or the episode is not the run's.
     """
+    _check_classes(run, episode)
+    if run.folder is not None and (run.folder / QUERIED).exists():
+        last = max(0, len(run.steps["step"]) - 1)  # an answer may be there that is not learnt yet
+        return _recorded(run, episode)[:last][:num_steps]
+    return _drawn(run, episode, num_steps)
+
+
+def _recorded(run: RunRecord, episode: Episode) -> list[np.ndarray]:
+    sets: dict[str, list[int]] = {}
+    for row in read_texts(run.folder / QUERIED, QUERIED_COLUMNS):
+        if row["kind"] != "query" or row["taken_back"] == "1":
+            continue
+        image = int(row["image"])
+        known = episode.source_indices
+        if image >= len(known) or str(known[image]) != row["data_index"]:
+            raise ValueError(
+                f"data: expected those of {run.agent}/{run.seed}, got others: image {image} of its "
+                f"pool was image {row['data_index']} of them"
+            )
+        sets.setdefault(row["step"], []).append(image)
+    return [np.array(images) for images in sets.values()]
+
+
+def _drawn(run: RunRecord, episode: Episode, num_steps: int | None) -> list[np.ndarray]:
     config = ExplorationConfig().replace(**run.configuration)
     if config.sampler not in _BLIND:
         raise ValueError(
             f"sampler: expected one that looks at no features, got {config.sampler!r}, whose sets "
-            f"may depend on the network"
+            f"may depend on the network, in a run without {QUERIED}"
         )
-    _check_classes(run, episode)
     root = streams.root_of(run.seed)
     unlabelled = np.arange(episode.num_initial, len(episode.true_labels))
     sampler = candidates.named(config.sampler, episode.true_labels, episode.task.labels == SKIP)

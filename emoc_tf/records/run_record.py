@@ -103,6 +103,7 @@ class RunRecord:
         ended: The last `step` of an episode that has ended before its last one, or whose number of
             steps only the data tell, and the `reason`; None otherwise.
         task: What `config.json` tells of a task that was handed in; None if there was none.
+        folder: Where it was read; None if nowhere.
     """
 
     agent: str
@@ -116,6 +117,7 @@ class RunRecord:
     recalls: np.ndarray
     ended: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
+    folder: Path | None = None
 
     @property
     def finished(self) -> bool:
@@ -161,6 +163,7 @@ def read_run(path: str | Path) -> RunRecord:
         timings=_read_columns(path / TIMINGS, TIMING_COLUMNS),
         classes=classes,
         recalls=recalls,
+        folder=path,
     )
 
 

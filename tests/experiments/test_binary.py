@@ -26,7 +26,8 @@ def main(argv):
     if flags.FLAGS.number == 4:
         sys.exit("error: the following failed")
     logging.getLogger("emoc_tf.some.module").warning("%d things are odd", flags.FLAGS.number)
-    logging.getLogger("emoc_tf").info("nobody asked")
+    logging.getLogger("emoc_tf").info("this takes long")
+    logging.getLogger("emoc_tf").debug("nobody asked")
     logging.getLogger("another").warning("not ours")
 
 for number, arguments in enumerate(json.loads(sys.argv[1])):
@@ -72,9 +73,9 @@ def ended(tmp_path_factory):
     }
 
 
-def test_what_is_done_ends_with_0_and_the_librarys_warnings_alone_are_shown(ended):
+def test_what_is_done_ends_with_0_and_what_the_library_tells_alone_is_shown(ended):
     assert ended["done"][:2] == (0, "")
-    assert ended["done"][2] == "warning: 2 things are odd\n"
+    assert ended["done"][2] == "warning: 2 things are odd\ninfo: this takes long\n"
 
 
 @pytest.mark.parametrize("case", ["help", "short help"])

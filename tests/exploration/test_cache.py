@@ -1,5 +1,11 @@
 """What frozen layers compute of a data set is computed once, for all episodes and processes."""
 
+import errno
+import logging
+import os
+import threading
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +15,7 @@ from emoc_tf.data.whole import Whole
 from emoc_tf.exploration import Exploration
 from emoc_tf.models import kept_outputs, register_network, trained_part
 from emoc_tf.registries import NETWORKS
+from emoc_tf.storage.locks import FolderLock
 
 SHAPE = (4, 4, 3)
 COUNT, TESTED = 300, 40
@@ -59,13 +66,13 @@ def seen(monkeypatch):
     return numbers
 
 
-def outcomes(cache_dir, seed=0, data=DATA, **settings):
+def outcomes(cache_dir, seed=0, data=DATA, model=None, **settings):
     config = ExplorationConfig(
         network="frozen", cache_dir=None if cache_dir is None else str(cache_dir), known_classes=2,
         novel_classes=2, initial_per_class=5, pool_per_class=20, num_candidate_sets=5, set_size=3,
         sampler="minibatch-cluster", pretrain_iterations=10, update_iterations=5, **settings,
     )  # fmt: skip
-    one = Exploration(config, data=data)
+    one = Exploration(config, data=data, model=model)
     found = [one.reset(seed).to_dict()] + [one.advance(0).to_dict() for _ in range(2)]
     return one, found
 
@@ -125,11 +132,74 @@ def test_a_folder_that_cannot_be_written_to_costs_time_and_no_run(tmp_path):
     assert found == outcomes(None)[1]
 
 
+def test_a_disk_without_room_costs_time_and_no_process(tmp_path, monkeypatch):
+    def no_room(file, start, size):
+        assert start == 0 and size > 40 * 24
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    with pytest.warns(UserWarning, match="cache_dir: what frozen layers .*No space left on device"):
+        _, found = outcomes(tmp_path)
+    assert found == outcomes(None)[1]
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(kept_outputs, "IN_MEMORY", 0)
+    with pytest.raises(OSError, match=r"frozen layers: expected room .* GiB, .*; set TMPDIR"):
+        outcomes(None)
+    unsupported = OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: (_ for _ in ()).throw(unsupported))
+    assert outcomes(None)[1] == found
+
+
+def test_what_takes_long_is_told(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "emoc_tf")
+    outcomes(tmp_path / "short")
+    assert not caplog.messages
+    monkeypatch.setattr(kept_outputs, "LONG", -1)
+    outcomes(tmp_path / "long")
+    (line,) = caplog.messages  # the test images are one part
+    assert line.startswith(f"computing what frozen layers make of {COUNT} images, once: some ")
+
+
+def test_who_is_waited_for_is_told(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "emoc_tf")
+    held = FolderLock(tmp_path)
+    assert held.acquire()
+    waiting = threading.Thread(target=outcomes, args=(tmp_path,))
+    waiting.start()
+    until = time.monotonic() + 60
+    while not caplog.messages and time.monotonic() < until:
+        time.sleep(0.01)
+    held.release()
+    waiting.join()
+    assert caplog.messages[0].startswith(f"waiting for process {os.getpid()} on ")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_only_networks_of_plain_pixels_have_a_cache(tmp_path):
     network.plain_pixels = False
     one, _ = outcomes(tmp_path / "none")
     assert not (tmp_path / "none").exists()
     assert one.episode.mean is not None  # the mean image is another one in each episode
+
+
+def test_a_model_of_ones_own_has_a_cache_too(tmp_path, seen):
+    model = network(SHAPE, 2, 0.0, [7])
+    floats = tuple(ImageData(p.images / np.float32(255), p.labels, p.class_names) for p in DATA)
+    for data in (DATA, floats):
+        seen.clear()
+        one, first = outcomes(tmp_path, data=data, model=model)
+        assert sum(seen) == COUNT + TESTED
+        seen.clear()
+        outcomes(tmp_path, seed=1, data=data, model=model)
+        assert sum(seen) == 256 + TESTED  # each file is compared with today's first batch
+        own, expected = outcomes(None, data=data, model=model)
+        assert expected == first
+        np.testing.assert_array_equal(own.state.features, one.state.features)
+        np.testing.assert_array_equal(own.state.pool.images, one.state.pool.images[:])
+    assert len(list(tmp_path.iterdir())) == 4
+    model.layers[-2].trainable = True
+    outcomes(tmp_path / "none", model=model, learning_rate=1e-6)  # nothing is frozen
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_folder_is_no_setting_of_a_run():

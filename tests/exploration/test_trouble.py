@@ -60,6 +60,19 @@ def test_a_pool_has_a_long_tail():
     assert min(waiting_counts(explored(imbalance=1e6))) == 1
 
 
+@pytest.mark.parametrize("sampler", ["uniform", "cluster", "minibatch-cluster"])
+def test_a_pool_without_a_single_set_is_refused(sampler):
+    few = {"pool_per_class": 60, "imbalance": 1e6, "sampler": sampler}
+    one = explored(**few)
+    left = int(waiting_counts(one).sum())
+    assert 60 < left < 70
+    explored(**few, set_size=left - 3, audit=3)
+    message = rf"set_size: expected at most {left - 3}, the images .* with imbalance=1e\+06"
+    with pytest.raises(ValueError, match=message):
+        explored(**few, set_size=left - 2, audit=3)
+    assert explored(**few | {"sampler": "top"}, set_size=left + 1).state.candidate_mask.any()
+
+
 def test_a_pool_has_copies():
     one = explored(duplicates=0.3)
     assert waiting_counts(one).tolist() == [200] * CLASSES
@@ -94,6 +107,15 @@ def test_some_images_nobody_can_name():
     assert one.outcomes[-1].labelled == 20 + len(told) - len(gone)
     alone = explored(steps=30, rejected=0.9, set_size=1)  # whole sets are rejected
     assert alone.outcomes[-1].labelled < 50
+
+
+def test_copies_of_an_image_get_one_answer():
+    one = explored(steps=20, duplicates=0.9, wrong_answers=0.4, rejected=0.3)
+    said: dict[int, set[int]] = {}
+    for index, label in answers(one).items():
+        said.setdefault(one.episode.source_indices[index], set()).add(label)
+    assert len(said) < len(answers(one)) / 2
+    assert {len(labels) for labels in said.values()} == {1}
 
 
 def test_troubles_come_together_and_are_saved():
