@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from emoc_tf.data import views
-from emoc_tf.models.forward import FORWARD_BATCH
+from emoc_tf.models.forward import batch_of
 from emoc_tf.models.graphs import flat_layers, functional, is_graph, walk
 
 _SPATIAL = (
@@ -57,9 +57,9 @@ class DropoutSampler:
             rows: (k,) which, ascending; k > 0.
             seeds: (T, 2) int32. A sample is a function of its seed, whatever images it meets.
         """
-        parts = []
-        for start in range(0, len(rows), FORWARD_BATCH):
-            batch = views.read(images, rows[start : start + FORWARD_BATCH])
+        parts, size = [], batch_of(images.shape)
+        for start in range(0, len(rows), size):
+            batch = views.read(images, rows[start : start + size])
             given = tf.nest.flatten(self._before(tf.constant(batch, self._dtype)))
             outputs = []
             for seed in seeds:

@@ -149,8 +149,9 @@ class EpisodeModel:
         if config.optimizer != "sgd":  # its keys are those of old folders
             settings += (config.optimizer,)
         digest = hashlib.sha256(repr(settings).encode())
-        for start in range(0, len(labelled), forward.FORWARD_BATCH):
-            rows = labelled[start : start + forward.FORWARD_BATCH]
+        size = forward.batch_of(images.shape)
+        for start in range(0, len(labelled), size):
+            rows = labelled[start : start + size]
             digest.update(views.read(images, rows).astype(np.float32, copy=False).tobytes())
         for array in (labels[labelled], *(v.numpy() for v in self.model.variables)):
             digest.update(array.tobytes())
@@ -314,5 +315,5 @@ def copy_own(
 def _check_integers(images: Any, model: keras.Model) -> None:
     """Raises `ValueError` unless images fit a model that takes integers."""
     if "float" not in model.inputs[0].dtype:
-        for batch in views.batches(images, forward.FORWARD_BATCH):
+        for batch in views.batches(images, forward.batch_of(images.shape)):
             checks.check_integers(batch, "images", model)

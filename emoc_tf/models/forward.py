@@ -1,8 +1,9 @@
 """Compiled forward passes, and images in batches through them."""
 
 import functools
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -15,7 +16,10 @@ from emoc_tf.models.graphs import functional, last_operation, plain_head
 from emoc_tf.models.known_bodies import known_body
 from emoc_tf.models.structure import feature_extractor
 
-FORWARD_BATCH = 256
+FORWARD_BATCH = 256  # images that go through a network at once
+# Numbers of all of them: 256 images of 100 × 100 pixels. What layers hold of larger images grows
+# with them: EfficientNet-Lite0 took 3.1 GiB for 256 images of 224 pixels.
+MOST_NUMBERS = 1 << 23
 ANY_SIZE = 32  # of axes that a model leaves open; most networks for images take so few pixels
 
 
@@ -91,19 +95,28 @@ def _both(model: keras.Model) -> Callable:
     return forward
 
 
-def in_batches(function: Callable[[tf.Tensor], Any], images: Any, dtype: str = "float32") -> Any:
-    """Returns the output or outputs of `function` for all images, 256 at a time.
+def batch_of(shape: Sequence[int]) -> int:
+    """Returns how many images (n, ...) of a shape go through a network at once.
 
-    The batch size is a constant: another one gives other bits.
+    256 of small ones, fewer the larger they are, by halving, so that memory does not grow with
+    them. It depends on the images' size alone: another one gives other bits.
+    """
+    size = max(1, math.prod(shape[1:]))
+    if size * FORWARD_BATCH <= MOST_NUMBERS:
+        return FORWARD_BATCH
+    return 1 << max(0, (MOST_NUMBERS // size).bit_length() - 1)
+
+
+def in_batches(function: Callable[[tf.Tensor], Any], images: Any, dtype: str = "float32") -> Any:
+    """Returns the output or outputs of `function` for all images, `batch_of` them at a time.
 
     Args:
         function: Of (B, ...) images.
         images: (n, ...), an array or an array-like, see `data.views`, which is read in batches.
         dtype: That `function` takes.
     """
-    outputs = [
-        function(tf.constant(batch, dtype)) for batch in views.batches(images, FORWARD_BATCH)
-    ]
+    batches = views.batches(images, batch_of(images.shape))
+    outputs = [function(tf.constant(batch, dtype)) for batch in batches]
     return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *outputs)
 
 

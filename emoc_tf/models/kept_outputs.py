@@ -27,7 +27,7 @@ import tensorflow as tf
 
 from emoc_tf.data import views
 from emoc_tf.data.whole import Whole, whole_of
-from emoc_tf.models.forward import FORWARD_BATCH
+from emoc_tf.models.forward import batch_of
 from emoc_tf.storage import atomic
 from emoc_tf.storage.locks import FolderLock
 from emoc_tf.storage.system_locks import lock
@@ -114,7 +114,7 @@ def computed(run: Run, images: Any) -> np.ndarray:
 
 def _parts(run: Run, images: Any) -> Iterator[tuple[int, np.ndarray]]:
     start = 0
-    for batch in views.batches(images, FORWARD_BATCH):
+    for batch in views.batches(images, batch_of(images.shape)):
         yield start, run(batch).numpy()
         start += len(batch)
 
@@ -174,7 +174,7 @@ def _found(file: Path, run: Run, images: Any) -> np.ndarray | None:
         found = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return None
-    first = run(next(views.batches(images, FORWARD_BATCH))).numpy()
+    first = run(next(views.batches(images, batch_of(images.shape)))).numpy()
     fits = found.shape == (len(images), *first.shape[1:]) and found.dtype == first.dtype
     return found if fits and np.array_equal(found[: len(first)], first) else None
 

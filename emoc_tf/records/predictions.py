@@ -116,7 +116,7 @@ def predictions(
         return Predictions(names, chosen, empty.astype(np.int64), empty.astype(np.float32))
     part = images if indices is None else views.ImageView(images, chosen)
     if "float" not in model.inputs[0].dtype:  # fractions would be cut off without a word
-        for batch in views.batches(part, forward.FORWARD_BATCH):
+        for batch in views.batches(part, forward.batch_of(part.shape)):
             checks.check_integers(batch, "images", model)
     posteriors, classes = forward.in_batches(best, part, model.inputs[0].dtype)
     return Predictions(names, chosen, classes.astype(np.int64), posteriors)

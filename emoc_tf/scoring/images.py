@@ -7,7 +7,7 @@ import numpy as np
 
 from emoc_tf.data import views
 from emoc_tf.models.checks import check_integers
-from emoc_tf.models.forward import FORWARD_BATCH
+from emoc_tf.models.forward import batch_of
 
 
 class Images:
@@ -61,9 +61,10 @@ class Images:
 
     def check(self) -> None:
         """Looks at all images; raises `ValueError` as reading them does."""
-        for start in range(0, len(self), FORWARD_BATCH):
-            rows = self._rows[start : start + FORWARD_BATCH]
-            self._checked(self._source[start : start + FORWARD_BATCH], rows)
+        size = batch_of(self.shape)
+        for start in range(0, len(self), size):
+            rows = self._rows[start : start + size]
+            self._checked(self._source[start : start + size], rows)
 
     def _checked(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
         bad = views.first_not_finite(images)

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import tensorflow as tf
 
-from emoc_tf.models.forward import FORWARD_BATCH
+from emoc_tf.models.forward import batch_of
 from emoc_tf.scoring.blocks import (
     Asked,
     Block,
@@ -208,7 +208,7 @@ class PairScores:
     def _last_of_reference(self) -> list[list[Factors]]:
         """Returns what the last dense layers have of J on all reference images, or nothing."""
         if self._last is None:
-            count = ceil(len(self.reference), FORWARD_BATCH)
+            count = ceil(len(self.reference), batch_of(self.reference.shape))
             self.take_control(self.control_parts(range(count)))
         return self._last
 
@@ -219,24 +219,25 @@ class PairScores:
         quarter of the budget: nothing is returned otherwise.
 
         Args:
-            batches: Of 256 images, one after the other.
+            batches: Of `batch_of` images, one after the other.
         """
-        total, parts = len(self.reference), []
-        for start in [batch * FORWARD_BATCH for batch in batches]:
-            rows = np.arange(start, min(start + FORWARD_BATCH, total))
-            images = self.reference[padded(rows, FORWARD_BATCH)]
+        total, size, parts = len(self.reference), batch_of(self.reference.shape), []
+        for start in [batch * size for batch in batches]:
+            rows = np.arange(start, min(start + size, total))
+            images = self.reference[padded(rows, size)]
             with refusals("reference"):
                 logits, factors = self._changes.last(self._changes.tensor(images))
             check_logits(logits.numpy(), "reference")
-            first = len(padded(np.arange(min(total, FORWARD_BATCH)), FORWARD_BATCH))
-            all_bytes = ceil(total, FORWARD_BATCH) * tensor_bytes(factors) * first // len(images)
+            first = len(padded(np.arange(min(total, size)), size))
+            all_bytes = ceil(total, size) * tensor_bytes(factors) * first // len(images)
             if 0 < all_bytes <= self._budget // 4:
                 parts.append(factors)
         return parts
 
     def take_control(self, parts: list[list[Factors]]) -> None:
         """Takes what `control_parts` returned of all batches, in their order."""
-        together = max(1, LAST_ROWS // (FORWARD_BATCH * self._changes.num_classes))
+        size = batch_of(self.reference.shape)
+        together = max(1, LAST_ROWS // (size * self._changes.num_classes))
         groups = [parts[i : i + together] for i in range(0, len(parts), together)]
         self._last = [concatenated(group) for group in groups]
 

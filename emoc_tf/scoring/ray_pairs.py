@@ -12,7 +12,7 @@ import numpy as np
 
 from emoc_tf.cluster.connection import ray
 from emoc_tf.cluster.tasks import Task
-from emoc_tf.models.forward import FORWARD_BATCH
+from emoc_tf.models.forward import batch_of
 from emoc_tf.scoring.blocks import finite
 from emoc_tf.scoring.linear import LinearScores
 from emoc_tf.scoring.pairs import PairScores
@@ -111,7 +111,7 @@ class RayPairs:
 
     def _checked(self) -> list:
         """Returns references to what the control variate is made of, after a look at all images."""
-        count = -(-len(self.reference) // FORWARD_BATCH)
+        count = -(-len(self.reference) // batch_of(self.reference.shape))
         batches = [range(i, min(i + _CONTROLS, count)) for i in range(0, count, _CONTROLS)]
         tasks = [Task("control", (some,)) for some in batches]
         found = dict(self._team.run(self._work, tasks))

@@ -208,11 +208,12 @@ class _Part:
     """The scored part of a model, whose forward passes are made elsewhere, see `ScoredPart`."""
 
     def __init__(self, part: ScoredPart, scorer: RayScorer) -> None:
-        self._has_prefix, self._scorer = part.has_prefix, scorer
+        self.has_prefix, self._scorer = part.has_prefix, scorer
         self.model, self.is_linear = part.model, part.is_linear
+        self.check_masks = part.check_masks  # of few models, and computed here
 
     def inputs(self, images: Images) -> Images:
-        if not self._has_prefix:
+        if not self.has_prefix:
             return images
         return check_images(self._scorer.forward("inputs", images), images.name, self.model)
 

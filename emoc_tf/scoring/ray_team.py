@@ -14,7 +14,7 @@ import numpy as np
 from emoc_tf.cluster.connection import Connection, connect, ray
 from emoc_tf.cluster.crew import Crew
 from emoc_tf.cluster.tasks import Task
-from emoc_tf.models.forward import FORWARD_BATCH
+from emoc_tf.models.forward import batch_of
 from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.ray_images import Sender, UnseenError
 from emoc_tf.scoring.ray_worker import Job, SentModel, Worker
@@ -203,7 +203,8 @@ class Team:
             settings: See there.
             images: See there.
         """
-        count = -(-len(images) // FORWARD_BATCH)
+        size = batch_of(images.shape)
+        count = -(-len(images) // size)
         tasks = [
             Task("forward", (range(start, min(start + _AT_ONCE, count)),))
             for start in range(0, count, _AT_ONCE)
@@ -211,7 +212,7 @@ class Team:
         work = self.work(model, what, settings, images)
         for place, result in self.run(work, tasks):
             parts = result if isinstance(result, tuple) else (result,)
-            yield place * _AT_ONCE * FORWARD_BATCH, parts
+            yield place * _AT_ONCE * size, parts
 
     def forward(
         self, model: SentModel, what: str, settings: dict, images: Images

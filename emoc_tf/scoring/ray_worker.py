@@ -12,7 +12,7 @@ import tensorflow as tf
 from scipy import sparse
 
 from emoc_tf.cluster.connection import ray
-from emoc_tf.models.forward import FORWARD_BATCH, compile_features, in_batches
+from emoc_tf.models.forward import batch_of, compile_features, in_batches
 from emoc_tf.models.trained_part import compile_prefix
 from emoc_tf.scoring.blocks import Asked, Piece
 from emoc_tf.scoring.linear import LinearScores
@@ -78,7 +78,7 @@ class Worker:
         self._tf32 = False
 
     def forward(self, key: str, job: list, batches: range) -> Any:
-        """Returns outputs of forward passes for some images, 256 at a time.
+        """Returns outputs of forward passes for some images, `batch_of` them at a time.
 
         Args:
             key: See above.
@@ -86,7 +86,8 @@ class Worker:
             batches: Which, one after the other.
         """
         function, images = self._open(key, job)
-        rows = np.arange(batches.start * FORWARD_BATCH, batches.stop * FORWARD_BATCH)
+        size = batch_of(images.shape)
+        rows = np.arange(batches.start * size, batches.stop * size)
         return function(images.take(rows[rows < len(images)]))
 
     def sums(self, key: str, job: list, part: int, batches: range) -> np.ndarray:

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from emoc_tf.data import views
 from emoc_tf.models.checks import check_model, check_outputs
-from emoc_tf.models.forward import FORWARD_BATCH, check_repeatable
+from emoc_tf.models.forward import batch_of, check_repeatable
 from emoc_tf.models.rebuilding import in_precision
 from emoc_tf.models.structure import take_weights
 from emoc_tf.scoring.checks import (
@@ -50,7 +50,7 @@ def outputs(model: keras.Model, images: np.ndarray, output: str = "logits") -> n
     """Returns f(x;θ) for images (n, ...): (n, C) logits, or their softmax."""
     check_output(output)
     parts = []
-    for batch in views.batches(images, FORWARD_BATCH):
+    for batch in views.batches(images, batch_of(images.shape)):
         logits = model(tf.cast(batch, model.inputs[0].dtype), training=False)
         parts.append((logits if output == "logits" else tf.nn.softmax(logits)).numpy())
     return np.concatenate(parts)
@@ -158,7 +158,7 @@ def _pair_scores(
     gradients = gradients if sums is None else gradients @ sums
     row = _row_function(model, output)
     total = np.zeros(gradients.shape[1])
-    for batch in views.batches(reference, FORWARD_BATCH):
+    for batch in views.batches(reference, batch_of(reference.shape)):
         for image in batch:
             total += np.abs(_jacobian(model, row, image) @ gradients).sum(axis=0)
     return total / len(reference)

@@ -10,7 +10,7 @@ import pytest
 
 from emoc_tf.data import ImageFolder
 from emoc_tf.data.views import ImageView
-from emoc_tf.models.forward import compile_features, in_batches
+from emoc_tf.models.forward import batch_of, compile_features, in_batches
 from emoc_tf.scoring import EMOCScorer, RayScorer
 from tests.data.pictures import make_folder
 from tests.ray.conftest import add_node
@@ -29,6 +29,13 @@ def frozen():
     for layer in model.layers[:-1]:
         layer.trainable = False
     return model
+
+
+def large():
+    """Of images of which 16 go through it at once."""
+    image = keras.Input((300, 400, 3))
+    x = layers.Conv2D(3, 40, strides=40, activation="relu")(image)
+    return keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
 
 
 def problem(make, references=300, images=400, sets=120):
@@ -84,6 +91,18 @@ def test_the_bits_of_one_process(make, how):
     assert_same(answers(RayScorer(model, **how), *given), wanted)
     if not how and make is models.convolutional:
         assert len(wanted["chosen"].rounds) > 1  # else little of it was shared out
+
+
+def test_the_bits_of_large_images():
+    model, reference, images, sets = problem(large, 40, 40, 8)
+    assert batch_of(images.shape) == 16
+    shared = RayScorer(model)
+    assert_same(
+        answers(shared, reference, images, sets),
+        answers(EMOCScorer(model), reference, images, sets),
+    )
+    wanted = in_batches(compile_features(model), images)
+    assert shared.predict(images).logits.tobytes() == wanted[1].tobytes()
 
 
 def test_the_bits_of_sketches():

@@ -65,6 +65,24 @@ def test_scores(name, output, regularizer):
     assert_close(fast.expected_scores(x, candidates), (posterior * literal).sum(axis=1))
 
 
+def test_large_images_give_the_same_scores_and_choice(monkeypatch):
+    """Few go through a network at once, whose number is no part of a score."""
+    model = models.make("convolutional")
+    images = models.inputs(model, 40)
+    sets = np.arange(20).reshape(5, 4)
+    wanted, chosen = [], []
+    for numbers in (1 << 23, 5 * images[0].size):
+        monkeypatch.setattr(forward, "FORWARD_BATCH", 256)
+        monkeypatch.setattr(forward, "MOST_NUMBERS", numbers)
+        assert forward.batch_of(images.shape) == (256 if numbers == 1 << 23 else 4)
+        scorer = EMOCScorer(model)
+        wanted.append(scorer.scores(images[20:], images[:20]))
+        chosen.append(scorer.select_set(images[20:], images[:20], sets))
+    assert_close(wanted[1], wanted[0], 1e-5)
+    assert chosen[0].index == chosen[1].index
+    assert chosen[1].score == pytest.approx(chosen[0].score, rel=1e-5)
+
+
 @functools.cache
 def shared(output, regularizer):
     """Returns a model and its scorer, for tests that leave the model as it is."""
