@@ -311,6 +311,11 @@ class RunFolder(RecordFolder):
             self.write_config(content | {"ended": {"step": last, "reason": reason}})
         super().finish()
 
+    @property
+    def ended(self) -> dict[str, Any] | None:
+        """The last `step` and the `reason`, of an episode of other steps than the settings say."""
+        return (self.read_config() or {}).get("ended")
+
     def fail(self, error: Exception) -> None:
         """Writes why an attempt ended, with its traceback."""
         super().fail(error, len(self._records))

@@ -105,6 +105,8 @@ def run_grid(
                 if result.error is not None:
                     failures[run] = result.error
                     display.say(run, f"FAILED: {result.error}")
+                elif (ended := folders[run].ended) is not None:
+                    display.say(run, f"ended at step {ended['step']}: {ended['reason']}")
             waiting, stuck = others.wait_for_one(busy)
             for run, error in stuck.items():
                 failures[run] = error

@@ -106,12 +106,14 @@ def test_episodes_may_end_before_the_settings_say(tmp_path, changes, steps, reas
     def make(config):
         return ActiveExplorationEnv(config, data=(data, data), model=tasks.model(2))
 
-    _, record = run(tmp_path, config, make)
+    shown, record = run(tmp_path, config, make)
     assert record.finished
     if reason is None:
-        assert record.ended is None
+        assert record.ended is None and "ended" not in shown
     else:
         assert record.ended["reason"].startswith(reason)
+        last = record.ended["step"]
+        assert f"random  seed 0  ended at step {last}: {record.ended['reason']}\n" in shown
         assert record.ended["step"] == len(record.steps["step"]) - 1
     if steps is not None:
         assert len(record.steps["step"]) == steps + 1
