@@ -53,6 +53,26 @@ def pytest_collection_finish(session):
     gc.freeze()
 
 
+@pytest.fixture
+def seen(monkeypatch):
+    """How many images met the frozen layers, at each call of them."""
+    from emoc_tf.models import trained_part
+
+    numbers, compile_prefix = [], trained_part.compile_prefix
+
+    def counting(model):
+        run = compile_prefix(model)
+
+        def count(images):
+            numbers.append(len(images))
+            return run(images)
+
+        return count
+
+    monkeypatch.setattr(trained_part, "compile_prefix", counting)
+    return numbers
+
+
 @pytest.fixture(scope="session")
 def cifar_dir():
     """The folder with the prepared CIFAR-100; tests never download it."""

@@ -13,7 +13,7 @@ import pytest
 from emoc_tf import ExplorationConfig, ImageData
 from emoc_tf.data.whole import Whole
 from emoc_tf.exploration import Exploration
-from emoc_tf.models import kept_outputs, register_network, trained_part
+from emoc_tf.models import kept_outputs, register_network
 from emoc_tf.registries import NETWORKS
 from emoc_tf.storage.locks import FolderLock
 
@@ -46,24 +46,6 @@ def registered():
     register_network("frozen", network)
     yield
     del NETWORKS["frozen"]
-
-
-@pytest.fixture
-def seen(monkeypatch):
-    """How many images met the frozen layers, at each call of them."""
-    numbers, compile_prefix = [], trained_part.compile_prefix
-
-    def counting(model):
-        run = compile_prefix(model)
-
-        def count(images):
-            numbers.append(len(images))
-            return run(images)
-
-        return count
-
-    monkeypatch.setattr(trained_part, "compile_prefix", counting)
-    return numbers
 
 
 def outcomes(cache_dir, seed=0, data=DATA, model=None, **settings):
