@@ -36,10 +36,10 @@ class Saving:
 def labels_saved(runs: Sequence[RunRecord], baseline: str, resamples: int = 9999) -> list[Saving]:
     """Compares every other policy with a baseline, the most labels saved first.
 
-    Mean curves of test accuracy are compared, with straight lines between the steps. Where the
-    policy's comes to the accuracy that the baseline's ends with, the labels saved are those that
-    are left then. Where it never does, they are below 0: the labels that are left when the
-    baseline's comes to the accuracy that the policy's ends with.
+    Mean curves of test accuracy are compared, with straight lines between the steps, at the lower
+    of the accuracies that the two end with. The labels saved are how many fewer the policy's needs
+    until it first comes there, below 0 if it needs more. Equal curves save nothing, also where they
+    fall again, and against each other two policies have the same number with opposite signs.
 
     Intervals are bootstrap percentiles over the seeds, at the level of `expanded_level`.
 
@@ -89,7 +89,7 @@ def _on_one_axis(
     first, last = max(x[0] for x, _ in found), min(x[-1] for x, _ in found)
     axis = np.unique(np.concatenate([x for x, _ in found]))
     axis = axis[(axis >= first) & (axis <= last)]
-    if not len(axis):
+    if len(axis) < 2:  # at a single count nothing can be saved
         return None
     values = np.array([np.interp(axis, *curve) for curve in found])
     return axis, values.reshape(len(pairs), 2, len(axis)).transpose(1, 0, 2)
@@ -97,14 +97,12 @@ def _on_one_axis(
 
 def _saved(labelled: np.ndarray, policy: np.ndarray, baseline: np.ndarray) -> np.ndarray:
     """Returns the labels saved of mean curves, (..., rows) each."""
-    reached = policy.max(axis=-1) >= baseline[..., -1]
-    gained = labelled[-1] - _reaches(labelled, policy, baseline[..., -1])
-    lost = labelled[-1] - _reaches(labelled, baseline, policy[..., -1])
-    return np.where(reached, gained, -lost)
+    target = np.minimum(policy[..., -1], baseline[..., -1])  # which both come to
+    return _reaches(labelled, baseline, target) - _reaches(labelled, policy, target)
 
 
 def _reaches(labelled: np.ndarray, curves: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Returns where curves first reach a target; anything where they never do."""
+    """Returns where curves first reach a target, which each of them does."""
     there = curves >= target[..., None]
     after = there.argmax(axis=-1)
     before = np.maximum(after - 1, 0)

@@ -101,7 +101,7 @@ def batch_of(shape: Sequence[int]) -> int:
     256 of small ones, fewer the larger they are, by halving, so that memory does not grow with
     them. It depends on the images' size alone: another one gives other bits.
     """
-    size = max(1, math.prod(shape[1:]))
+    size = max(1, math.prod(map(int, shape[1:])))  # NumPy's integers have no `bit_length`
     if size * FORWARD_BATCH <= MOST_NUMBERS:
         return FORWARD_BATCH
     return 1 << max(0, (MOST_NUMBERS // size).bit_length() - 1)

@@ -27,7 +27,7 @@ import tensorflow as tf
 
 from emoc_tf.data import views
 from emoc_tf.data.whole import Whole, whole_of
-from emoc_tf.models.forward import batch_of
+from emoc_tf.models.forward import FORWARD_BATCH, batch_of
 from emoc_tf.storage import atomic
 from emoc_tf.storage.locks import FolderLock
 from emoc_tf.storage.system_locks import lock
@@ -67,8 +67,7 @@ def kept(run: Run, images: Any, weights: bytes, elsewhere: Parts | None = None) 
     stored = getattr(images, "stored", None)
     if stored is None:
         return _fill(parts, images, _room)
-    key = hashlib.sha256(weights + "\n".join(stored.sha256).encode()).hexdigest()[:32]
-    file = stored.folder / f"frozen-{key}.npy"
+    file = _file(stored.folder, weights, "\n".join(stored.sha256), images)
     found = _found(file, run, images)
     if found is not None:
         return found
@@ -80,8 +79,7 @@ def kept(run: Run, images: Any, weights: bytes, elsewhere: Parts | None = None) 
 
 def _kept_whole(run: Run, parts: Parts, whole: Whole, weights: bytes) -> np.ndarray:
     """Returns the outputs of all images of a part of a data set, (n, ...)."""
-    key = hashlib.sha256(weights + whole.digest.encode()).hexdigest()[:32]
-    file = whole.folder / f"frozen-{key}.npy"
+    file = _file(whole.folder, weights, whole.digest, whole.images)
     found = _found(file, run, whole.images)
     if found is not None:
         return found
@@ -107,6 +105,14 @@ def _kept_whole(run: Run, parts: Parts, whole: Whole, weights: bytes) -> np.ndar
         return _fill(parts, whole.images, _room)
 
 
+def _file(folder: Path, weights: bytes, told: str, images: Any) -> Path:
+    """Returns where outputs are kept, by all that their bits follow from."""
+    size = batch_of(images.shape)
+    batches = "" if size == FORWARD_BATCH else f"\n{size} at once"  # files of small images stay
+    key = hashlib.sha256(weights + (told + batches).encode()).hexdigest()[:32]
+    return folder / f"frozen-{key}.npy"
+
+
 def computed(run: Run, images: Any) -> np.ndarray:
     """Returns the outputs of all images, in memory or, if they are large, in a nameless file."""
     return _fill(functools.partial(_parts, run), images, _room)
@@ -122,14 +128,18 @@ def _parts(run: Run, images: Any) -> Iterator[tuple[int, np.ndarray]]:
 def _fill(
     parts: Parts, images: Any, room: Callable[[tuple[int, ...], np.dtype], Any]
 ) -> np.ndarray:
-    found, done, told, begun = None, 0, False, time.monotonic()
+    found, first, done, told, begun = None, 0, 0, False, None
     for start, outputs in parts(images):
         if found is None:
             found = room((len(images), *outputs.shape[1:]), outputs.dtype)
         found[start : start + len(outputs)] = outputs
+        if begun is None:  # the first part takes longer, and tells nothing of the others
+            begun, first = time.monotonic(), len(outputs)
+            continue
         done += len(outputs)
-        left = (time.monotonic() - begun) * (len(images) - done) / done
-        if not told and done > len(outputs) and left > LONG:  # the first part takes longer
+        rest = len(images) - first - done
+        left = (time.monotonic() - begun) * rest / done
+        if not told and left > LONG:
             _LOG.info(
                 "computing what frozen layers make of %d images, once: some %d seconds more",
                 len(images), left,

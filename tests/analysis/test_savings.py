@@ -21,14 +21,12 @@ def grid(path, curves):
 def literal(labelled, policy, baseline):
     """Walks along the curves in small steps; no more exact than those."""
     fine = np.linspace(labelled[0], labelled[-1], 400_001)
-    curves = [np.interp(fine, labelled, curve) for curve in (policy, baseline)]
-    sign, target = 1, baseline[-1]
-    if max(policy) < target:
-        curves, sign, target = curves[::-1], -1, policy[-1]
-    for place, value in zip(fine, curves[0], strict=True):
-        if value >= target:
-            return sign * (labelled[-1] - place)
-    raise AssertionError
+    target = min(policy[-1], baseline[-1])
+    there = [
+        next(x for x, y in zip(fine, np.interp(fine, labelled, curve), strict=True) if y >= target)
+        for curve in (policy, baseline)
+    ]
+    return there[1] - there[0]
 
 
 def test_labels_saved_by_hand(tmp_path):
@@ -38,16 +36,20 @@ def test_labels_saved_by_hand(tmp_path):
         "between": [(0.2, 0.5, 0.7)],  # half of the last step too early
         "late": [(0.2, 0.3, 0.4)],  # random is there a step before
         "equal": [(0.2, 0.4, 0.6)],
-        "first": [(0.7, 0.1, 0.1)],  # at once
+        "first": [(0.6, 0.1, 0.6)],  # at once
+        "worse in the end": [(0.7, 0.1, 0.2)],  # to which random comes at once, too
     }
     runs = grid(tmp_path, curves)
     start, _, end = runs[0].steps["labelled"]
     step = (end - start) / 2
     found = {row.agent: row for row in labels_saved(runs, "random")}
-    wanted = {"early": step, "between": step / 2, "late": -step, "equal": 0, "first": 2 * step}
+    wanted = {
+        "early": step, "between": step / 2, "late": -step, "equal": 0, "first": 2 * step,
+        "worse in the end": 0,
+    }  # fmt: skip
     assert {agent: row.labels for agent, row in found.items()} == pytest.approx(wanted)
     assert [row.agent for row in labels_saved(runs, "random")] == [
-        "first", "early", "between", "equal", "late",
+        "first", "early", "between", "equal", "worse in the end", "late",
     ]  # fmt: skip
     assert all(np.isnan([row.low, row.high]).all() for row in found.values())  # of one pair
     assert "random" not in found
@@ -61,8 +63,15 @@ def test_curves_of_chance_against_small_steps():
         policy, baseline = rng.normal(0, 1, (2, 12)) + 0.2 * np.arange(12)
         wanted = literal(labelled, policy, baseline)
         assert savings._saved(labelled, policy, baseline) == pytest.approx(wanted, abs=1e-2)
+        assert savings._saved(labelled, baseline, policy) == pytest.approx(-wanted, abs=1e-2)
         signs.add(np.sign(wanted))
-    assert signs == {-1, 1}  # both ways were tried
+    assert signs >= {-1, 1}  # both ways were tried
+
+
+def test_equal_curves_save_nothing_where_they_fall(tmp_path):
+    fall = [(0.2, 0.7, 0.6), (0.5, 0.4, 0.3)]
+    runs = grid(tmp_path, {"random": fall, "same": fall})
+    assert [row.labels for row in labels_saved(runs, "random")] == [0]
 
 
 def test_intervals_are_those_of_a_literal_bootstrap(tmp_path):
@@ -98,6 +107,12 @@ def test_without_test_data_nothing_is_said(tmp_path):
     assert labels_saved(grid(tmp_path, curves), "random") == []
     with pytest.raises(ValueError, match=r"baseline: expected one of \['emoc', 'random'\]"):
         labels_saved(read_runs(tmp_path), "other")
+
+
+def test_nothing_is_said_of_runs_that_have_one_count_in_common(tmp_path):
+    late = (np.nan, np.nan, 0.6)
+    runs = grid(tmp_path, {"random": [(0.2, 0.4, 0.6)], "emoc": [late]})
+    assert labels_saved(runs, "random") == []
 
 
 def test_runs_that_were_labelled_at_other_counts_are_read_off_between_their_steps(tmp_path):

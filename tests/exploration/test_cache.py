@@ -142,6 +142,23 @@ def test_what_takes_long_is_told(tmp_path, monkeypatch, caplog):
     assert line.startswith(f"computing what frozen layers make of {COUNT} images, once: some ")
 
 
+def test_a_first_part_that_takes_long_promises_nothing_of_the_others(monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "emoc_tf")
+    seconds = iter([0.0, 100.0, 101.0, 102.0, 103.0, 104.0])  # the first part takes 100
+    monkeypatch.setattr(kept_outputs.time, "monotonic", lambda: next(seconds))
+    every = np.arange(40.0)[:, None]
+
+    def parts(images):
+        for start in range(0, 40, 10):
+            if not start:
+                kept_outputs.time.monotonic()
+            yield start, images[start : start + 10]
+
+    found = kept_outputs._fill(parts, every, lambda shape, dtype: np.empty(shape, dtype))
+    np.testing.assert_array_equal(found, every)
+    assert not caplog.messages
+
+
 def test_who_is_waited_for_is_told(tmp_path, caplog):
     caplog.set_level(logging.INFO, "emoc_tf")
     held = FolderLock(tmp_path)

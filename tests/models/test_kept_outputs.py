@@ -1,12 +1,14 @@
 """What frozen layers compute, kept in the store of a folder of images."""
 
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from emoc_tf.data import ImageFolder
 from emoc_tf.data.views import ImageView
-from emoc_tf.models import kept_outputs
+from emoc_tf.models import forward, kept_outputs
 from emoc_tf.models.trained_part import TrainedPart
 from tests.models.test_prefix import SHAPE, frozen, pooled
 
@@ -48,6 +50,17 @@ def test_outputs_of_other_images_or_weights_are_not_taken_from_a_store(tmp_path)
         expected = model.layers[2](base(images[:], training=False))
         np.testing.assert_allclose(found, expected, rtol=1e-4)
         assert len(list((tmp_path / "store").glob("*/frozen-*.npy"))) <= kept_outputs.FILES
+
+
+def test_outputs_of_other_batches_are_not_taken_from_a_store(tmp_path, monkeypatch, seen):
+    images = ImageView(folder(tmp_path))
+    model = pooled(frozen())
+    first = np.array(TrainedPart(model, images).inputs)
+    monkeypatch.setattr(forward, "MOST_NUMBERS", 8 * math.prod(SHAPE))  # the last batch is another
+    seen.clear()
+    np.testing.assert_allclose(TrainedPart(model, images).inputs, first, rtol=1e-5)
+    assert seen == [8, 8, 4]
+    assert len(list((tmp_path / "store").glob("*/frozen-*.npy"))) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "other numbers", "empty"])
