@@ -31,10 +31,13 @@ def pooled(folders: Sequence[str]) -> list[RunRecord]:
     """Returns the finished runs of the policies that all folders have.
 
     Raises:
-        ValueError: Two folders have a run in common, or settings that differ.
+        ValueError: No policy has finished runs in all of them, or two folders have a run in common
+            or settings that differ.
     """
     groups = [[run for run in read_runs(folder) if run.finished] for folder in folders]
     shared = set.intersection(*({run.agent for run in group} for group in groups))
+    if not shared:
+        raise ValueError("folders: expected a policy with finished runs in each, got none")
     runs = [run for group in groups for run in group if run.agent in shared]
     names = [(run.agent, run.seed) for run in runs]
     if len(set(names)) < len(names):
@@ -76,8 +79,9 @@ def _differences(runs: Sequence[RunRecord], baseline: str) -> Table:
         for found in (columns[name][agent] for name in MEASURES):
             ps = (tables.p_value(p) for p in (found.p, found.p_corrected))
             cells += [tables.difference(found), *ps]
-        saving = saved[agent]
-        labels = tables.with_interval(saving.labels, saving.low, saving.high, 0)
+        labels = "–"
+        if (saving := saved.get(agent)) is not None:
+            labels = tables.with_interval(saving.labels, saving.low, saving.high, 0)
         table.add_row(agent, str(row.pairs), str(ahead), *cells, labels)
     return table
 
@@ -87,8 +91,11 @@ def _steps(runs: Sequence[RunRecord], baseline: str) -> Table:
     groups = by_agent(runs)
     own = {run.seed: run.steps["test_accuracy"] for run in groups.pop(baseline)}
     rows = {
-        agent: np.array([run.steps["test_accuracy"] - own[run.seed] for run in group])
+        agent: np.array(
+            [run.steps["test_accuracy"] - own[run.seed] for run in group if run.seed in own]
+        )
         for agent, group in groups.items()
+        if any(run.seed in own for run in group)
     }
     table = Table(f"minus {baseline}", *map(str, range(len(next(iter(own.values()))))))
     table.box = box.SIMPLE_HEAD
@@ -105,7 +112,11 @@ def main(argv: list[str]) -> None:
     """Looks at the folders given."""
     if len(argv) < 2:
         sys.exit("usage: python benchmarks/pooled.py OUTPUT_DIR [OUTPUT_DIR ...]")
-    runs, console = pooled(argv[1:]), Console(width=220)
+    try:
+        runs = pooled(argv[1:])
+    except ValueError as error:
+        raise app.UsageError(str(error)) from None
+    console = Console(width=220)
     for name, group in by_agent(runs).items():
         means = ", ".join(
             f"{measure.label} {np.mean([measure.of(run) for run in group]):.{measure.digits}f}"
