@@ -14,9 +14,13 @@ from emoc_tf.exploration.state import ExplorationState
 
 @functools.cache
 def head(size, classes, use_bias=True):
-    """A model that is a head alone: features are its images."""
-    image = keras.Input((size,))
-    return keras.Model(image, keras.layers.Dense(max(classes, 1), use_bias=use_bias)(image))
+    """A model that is a head alone: features are its images.
+
+    Its weights are the same whichever test asks first.
+    """
+    image, drawn = keras.Input((size,)), keras.initializers.GlorotUniform(seed=0)
+    layer = keras.layers.Dense(max(classes, 1), use_bias=use_bias, kernel_initializer=drawn)
+    return keras.Model(image, layer(image))
 
 
 def make_state(
