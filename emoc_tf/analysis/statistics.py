@@ -102,7 +102,7 @@ def expanded_level(pairs: int) -> float:
     Percentiles of bootstrap means are too narrow for small samples, by √((n−1)/n) and by the
     normal in place of Student's distribution; with 9 pairs they hold the mean in 90% of cases.
     Hesterberg's expanded percentiles ("What Teachers Should Know About the Bootstrap", The American
-    Statistician 69, 2015) mend both.
+    Statistician 69, 2015) correct both.
 
     Args:
         pairs: At least 2.
