@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from emoc_tf.analysis.families import ordered
+from emoc_tf.analysis.families import base, ordered
 from emoc_tf.data.figures import literal
 from emoc_tf.storage import atomic
 
@@ -52,10 +53,16 @@ _COLOURS, _MARKERS, _DASHES = (
 
 
 def style(agent: str, agents: Sequence[str]) -> tuple[str, str, str]:
-    """Returns colour, marker and dashes of a policy among those that are shown."""
-    if agent in _STYLES:
-        return _STYLES[agent]
-    i = [other for other in ordered(agents) if other not in _STYLES].index(agent)
+    """Returns colour, marker and dashes of a policy among those that are shown.
+
+    A variant that is the only one of its policy looks like the policy.
+    """
+    kinds = Counter(map(base, set(agents)))
+    name = base(agent) if kinds[base(agent)] == 1 else agent
+    if name in _STYLES:
+        return _STYLES[name]
+    others = [a for a in ordered(agents) if a not in _STYLES]
+    i = [a for a in others if base(a) not in _STYLES or kinds[base(a)] > 1].index(agent)
     return _COLOURS[i % 4], _MARKERS[i % 5], _DASHES[i % 3]
 
 

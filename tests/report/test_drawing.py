@@ -53,6 +53,16 @@ def test_all_styles_differ_from_each_other_and_from_those_of_variants():
     assert len({drawing.style(name, shown) for name in shown}) == len(shown)
 
 
+def test_a_variant_that_stands_alone_looks_like_its_policy():
+    shown = ["random", "emoc:references=1000", "herding:images=2000", "mine:x=1", "badge"]
+    styles = [drawing.style(name, shown) for name in shown]
+    assert styles[:3] == [PUBLISHED["random"], PUBLISHED["emoc"], drawing.style("herding", ALL)]
+    assert len(set(styles)) == len(styles)
+    two = [*shown, "emoc"]
+    styles = [drawing.style(name, two) for name in two]
+    assert len(set(styles)) == len(styles) and styles[-1] == PUBLISHED["emoc"]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_policies_of_a_panel_are_apart_in_every_eye_and_in_grey(family):
     members = [*FAMILIES[family], "random", "emoc"]
