@@ -25,6 +25,12 @@ def base(agent: str) -> str:
     return agent.partition(":")[0]
 
 
+def stands_for(agent: str, agents: Iterable[str]) -> str:
+    """Returns the policy of a variant that is the only one of it among `agents`, else `agent`."""
+    policy = base(agent)
+    return policy if {other for other in agents if base(other) == policy} == {agent} else agent
+
+
 def family(agent: str) -> str:
     """Returns the family of a policy or variant; `OWN` for one that the library does not have."""
     return _FAMILY_OF.get(base(agent), OWN)

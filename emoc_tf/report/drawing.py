@@ -3,7 +3,6 @@
 import io
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from emoc_tf.analysis.families import base, ordered
+from emoc_tf.analysis.families import ordered, stands_for
 from emoc_tf.data.figures import literal
 from emoc_tf.storage import atomic
 
@@ -57,12 +56,10 @@ def style(agent: str, agents: Sequence[str]) -> tuple[str, str, str]:
 
     A variant that is the only one of its policy looks like the policy.
     """
-    kinds = Counter(map(base, set(agents)))
-    name = base(agent) if kinds[base(agent)] == 1 else agent
+    name = stands_for(agent, agents)
     if name in _STYLES:
         return _STYLES[name]
-    others = [a for a in ordered(agents) if a not in _STYLES]
-    i = [a for a in others if base(a) not in _STYLES or kinds[base(a)] > 1].index(agent)
+    i = [a for a in ordered(agents) if stands_for(a, agents) not in _STYLES].index(agent)
     return _COLOURS[i % 4], _MARKERS[i % 5], _DASHES[i % 3]
 
 

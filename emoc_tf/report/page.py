@@ -158,7 +158,7 @@ def _panels(draw: partial, findings: Findings, baseline: str | None = None) -> l
     for family, members in panels.families_apart(agents_of, baseline).items():
         more = f", minus {baseline}'s" if baseline else ""
         more += f", {family}" if family else ""
-        thin = [agent for agent in panels.REFERENCES if agent in agents_of - {baseline, *members}]
+        thin = [a for a in panels.references(agents_of) if a not in {baseline, *members}]
         figures = [
             _figure(partial(draw, column=column, shown=members if family else None), named, more)
             for column, named in findings.curves.items()

@@ -1,7 +1,7 @@
 """Which policies a panel of curves shows: all, or those of a family among thin and grey lines."""
 
 import math
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from emoc_tf.analysis import families
 from emoc_tf.report import drawing
 
-# Policies that panels of other families show too, as thin lines.
+# Policies that panels of other families show too, as thin lines; a variant that stands for one of
+# them is one of them.
 REFERENCES = ("random", "emoc")
 GREY = "grey: the policies of the other panels"
 _COLUMNS = 4  # side by side
@@ -42,10 +43,15 @@ def families_apart(agents: Iterable[str], baseline: str | None = None) -> dict[s
     return {family: members for family, members in shown.items() if members}
 
 
+def references(agents: Collection[str]) -> list[str]:
+    """Returns which policies are thin lines in the panels of others."""
+    return [agent for agent in agents if families.stands_for(agent, agents) in REFERENCES]
+
+
 def draw_behind(
     axes: Axes,
     agent: str,
-    agents: Iterable[str],
+    agents: Collection[str],
     shown: Container[str] | None,
     labelled: np.ndarray,
     mean: np.ndarray,
@@ -62,7 +68,7 @@ def draw_behind(
     """
     if shown is None or agent in shown:
         return False
-    if agent in REFERENCES:
+    if agent in references(agents):
         drawing.reference_line(axes, agent, list(agents), labelled, mean)
     else:
         drawing.other_line(axes, labelled, mean)

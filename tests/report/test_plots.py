@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import numpy as np
@@ -209,6 +210,15 @@ def test_many_policies_have_a_panel_a_family(many):
     # Panels of one measure have one range, so that they can be compared.
     assert len({axes.get_ylim() for axes in panels}) == 2
     assert {axes.get_ylim()[1] > 1 for axes in first} == {False}
+
+
+def test_a_variant_alone_is_what_panels_refer_to(many):
+    named_so = {"emoc": "emoc:references=9", "emoc-new": "egl", "emoc:output=softmax": "badge"}
+    runs = [dataclasses.replace(run, agent=named_so.get(run.agent, run.agent)) for run in many]
+    panels = [axes for axes in plots.learning_curves(runs).axes if axes.get_legend()]
+    shown = {axes.get_legend().get_title().get_text(): named(axes) for axes in panels}
+    assert shown["novelty"] == (["novel"], ["random", "emoc:references=9"])
+    assert shown["EMOC"] == (["emoc:references=9"], ["random"])
 
 
 def test_names_above_a_panel_stay_within_its_width(many):
