@@ -1,0 +1,167 @@
+r"""Who wins where: policies against one of them in several settings, side by side.
+
+    python benchmarks/across.py results/transfer/minibatch-cluster results/transfer/uniform \
+        [--baseline=random] [--output=FOLDER/NAME]
+
+Each folder is one setting, as `compare` writes it, and has its name. Differences are paired within
+a setting, with 95% intervals; labels saved are those of reports; seconds a choice are the median of
+each run's, averaged. The primary measure is drawn into NAME.png and NAME.svg, all is written into
+NAME.csv. Nothing is tested here: `report` tests the policies of one setting.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from emoc_tf.analysis import families
+from emoc_tf.analysis.measures import MEASURES, PRIMARY, by_agent, summarise
+from emoc_tf.analysis.savings import Saving, labels_saved
+from emoc_tf.analysis.statistics import PairedDifference, paired_differences
+from emoc_tf.records.run_record import RunRecord, read_runs
+from emoc_tf.report import drawing, policy_rows, tables
+from emoc_tf.storage import atomic, csv_files
+
+BASELINE = flags.DEFINE_string("baseline", "random", "The policy to compare with.")
+OUTPUT = flags.DEFINE_string("output", None, "Where figure and table go, without an ending.")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one folder's finished runs say.
+
+    Attributes:
+        name: Of the folder.
+        seconds: Of a choice, by policy.
+        differences: To the baseline, by policy, in each of `MEASURES`.
+        saved: Labels saved against the baseline, by policy.
+    """
+
+    name: str
+    seconds: dict[str, float]
+    differences: dict[str, dict[str, PairedDifference]]
+    saved: dict[str, Saving]
+
+    @classmethod
+    def of(cls, name: str, runs: list[RunRecord], baseline: str) -> "Setting":
+        """Compares the policies of finished runs of one configuration.
+
+        Raises:
+            ValueError: The baseline has no run.
+        """
+        differences: dict[str, dict[str, PairedDifference]] = {}
+        for measure in MEASURES:
+            for row in paired_differences(runs, baseline, measure):
+                differences.setdefault(row.agent, {})[measure] = row
+        seconds = {row.agent: row.selection_seconds.mean for row in summarise(runs)}
+        saved = {row.agent: row for row in labels_saved(runs, baseline)}
+        return cls(name, seconds, differences, saved)
+
+
+def draw(settings: list[Setting], baseline: str) -> Figure:
+    """Draws differences in the primary measure with their intervals, a panel a setting."""
+    agents = {agent for setting in settings for agent in setting.differences}
+    rows = policy_rows.places(agents)
+    size = 1.6 + 2.1 * len(settings), 1.3 + policy_rows.HEIGHT * len(rows)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(settings), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, setting in zip(panels, settings, strict=True):
+        axes.axvline(0, color="#888888", linewidth=0.8, zorder=1)
+        for agent, found in setting.differences.items():
+            row, (colour, marker, _) = found[PRIMARY], drawing.style(agent, list(agents))
+            ends = None if np.isnan(row.low) else [[row.mean - row.low], [row.high - row.mean]]
+            axes.errorbar(
+                row.mean, rows[agent], xerr=ends, color=colour, marker=marker, linestyle="",
+                capsize=2.5,
+            )  # fmt: skip
+        counts = [found[PRIMARY].pairs for found in setting.differences.values()]
+        named = f"{setting.name}\n{drawing.initialisations(counts)}"
+        axes.set_title(named, fontsize="medium")
+        drawing.finish(axes, "", "")
+        policy_rows.rule(axes, rows)
+    policy_rows.label(panels[0], rows)
+    measure = MEASURES[PRIMARY].label
+    figure.supxlabel(f"{measure}: difference to {baseline}, with 95% intervals", fontsize="medium")
+    return figure
+
+
+def table(setting: Setting, baseline: str) -> Table:
+    """Returns what a setting says, to print."""
+    found = Table(f"{setting.name}\nminus {baseline}", "pairs", box=box.SIMPLE_HEAD)
+    for heading in (*(measure.label for measure in MEASURES.values()), "labels saved"):
+        found.add_column(heading, justify="right")
+    found.add_column("s per choice", justify="right")
+    for agent in families.ordered(setting.differences):
+        of = setting.differences[agent]
+        labels = "–"
+        if (saving := setting.saved.get(agent)) is not None:
+            labels = tables.with_interval(saving.labels, saving.low, saving.high, 0)
+        cells = [tables.difference(of[measure]) for measure in MEASURES]
+        seconds = tables.number(setting.seconds[agent], 2)
+        found.add_row(agent, str(of[PRIMARY].pairs), *cells, labels, seconds)
+    return found
+
+
+def to_rows(settings: list[Setting]) -> list[list]:
+    """Returns all settings as rows, a heading first."""
+    rows: list[list] = []
+    for setting in settings:
+        differences = [list(of.values()) for of in setting.differences.values()]
+        heading, *others = tables.difference_rows(differences, saved=setting.saved.values())
+        tested = heading.index("p")
+        rows += [] if rows else [["setting", *heading[:tested], "seconds_per_choice"]]
+        rows += [
+            [setting.name, *row[:tested], csv_files.rounded([setting.seconds[row[1]]])[0]]
+            for row in others
+        ]
+    return rows
+
+
+def read(folders: Mapping[str, str], baseline: str) -> list[Setting]:
+    """Reads the settings.
+
+    Args:
+        folders: By the settings' names.
+        baseline: A policy's name.
+
+    Raises:
+        ValueError: A folder has no finished run of the baseline.
+    """
+    settings = []
+    for name, folder in folders.items():
+        runs = [run for run in read_runs(folder) if run.finished]
+        if baseline not in by_agent(runs):
+            raise ValueError(f"folders: expected finished runs of {baseline!r} in {folder}")
+        settings.append(Setting.of(name, runs, baseline))
+    return settings
+
+
+def main(argv: list[str]) -> None:
+    """Looks at the folders given."""
+    folders = {Path(folder).resolve().name: folder for folder in argv[1:]}
+    if not folders or len(folders) < len(argv) - 1:
+        sys.exit("usage: python benchmarks/across.py FOLDER [FOLDER ...], of different names")
+    try:
+        settings = read(folders, BASELINE.value)
+    except ValueError as error:
+        raise app.UsageError(str(error)) from None
+    console = Console(width=200)
+    for setting in settings:
+        console.print(table(setting, BASELINE.value))
+    if OUTPUT.value:
+        target = Path(OUTPUT.value)
+        written = drawing.save(draw(settings, BASELINE.value), target)
+        text = target.with_name(f"{target.name}.csv")
+        atomic.write_text(text, csv_files.text(to_rows(settings)))
+        console.print(f"Written: {', '.join(map(str, [*written, text]))}")
+
+
+if __name__ == "__main__":
+    app.run(main)
