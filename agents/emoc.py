@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from emoc_tf.agents.agent import LONG, UPDATES, ScoringAgent, warn_of_long_choice
+from emoc_tf.agents.reference_images import check_references, reference_rows, some
 from emoc_tf.agents.refusals import answer_probabilities, set_answer_probabilities
 from emoc_tf.data import views
 from emoc_tf.exploration.state import ExplorationState
@@ -18,7 +19,6 @@ from emoc_tf.scoring.checks import (
     check_output,
     check_precision,
     check_regularizer,
-    is_integer,
 )
 
 FIRST_REFERENCES = 32  # of an elimination, which meet all pairs
@@ -86,11 +86,9 @@ class EMOCAgent(ScoringAgent):
         check_precision(precision)
         if labels not in LABEL_MODES:
             raise ValueError(f"labels: expected one of {list(LABEL_MODES)}, got {labels!r}")
-        if references is not None and (not is_integer(references) or references < 1):
-            raise ValueError(f"references: expected an integer above 0, got {references!r}")
         self._labels, self._output = labels, output
         self._regularizer = check_regularizer(regularizer)
-        self._references = None if references is None else int(references)
+        self._references = check_references(references)
         self._precision = precision
         self._memory_budget = check_memory_budget(memory_budget)
         if not isinstance(refusals, bool | np.bool_):
@@ -159,7 +157,7 @@ class EMOCAgent(ScoringAgent):
             return np.zeros(len(indices))
         scorer = self._scorer_of(state)
         scores = scorer.expected_scores if self._labels == "expected" else scorer.scores
-        found = scores(self._reference_images(state), _some(state.trained_inputs, indices))
+        found = scores(self._reference_images(state), some(state.trained_inputs, indices))
         answered = answer_probabilities(state, indices) if self._refusals else None
         return found if answered is None else found * answered
 
@@ -201,15 +199,10 @@ class EMOCAgent(ScoringAgent):
     def _reference_images(self, state: ExplorationState) -> np.ndarray | views.ImageView:
         chosen = self._reference_rows(state)
         every = state.trained_inputs
-        return every if chosen is None else _some(every, chosen)
+        return every if chosen is None else some(every, chosen)
 
     def _reference_rows(self, state: ExplorationState) -> np.ndarray | None:
-        """Returns the pool indices of the reference images; None for all."""
-        count = len(state.reference)
-        if self._references is None or self._references >= count:
-            return None
-        rng = self.rng(state, "reference images")
-        return rng.choice(count, self._references, replace=False)
+        return reference_rows(self, state, self._references)
 
     def _scorer_of(self, state: ExplorationState) -> EMOCScorer:
         model = state.trained_model  # what a frozen prefix computes is in its inputs
@@ -219,11 +212,6 @@ class EMOCAgent(ScoringAgent):
             make = EMOCScorer if state.scoring is None else state.scoring.scorer
             self._scorer = make(model, *settings, **how)
         return self._scorer
-
-
-def _some(images: np.ndarray | views.ImageView, rows: np.ndarray) -> np.ndarray | views.ImageView:
-    # Thousands of images of a pool larger than memory are not read at once.
-    return images[rows] if views.in_memory(images) else views.ImageView(images, rows)
 
 
 def has_one_class(state: ExplorationState) -> bool:

@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.agents.kernel_solve import Kernel, SetUpdates, linear_kernel
+from emoc_tf.agents.reference_images import check_references, reference_rows
 from emoc_tf.exploration.state import ExplorationState
 
 KERNELS = ("rbf", "linear")
@@ -30,6 +31,8 @@ class GPEMOCAgent(SetScoringAgent):
             distances, of at most 500 evenly spaced ones. `"linear"`: φ·φ' + 1, divided by its mean
             over the pool, which makes least squares of each class against all others.
         noise: Variance of the targets, above 0, where that of the outputs is 1 (on average).
+        references: Number of images x that the mean is over, drawn anew at each step; None takes
+            all of the pool.
 
     Raises:
         ValueError: An argument is out of range.
@@ -42,7 +45,14 @@ class GPEMOCAgent(SetScoringAgent):
         72
     """
 
-    def __init__(self, seed: int = 0, *, kernel: str = "rbf", noise: float = 0.1) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        kernel: str = "rbf",
+        noise: float = 0.1,
+        references: int | None = None,
+    ) -> None:
         super().__init__(seed)
         if not isinstance(kernel, str) or kernel not in KERNELS:
             raise ValueError(f"kernel: expected one of {list(KERNELS)}, got {kernel!r}")
@@ -50,6 +60,7 @@ class GPEMOCAgent(SetScoringAgent):
         if not number or isinstance(noise, bool) or not 0 < noise < np.inf:
             raise ValueError(f"noise: expected a number above 0, got {noise!r}")
         self._kernel, self._noise = kernel, float(noise)
+        self._references = check_references(references)
 
     def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns the score of each set, (M,); zeros where no class is known."""
@@ -69,7 +80,10 @@ class GPEMOCAgent(SetScoringAgent):
         expected = np.where(updates.real[..., None], -1 - low, 0.0)
         posterior = softmax(2 * (one * expected).sum(axis=1), axis=1)
         steps = np.concatenate([updates.solve(low), 2 * one], axis=2).swapaxes(1, 2)
-        scores[there] = _means(updates, steps, posterior, len(state.features))
+        references = reference_rows(self, state, self._references)
+        if references is None:
+            references = np.arange(len(state.features))
+        scores[there] = _means(updates, steps, posterior, references)
         return scores
 
     def _kernel_of(self, state: ExplorationState) -> Kernel:
@@ -80,24 +94,26 @@ class GPEMOCAgent(SetScoringAgent):
         return rbf_kernel(features)
 
 
-def _means(updates: SetUpdates, steps: np.ndarray, posterior: np.ndarray, count: int) -> np.ndarray:
-    """Returns the expected mean of ‖Δf(x)‖₁ over the pool, (M,).
+def _means(
+    updates: SetUpdates, steps: np.ndarray, posterior: np.ndarray, references: np.ndarray
+) -> np.ndarray:
+    """Returns the expected mean of ‖Δf(x)‖₁ over reference images, (M,).
 
     Args:
         updates: The factored systems.
         steps: (M, C + 1, K) for targets of −1 in each class, and what those of 1 add to it.
         posterior: (M, C) p(y|S).
-        count: Pool images.
+        references: (N,) pool indices of images x.
     """
     steps, totals = np.ascontiguousarray(steps), np.zeros(len(steps))
-    for _, left, _ in updates.blocks(np.arange(count)):
+    for _, left, _ in updates.blocks(references):
         for index, (step, place) in enumerate(zip(steps, updates.place, strict=True)):
             changes = step @ left[place]  # [C + 1, n]
             others = np.abs(changes[:-1]).sum(axis=1)
             own = np.abs(changes[:-1] + changes[-1]).sum(axis=1)
             # Under label y all outputs but its own learn that they are −1.
             totals[index] += others.sum() + posterior[index] @ (own - others)
-    return totals / count
+    return totals / len(references)
 
 
 def rbf_kernel(features: np.ndarray) -> Kernel:

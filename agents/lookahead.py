@@ -16,6 +16,7 @@ from emoc_tf.agents.agent import SetScoringAgent
 from emoc_tf.agents.grown import grown_outputs, grown_posterior
 from emoc_tf.agents.head_gram import head_inputs
 from emoc_tf.agents.kernel_solve import Kernel, SetUpdates, linear_kernel
+from emoc_tf.agents.reference_images import check_references, reference_rows, some
 from emoc_tf.agents.set_evidence import (
     TEMPERATURE,
     checked_settings,
@@ -56,7 +57,8 @@ class LookaheadAgent(SetScoringAgent):
         momentum: μ, in [0, 1).
         iterations: Of an update, at least 1.
         old_fraction: How much of a mini-batch is old images, in [0, 1).
-        memory_budget: Bytes that gradients may take with `"pntk"`, and the kernel of all pool
+        references: Number of reference images, drawn anew at each step; None takes all.
+        memory_budget: Bytes that gradients may take with `"pntk"`, and the kernel of reference
             images with those that are labelled or in sets, above 0.
 
     Raises:
@@ -82,6 +84,7 @@ class LookaheadAgent(SetScoringAgent):
         momentum: float = 0.9,
         iterations: int = 1000,
         old_fraction: float = 0.9,
+        references: int | None = None,
         memory_budget: int = MEMORY_BUDGET,
     ) -> None:
         super().__init__(seed)
@@ -104,6 +107,7 @@ class LookaheadAgent(SetScoringAgent):
         self._kernel, self._score = kernel, score
         self._time = float(learning_rate) / (1 - float(momentum)) * int(iterations)
         self._old = float(old_fraction)
+        self._references = check_references(references)
         self._budget = check_memory_budget(memory_budget)
         # Traced once per model; the model is another one only after a discovery.
         self._tangent: TangentKernel | None = None
@@ -117,14 +121,18 @@ class LookaheadAgent(SetScoringAgent):
         sets = sets[there]
         unseen = set_evidence(state, sets, **self._evidence).novelty
         labelled = np.flatnonzero(state.pool.labels >= 0 if self._old else [])
+        references = reference_rows(self, state, self._references)
+        if references is None:
+            references = np.arange(len(state.features))
         updates = SetUpdates(
-            self._kernel_of(state, labelled, sets),
+            self._kernel_of(state, labelled, sets, references),
             labelled,
             len(labelled) / (self._time * self._old) if self._old else 1.0,
             sets,
             (sets >= 0).sum(axis=1) / (self._time * (1 - self._old)),
         )
-        known, new = self._means(updates, self._hypotheses(state, labelled, sets))
+        hypotheses = self._hypotheses(state, labelled, sets)
+        known, new = self._means(updates, hypotheses, references)
         scores[there] = (1 - unseen) * known + unseen * new
         return scores
 
@@ -155,9 +163,13 @@ class LookaheadAgent(SetScoringAgent):
             ),
         )
 
-    def _means(self, updates: SetUpdates, hypotheses: Sequence["_Hypothesis"]) -> np.ndarray:
-        """Returns the mean over the pool of each set's ‖Δf(x)‖₁, or of its flips, (given, M)."""
-        references = np.arange(len(hypotheses[0].outputs))
+    def _means(
+        self,
+        updates: SetUpdates,
+        hypotheses: Sequence["_Hypothesis"],
+        references: np.ndarray,
+    ) -> np.ndarray:
+        """Returns each set's mean ‖Δf(x)‖₁ at `references`, or its share of flips, (given, M)."""
         steps = [updates.solve(updates.innovations(h.labelled, h.sets)) for h in hypotheses]
         together = np.concatenate(steps, axis=2).swapaxes(1, 2)  # [M, all c, K]
         ends = np.cumsum([0, *(step.shape[2] for step in steps)])
@@ -167,7 +179,7 @@ class LookaheadAgent(SetScoringAgent):
         for rows, left, explained in updates.blocks(references):
             # What learning the labelled images once more makes of the outputs.
             before = [
-                given.outputs[rows].T + own.T @ explained
+                given.outputs[references[rows]].T + own.T @ explained
                 for given, own in zip(hypotheses, by_labelled, strict=True)
             ]
             classes = [outputs.argmax(axis=0) for outputs in before]
@@ -185,22 +197,34 @@ class LookaheadAgent(SetScoringAgent):
                     totals[each, index] += flips.sum()
         return totals / len(references)
 
-    def _kernel_of(self, state: ExplorationState, labelled: np.ndarray, sets: np.ndarray) -> Kernel:
+    def _kernel_of(
+        self,
+        state: ExplorationState,
+        labelled: np.ndarray,
+        sets: np.ndarray,
+        references: np.ndarray,
+    ) -> Kernel:
         if self._kernel == "head":
             return linear_kernel(head_inputs(state))
         model = state.trained_model
         if self._tangent is None or self._tangent.model is not model:
             self._tangent = TangentKernel(model, self._budget)
         columns = np.union1d(labelled, sets[sets >= 0])
-        needed = self._tangent.gram_bytes(len(state.features), len(columns))
+        rows = np.union1d(columns, references)
+        needed = self._tangent.gram_bytes(len(rows), len(columns))
         if needed > self._budget:
             raise ValueError(
                 f"memory_budget: expected at least {needed:,} bytes for the kernel of "
-                f"{len(state.features):,} images with {len(columns):,}, got {self._budget:,}; give "
-                f"more, take fewer candidate sets, or kernel='head'"
+                f"{len(rows):,} images with {len(columns):,}, got {self._budget:,}; give more, "
+                f"take fewer candidate sets or references, or kernel='head'"
             )
-        values = self._tangent.gram(state.trained_inputs, columns)
-        return lambda one, other: values[one[:, None], np.searchsorted(columns, other)]
+        images = state.trained_inputs
+        if len(rows) < len(images):
+            images = some(images, rows)
+        values = self._tangent.gram(images, np.searchsorted(rows, columns))
+        return lambda one, other: values[
+            np.searchsorted(rows, one)[:, None], np.searchsorted(columns, other)
+        ]
 
 
 @dataclass(frozen=True, eq=False)

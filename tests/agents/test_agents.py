@@ -181,6 +181,8 @@ def test_a_policy_of_ones_own_is_one_line(monkeypatch):
         ("emoc:regularizer=1", "regularizer: expected True or False, got 1"),
         ("emoc:confidence=1", r"confidence: expected None or a number in \(0, 1\), got 1"),
         ("emoc:references=0", "references: expected an integer above 0, got 0"),
+        ("lookahead:references=0", "references: expected an integer above 0, got 0"),
+        ("gp-emoc:references=1.5", "references: expected an integer above 0, got 1.5"),
         ("emoc:precision=half", r"precision: expected one of .*'bfloat16'.*, got 'half'"),
         ("emoc-expected:memory_budget=0", "memory_budget: expected a number of bytes above 0"),
     ],

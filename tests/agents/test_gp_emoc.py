@@ -19,7 +19,7 @@ def gram(features, kernel):
     return np.exp(-squares / (2 * np.median(squares[np.triu_indices(len(squares), 1)])))
 
 
-def literal(state, kernel, noise):
+def literal(state, kernel, noise, references=slice(None)):
     theta = gram(state.features.astype(float), kernel)
     labels, num_classes = state.pool.labels, state.probabilities.shape[1]
     labelled = np.flatnonzero(labels >= 0)
@@ -50,7 +50,7 @@ def literal(state, kernel, noise):
             ]
             likelihood.append(sum(each))
             after = predicted(np.r_[labelled, members], np.concatenate([targets, of_set]))
-            changes.append(np.abs(after - before).sum(axis=1).mean())
+            changes.append(np.abs(after - before).sum(axis=1)[references].mean())
         share = np.exp(np.array(likelihood) - max(likelihood))
         scores.append(share @ changes / share.sum())
     return np.array(scores)
@@ -75,6 +75,16 @@ def test_processes_fitted_with_and_without(kernel, noise, set_size, monkeypatch)
     if set_size == 1:
         real = [0, 3, 4]
         np.testing.assert_allclose(agent.score_images(state, sets[real, 0]), found[real])
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "linear"])
+def test_some_reference_images(kernel):
+    state = fakes.make_state(num_images=26, num_sets=8, seed=4)
+    agent = agents.make("gp-emoc", kernel=kernel, references=7)
+    rows = agent.rng(state, "reference images").choice(26, 7, replace=False)
+    found = agent.score(state)
+    np.testing.assert_allclose(found, literal(state, kernel, 0.1, rows), rtol=1e-6)
+    assert not np.allclose(found, literal(state, kernel, 0.1), rtol=1e-3)
 
 
 def test_the_bandwidth_of_features_that_are_mostly_or_all_the_same():

@@ -20,7 +20,7 @@ def softmax(outputs):
     return np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
 
 
-def literal(state, kernel, score, time=1.0, old=0.9):
+def literal(state, kernel, score, time=1.0, old=0.9, references=slice(None)):
     """The score as its definition words it."""
     model = reference.rebuild(state.model)
     outputs = reference.outputs(model, state.pool.images)
@@ -55,13 +55,13 @@ def literal(state, kernel, score, time=1.0, old=0.9):
                 of_set,
             )
             if score == "change":
-                total += share * np.abs(change).sum(axis=1).mean()
+                total += share * np.abs(change).sum(axis=1)[references].mean()
                 continue
             now, then = (before + learnt + change).argmax(1), (before + learnt).argmax(1)
             became = now != then
             if new:
                 became &= now == before.shape[1] - 1
-            total += share * became.mean()
+            total += share * became[references].mean()
         values.append(total)
     return np.array(values)
 
@@ -95,6 +95,27 @@ def test_whole_systems(kernel, score):
     np.testing.assert_allclose(
         agent.score_images(state, images), literal(alone, kernel, score, 5000.0, 0.6), rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("score", ["change", "flips"])
+@pytest.mark.parametrize("kernel", ["head", "pntk"])
+def test_some_reference_images(kernel, score):
+    """Among them are images that are neither labelled nor in a set."""
+    state = a_state()
+    sets = state.candidates.copy()
+    sets[:, 1:] = -1
+    state = dataclasses.replace(state, candidates=sets)
+    settings = {"learning_rate": 1.0, "iterations": 500, "old_fraction": 0.6}
+    agent = agents.make("lookahead", kernel=kernel, score=score, references=9, **settings)
+    found = agent.score(state)
+    rows = agent.rng(state, "reference images").choice(30, 9, replace=False)
+    assert not np.isin(rows, np.r_[state.pool.labelled, sets.ravel()]).all()
+    wanted = literal(state, kernel, score, 5000.0, 0.6, rows)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3)
+    every = agents.make("lookahead", kernel=kernel, score=score, **settings).score(state)
+    assert not np.allclose(every, found, rtol=1e-3)
+    as_many = agents.make("lookahead", kernel=kernel, score=score, references=30, **settings)
+    np.testing.assert_array_equal(as_many.score(state), every)
 
 
 @pytest.mark.parametrize("shift", [-1.0, -30.0])
