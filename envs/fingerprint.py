@@ -16,6 +16,7 @@ from emoc_tf.data import views
 from emoc_tf.data.images import ImageData
 from emoc_tf.data.named import load
 from emoc_tf.exploration.task import Task
+from emoc_tf.registries import NETWORKS
 
 # Images that are hashed at a time, of pools that may be larger than memory.
 _CHUNK = 1024
@@ -68,16 +69,21 @@ def fingerprint(
 def content(env: Any) -> str:
     """Returns a hash of all that an environment's runs are made of: equal where they are paired.
 
-    Data sets that are named count too, and the images of a folder.
+    Data sets that are named count too, the images of a folder, and the file of a network's weights.
 
     Args:
         env: An `ActiveExplorationEnv`.
     """
-    data, *others, task = env._handed_in
-    if task is None:
-        data = load(env.config.dataset, env.config.data_dir) if data is None else data
-        return str(fingerprint(data, *others))
-    told = fingerprint(data, *others, task), task.digest(), task.class_names, task.labels.tobytes()
+    data, model, *others, task = env._handed_in
+    told: list[Any] = []
+    if task is not None:
+        told += [task.digest(), task.class_names, task.labels.tobytes()]
+    elif data is None:
+        data = load(env.config.dataset, env.config.data_dir)
+    told.append(fingerprint(data, model, *others, task))
+    weights_file = getattr(NETWORKS[env.config.network], "weights_file", None)
+    if model is None and weights_file is not None:
+        told.append(hashlib.sha256(weights_file().read_bytes()).hexdigest())
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 

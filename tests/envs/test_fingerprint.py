@@ -8,6 +8,8 @@ from PIL import Image
 from emoc_tf import ExplorationConfig, ImageData, Task, load
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.envs.fingerprint import content
+from emoc_tf.models import register_network
+from emoc_tf.registries import NETWORKS
 
 CONFIG = ExplorationConfig(known_classes=2, novel_classes=1)
 # What a script's own module is called in the script, and in processes that it starts.
@@ -72,6 +74,24 @@ def test_a_data_set_of_another_content_is_told_from_one_of_that_name(tmp_path):
     assert before == content(ActiveExplorationEnv(config))
     write(place / "c" / "4.png", (9, 9, 9))
     assert before != content(ActiveExplorationEnv(config))
+
+
+def test_other_weights_of_a_network_are_told(tmp_path):
+    def own(shape, num_classes, weight_decay, seeds):
+        raise AssertionError("nobody builds it")
+
+    own.weights_file = lambda: tmp_path / "weights"
+    register_network("with-weights", own)
+    try:
+        env, found = ActiveExplorationEnv(CONFIG.replace(network="with-weights")), []
+        for text in ("a", "b", "a"):
+            (tmp_path / "weights").write_text(text)
+            found.append(content(env))
+    finally:
+        del NETWORKS["with-weights"]
+    assert found[0] == found[2] != found[1]
+    for name in ("efficientnet_lite0", "efficientnet_lite0-last-block"):
+        assert NETWORKS[name].weights_file().stat().st_size > 1e7
 
 
 def test_a_folder_of_other_images_is_told_though_it_may_be_another_one_tomorrow(tmp_path):
