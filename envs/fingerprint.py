@@ -74,13 +74,13 @@ def content(env: Any) -> str:
     Args:
         env: An `ActiveExplorationEnv`.
     """
-    data, model, *others, task = env._handed_in
+    data, model, classes, parts, task = env._handed_in
     told: list[Any] = []
     if task is not None:
         told += [task.digest(), task.class_names, task.labels.tobytes()]
     elif data is None:
         data = load(env.config.dataset, env.config.data_dir)
-    told.append(fingerprint(data, model, *others, task))
+    told.append(fingerprint(data, model, classes, parts, task))
     weights_file = getattr(NETWORKS[env.config.network], "weights_file", None)
     if model is None and weights_file is not None:
         told.append(hashlib.sha256(weights_file().read_bytes()).hexdigest())
