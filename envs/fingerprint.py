@@ -1,4 +1,7 @@
-"""What an environment was made of besides its configuration, as a hash."""
+"""What an environment was made of besides its configuration, as a hash.
+
+It is the same in all processes of a script, whose own module has another name in those it starts.
+"""
 
 import functools
 import hashlib
@@ -11,10 +14,14 @@ import numpy as np
 
 from emoc_tf.data import views
 from emoc_tf.data.images import ImageData
+from emoc_tf.data.named import load
 from emoc_tf.exploration.task import Task
+from emoc_tf.registries import NETWORKS
 
 # Images that are hashed at a time, of pools that may be larger than memory.
 _CHUNK = 1024
+# A script's own module in processes that multiprocessing starts.
+_STARTED = "__mp_main__"
 
 
 def fingerprint(
@@ -55,8 +62,29 @@ def fingerprint(
             digest.update(repr(weight.shape).encode() + weight.tobytes())
     names = [None if part is None else _name(part) for part in parts]
     classes = None if model_classes is None else [int(c) for c in model_classes]
-    digest.update(repr((classes, names)).encode())
+    digest.update(repr((classes, names)).replace(_STARTED, "__main__").encode())
     return digest.hexdigest()[:16]
+
+
+def content(env: Any) -> str:
+    """Returns a hash of all that an environment's runs are made of: equal where they are paired.
+
+    Data sets that are named count too, the images of a folder, and the file of a network's weights.
+
+    Args:
+        env: An `ActiveExplorationEnv`.
+    """
+    data, model, classes, parts, task = env._handed_in
+    told: list[Any] = []
+    if task is not None:
+        told += [task.digest(), task.class_names, task.labels.tobytes()]
+    elif data is None:
+        data = load(env.config.dataset, env.config.data_dir)
+    told.append(fingerprint(data, model, classes, parts, task))
+    weights_file = getattr(NETWORKS[env.config.network], "weights_file", None)
+    if model is None and weights_file is not None:
+        told.append(hashlib.sha256(weights_file().read_bytes()).hexdigest())
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def _architecture(model: keras.Model) -> Any:
@@ -75,6 +103,8 @@ def _architecture(model: keras.Model) -> Any:
             return {key: renamed(value) for key, value in part.items() if key != "build_config"}
         if isinstance(part, list | tuple):
             return [renamed(value) for value in part]
+        if part == _STARTED:  # Keras has nothing in its place in the script itself
+            return None
         return names.get(part, part) if isinstance(part, str) else part
 
     config.pop("name", None)

@@ -39,6 +39,7 @@ def efficientnet_lite0_last_block(
 
 for _network in (efficientnet_lite0, efficientnet_lite0_last_block):
     _network.plain_pixels, _network.check = True, efficientnet.find_weights
+    _network.weights_file = efficientnet.find_weights
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,10 @@
 Images of a folder with a store have a place on the disk, and are known by their content. What a
 prefix gives of them is kept beside them as `frozen-KEY.npy`, where KEY is a hash of the prefix's
 weights and layers and of the images. A file that is found counts if the first images give its bits
-today. Images of a data set of which each episode takes some may have a folder for such files too:
-there the outputs of all images are kept, and computed by the first process that needs them.
+today; where a machine of another kind, which gives others, was before, its file stays and a second
+one, `frozen-KEY-BITS.npy`, is written beside. Images of a data set of which each episode takes some
+may have a folder for such files too: there the outputs of all images are kept, and computed by the
+first process that needs them.
 """
 
 import contextlib
@@ -180,20 +182,33 @@ def _reserve(file: int) -> None:
 
 def _found(file: Path, run: Run, images: Any) -> np.ndarray | None:
     """Returns what is in a file if it is what the prefix gives today."""
+    first = None
+    for each in sorted(file.parent.glob(f"{file.stem}*.npy")):
+        found = _opened(each)
+        if found is None:
+            continue
+        if first is None:
+            first = run(next(views.batches(images, batch_of(images.shape)))).numpy()
+        fits = found.shape == (len(images), *first.shape[1:]) and found.dtype == first.dtype
+        if fits and np.array_equal(found[: len(first)], first):
+            return found
+    return None
+
+
+def _opened(file: Path) -> np.ndarray | None:
+    """Returns what lies in a file, None if it is damaged or not there."""
     try:
-        found = np.load(file, mmap_mode="r")
+        return np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return None
-    first = run(next(views.batches(images, batch_of(images.shape)))).numpy()
-    fits = found.shape == (len(images), *first.shape[1:]) and found.dtype == first.dtype
-    return found if fits and np.array_equal(found[: len(first)], first) else None
 
 
 def _written(file: Path, parts: Parts, images: Any, most: int) -> np.ndarray:
     """Writes outputs into a file aside, which gets its name when it is whole.
 
     Args:
-        file: Its name in the end.
+        file: Its name in the end, unless there is a whole file of that name: a process of another
+            machine, whose bits are others, may have it mapped, and would end where it is replaced.
         parts: What computes them.
         images: See `kept`.
         most: How many such files the folder keeps, the newest.
@@ -205,6 +220,10 @@ def _written(file: Path, parts: Parts, images: Any, most: int) -> np.ndarray:
                 lock(held.fileno())  # nobody takes it for what a killed process left
             mapped = _fill(parts, images, lambda *kind: _mapped(aside, *kind))
             mapped.flush()
+            there = _opened(file)
+            if there is not None and there.shape == mapped.shape:
+                bits = hashlib.sha256(mapped[: batch_of(images.shape)].tobytes()).hexdigest()[:8]
+                file = file.with_stem(f"{file.stem}-{bits}")
             os.replace(aside, file)
     finally:
         aside.unlink(missing_ok=True)

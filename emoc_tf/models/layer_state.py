@@ -31,7 +31,9 @@ def states_in(layer: keras.Layer) -> dict[tuple[int, str], list[Any]]:
 
 def told_of(operation: keras.Operation) -> list[str]:
     """Returns what a layer or an operation is, in texts that other processes give too."""
-    found = [f"{type(operation).__module__}.{type(operation).__qualname__}"]
+    # What a script defines is in another module in processes that multiprocessing starts.
+    module = type(operation).__module__.replace("__mp_main__", "__main__")
+    found = [f"{module}.{type(operation).__qualname__}"]
     if isinstance(operation, keras.Layer):
         held = [(name, each) for (_, name), each in states_in(operation).items()]
     else:

@@ -92,7 +92,9 @@ def register_network(name: str, function: Callable[..., keras.Model]) -> None:
             attribute `plain_pixels = True` it gets pixels 0–255 as they are, and what its frozen
             layers compute of a data set is computed once for all episodes. An attribute `check`, a
             function without arguments, is called before anything is loaded: it raises `ValueError`
-            where something is missing that the network needs.
+            where something is missing that the network needs. An attribute `weights_file`, a
+            function without arguments, returns the path of a file that its weights come from:
+            machines of a cluster have to have the same.
 
     Raises:
         ValueError: The name is taken or no such name, or `function` is none.

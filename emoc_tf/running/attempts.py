@@ -1,6 +1,7 @@
 """Attempts at runs: whatever goes wrong is recorded, and the others continue."""
 
 import pickle
+import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from emoc_tf.agents import AGENTS
 from emoc_tf.envs import ActiveExplorationEnv
+from emoc_tf.envs.fingerprint import content
 from emoc_tf.records.record_folder import RecordFolder
 from emoc_tf.records.run_record import run_path
 from emoc_tf.registries import NETWORKS, REWARDS, SAMPLERS, reward_terms
@@ -131,30 +133,73 @@ def _can_be_sent(thing: Any) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What a process that works on runs has in common with the one that began it.
+
+    Attributes:
+        known: What `registered` returned there.
+        hashed: Returns a hash of what an environment is made of.
+        made_of: What that was there.
+    """
+
+    known: Mapping[str, Mapping[str, Any]]
+    hashed: Callable[[ActiveExplorationEnv], str | None]
+    made_of: str | None
+
+    @classmethod
+    def by(cls, grid: Grid, names: Iterable[str], env: ActiveExplorationEnv, far: bool) -> "Shared":
+        """Returns what others share with this process.
+
+        Args:
+            grid: With the settings.
+            names: Policies, with variants.
+            env: Its environment.
+            far: Whether they may have another data set, on another machine.
+        """
+        hashed = content if far else _fingerprint
+        return cls(registered(grid, names), hashed, hashed(env))
+
+    def check(self, env: ActiveExplorationEnv) -> None:
+        """Raises `ValueError` if runs of an environment would not be paired with the others."""
+        if self.hashed(env) != self.made_of:
+            raise ValueError(
+                f"environment: expected the data, model, oracle and reward that the command itself "
+                f"has, got others on {platform.node()}; make the data set there the same, and let "
+                f"an environment of your own be the same each time that it is made"
+            )
+
+
+def _fingerprint(env: ActiveExplorationEnv) -> str | None:
+    return env.fingerprint
+
+
 def serve(
     grid: Grid,
-    known: Mapping[str, Mapping[str, Any]],
+    shared: Shared,
     stepped: Callable[[], None] = lambda: None,
 ) -> Callable[[Run], Result]:
     """Returns what a worker process does with a run.
 
     Args:
         grid: Settings and output folder.
-        known: What `registered` returned in the process that started this one.
+        shared: With the process that started this one.
         stepped: Called after each step, once it is saved.
 
     Raises:
-        Exception: There is no environment, such as without the data set.
+        Exception: There is no environment, such as without the data set, or it is another one.
     """
-    env = begin(grid, known)
+    env = begin(grid, shared)
     return partial(attempt_run, grid, env, shown(grid, env, stepped))
 
 
-def begin(grid: Grid, known: Mapping[str, Mapping[str, Any]]) -> ActiveExplorationEnv:
+def begin(grid: Grid, shared: Shared) -> ActiveExplorationEnv:
     """Returns the environment of a worker process; raises what hinders it to be made."""
-    for kind, things in known.items():
+    for kind, things in shared.known.items():
         _REGISTRIES[kind].update(things)
-    return grid.make_environment()
+    env = grid.make_environment()
+    shared.check(env)
+    return env
 
 
 def shown(grid: Grid, env: ActiveExplorationEnv, stepped: Callable[[], None]) -> Show:

@@ -11,7 +11,7 @@ from emoc_tf.records.final_model import MODEL
 from emoc_tf.records.record_folder import FAILURE
 from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.records.run_record import check_output_dir, make_output_dir, run_path
-from emoc_tf.running.attempts import Result, attempt_run, fail, registered, serve
+from emoc_tf.running.attempts import Result, Shared, attempt_run, fail, serve
 from emoc_tf.running.console import Display, say
 from emoc_tf.running.others import OtherProcesses
 from emoc_tf.running.pools.parcels import Parcels
@@ -85,14 +85,14 @@ def run_grid(
     make_output_dir(grid.output_dir)
     failures: dict[Run, str] = {}
     of_task = env.exploration.task is not None
-    known = {} if pool.alone else registered(grid, names)
+    shared = None if pool.alone else Shared.by(grid, names, env, far=place is not None)
     with Display(console, grid.config, len(waiting), pool.alone, of_task) as display:
         work = Work(
             here=partial(attempt_run, grid, env, display.show),
-            serve=partial(serve, grid, known),
+            serve=partial(serve, grid, shared),
             lost=partial(Result.lost, grid=grid),
             failed=partial(fail, grid),
-            parcels=Parcels(grid, known, folders),
+            parcels=None if shared is None else Parcels(grid, shared, folders),
         )
         others = OtherProcesses(folders, display.say)
         while waiting:

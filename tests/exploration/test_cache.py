@@ -107,6 +107,23 @@ def test_a_broken_file_is_made_anew(tmp_path, seen):
     assert sum(seen) >= COUNT + TESTED
 
 
+def test_machines_of_two_kinds_have_a_file_each_and_take_none_away(tmp_path, seen):
+    """The second kind is acted: its first images do not give what lies there."""
+    _, expected = outcomes(tmp_path)
+    other = {file.name: np.load(file) for file in tmp_path.iterdir()}
+    for name, features in other.items():
+        features[0, 0] += 1
+        np.save(tmp_path / name, features)
+    for _ in range(2):
+        seen.clear()
+        _, found = outcomes(tmp_path)
+        assert found == expected
+    assert sum(seen) == 256 + TESTED  # the second time it finds its own
+    assert len(list(tmp_path.iterdir())) == 4
+    for name, features in other.items():
+        np.testing.assert_array_equal(np.load(tmp_path / name), features)
+
+
 def test_a_folder_that_cannot_be_written_to_costs_time_and_no_run(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.warns(UserWarning, match=r"cache_dir: what frozen layers .* cannot be kept in "):

@@ -63,18 +63,34 @@ def test_outputs_of_other_batches_are_not_taken_from_a_store(tmp_path, monkeypat
     assert len(list((tmp_path / "store").glob("*/frozen-*.npy"))) == 2
 
 
-@pytest.mark.parametrize("damage", ["cut", "other numbers", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "other images", "empty"])
 def test_a_damaged_file_in_a_store_is_written_anew(tmp_path, damage):
     images = ImageView(folder(tmp_path))
     model = pooled(frozen())
     first = np.array(TrainedPart(model, images).inputs)
     (file,) = (tmp_path / "store").glob("*/frozen-*.npy")
-    if damage == "other numbers":
-        np.save(file, first + 1)
+    if damage == "other images":
+        np.save(file, first[1:])
     else:
         file.write_bytes(file.read_bytes()[: 0 if damage == "empty" else 200])
     np.testing.assert_array_equal(TrainedPart(model, images).inputs, first)
     np.testing.assert_array_equal(np.load(file), first)
+
+
+def test_a_file_of_other_numbers_may_be_in_use_elsewhere_and_stays(tmp_path, seen):
+    images = ImageView(folder(tmp_path))
+    model = pooled(frozen())
+    first = np.array(TrainedPart(model, images).inputs)
+    (file,) = (tmp_path / "store").glob("*/frozen-*.npy")
+    np.save(file, first + 1)
+    for computed in (2, 1):
+        seen.clear()
+        np.testing.assert_array_equal(TrainedPart(model, images).inputs, first)
+        assert len(seen) == computed  # the second time the first images alone
+    np.testing.assert_array_equal(np.load(file), first + 1)
+    (other,) = (tmp_path / "store").glob("*/frozen-*-*.npy")
+    assert other.name.startswith(f"{file.stem}-")
+    np.testing.assert_array_equal(np.load(other), first)
 
 
 def test_a_store_that_cannot_be_written_to_is_no_error(tmp_path, monkeypatch):

@@ -77,6 +77,20 @@ class Shift(layers.Layer):
         return inputs + self.by
 
 
+def test_a_layer_of_a_script_is_the_same_in_processes_that_it_starts():
+    hashes = []
+    for module in ("__main__", "__mp_main__", "another"):
+
+        class Own(layers.Layer):
+            def call(self, x):
+                return 2 * x
+
+        Own.__module__ = module
+        found = prefix.split(frozen_with(Own()))
+        hashes.append(trained_part._digest(found))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
 def test_the_hash_tells_large_arrays_apart(monkeypatch):
     monkeypatch.setattr(layer_state, "ARRAY_BYTES", 4)
     hashes = [trained_part._digest(prefix.split(frozen_with(Shift(by)))) for by in (1, 2, 1)]

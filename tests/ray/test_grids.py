@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from emoc_tf.running.single_run import Grid
 from tests import processes
 from tests.ray.conftest import add_node
 from tests.running.soak import records
-from tests.running.test_grid import CONFIG, SCRIPT, own_environment
+from tests.running.test_grid import CONFIG, SCRIPT, other_environment, own_environment
 
 SETTINGS = CONFIG.replace(max_steps=3)
 SEEDS = [0, 1]
@@ -52,6 +53,7 @@ class Failing(agents.Agent):
 
     def act(self, observation, state):
         if self.seed == 0 and state.step == 1:
+            warnings.warn("cannot choose well", stacklevel=1)
             raise RuntimeError("cannot choose")
         return int(np.flatnonzero(state.candidate_mask)[-1])
 
@@ -146,12 +148,13 @@ def test_a_machine_that_is_removed_in_a_run_costs_an_update(
 
 
 @pytest.mark.parametrize("storage", [FILES, OBJECTS])
-def test_a_run_that_fails_hinders_no_other(cluster, connection, serial, tmp_path, storage):
+def test_a_run_that_fails_hinders_no_other(cluster, connection, serial, tmp_path, storage, caplog):
     console = Console(record=True, width=200)
-    with OnRay(cluster.address, storage=storage) as pool:
+    with caplog.at_level(logging.INFO, "emoc_tf"), OnRay(cluster.address, storage=storage) as pool:
         failures = run_grid(grid(tmp_path), ["failing", "min"], SEEDS, console, pool=pool)
     assert failures == {("failing", 0): "cannot choose"}
     assert "failing  seed 0  FAILED: cannot choose" in console.export_text()
+    assert [line.partition(": ")[2] for line in caplog.messages] == ["cannot choose well"]
     told = json.loads((tmp_path / "failing/0/failure.json").read_text())
     assert "cannot choose" in str(told)
     found = records(tmp_path)
@@ -163,31 +166,38 @@ def test_a_run_that_fails_hinders_no_other(cluster, connection, serial, tmp_path
         assert found[name] == serial[name]
 
 
-def environment_with_data(folder, config):
-    """An environment, but on machines that a folder names."""
+def environment_with_data(folder, others, config):
+    """An environment, but on machines that a folder names none, or one of other data."""
     import ray
 
-    if (Path(folder) / ray.get_runtime_context().get_node_id()).exists():
+    if not (Path(folder) / ray.get_runtime_context().get_node_id()).exists():
+        return own_environment(config)
+    if not others:
         raise FileNotFoundError("no data set")
-    return own_environment(config)
+    return other_environment(config)
 
 
-def test_a_machine_whose_data_were_removed_swallows_no_run(
-    cluster, connection, serial, tmp_path, caplog
+@pytest.mark.parametrize(
+    ("storage", "others", "told"),
+    [(OBJECTS, False, "no data set"), (FILES, True, "environment: expected the data, ")],
+    ids=["removed", "others"],
+)
+def test_a_machine_without_the_data_of_the_others_swallows_no_run(
+    cluster, connection, serial, tmp_path, caplog, storage, others, told
 ):
     bad, *_ = [node.id for node in connection.nodes(cpus=1)]
     (tmp_path / "bad").mkdir()
-    make = functools.partial(environment_with_data, str(tmp_path / "bad"))
+    make = functools.partial(environment_with_data, str(tmp_path / "bad"), others)
     (tmp_path / "bad" / bad).touch()
     grid = Grid(SETTINGS, tmp_path / "out", environment=make)
     with (
         caplog.at_level(logging.WARNING, "emoc_tf"),
-        OnRay(cluster.address, storage=OBJECTS) as pool,
+        OnRay(cluster.address, storage=storage) as pool,
     ):
         assert not run_grid(grid, ["min"], SEEDS, Console(quiet=True), pool=pool)
     (line,) = caplog.messages
     assert f"(node {bad[:8]}) gets no runs as long as other machines are left" in line
-    assert line.endswith("no run begins there: no data set")
+    assert f"no run begins there: {told}" in line
     found = rows(records(tmp_path / "out"))
     assert found == {name: serial[name] for name in found}
     assert len([name for name in found if name.endswith("steps.csv")]) == len(SEEDS)

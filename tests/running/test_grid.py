@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 from rich.console import Console
 
 from emoc_tf import ExplorationConfig, ImageData
-from emoc_tf.envs import ActiveExplorationEnv
+from emoc_tf.envs import ActiveExplorationEnv, fingerprint
+from emoc_tf.exploration import sources
 from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.running import others, patience
+from emoc_tf.running.attempts import Result, Shared, serve
 from emoc_tf.running.grid import run_grid
 from emoc_tf.running.single_run import Grid
 from emoc_tf.storage.locks import FolderLock
@@ -53,6 +56,25 @@ def test_your_own_data_can_be_compared(tmp_path):
     for factory in (other_environment, ActiveExplorationEnv):
         with pytest.raises(ValueError, match="whose data, model, oracle or reward were others"):
             run_grid(Grid(CONFIG, tmp_path, environment=factory), ["random"], [0], console)
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_a_process_whose_environment_is_another_one_works_on_no_run(tmp_path, far):
+    grid = Grid(CONFIG, tmp_path, environment=own_environment)
+    shared = Shared.by(grid, ["random"], grid.make_environment(), far)
+    assert serve(grid, shared)(("random", 0)) == Result()
+    with pytest.raises(ValueError, match=r"environment: expected the data, .* got others on "):
+        serve(replace(grid, environment=other_environment), shared)
+
+
+def test_another_data_set_of_the_same_name_is_told_on_other_machines_alone(tmp_path, monkeypatch):
+    grid = Grid(CONFIG, tmp_path)
+    near, far = (Shared.by(grid, ["random"], grid.make_environment(), far) for far in (False, True))
+    for module in (fingerprint, sources):
+        monkeypatch.setattr(module, "load", lambda *_: images())
+    assert serve(grid, near)  # on the same machine it lies in the same place
+    with pytest.raises(ValueError, match="make the data set there the same"):
+        serve(grid, far)
 
 
 def test_an_environment_of_other_settings_is_refused(tmp_path):

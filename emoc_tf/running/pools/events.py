@@ -43,7 +43,7 @@ def full(ray: Any) -> tuple[type[Exception], ...]:
     return ray.exceptions.OutOfDiskError, ray.exceptions.ObjectStoreFullError
 
 
-def no_room(error: object) -> OSError:
-    """Returns that there was no room for what a run sends, in a sentence."""
+def no_room(error: object, what: str = "the files of a run") -> OSError:
+    """Returns that there was no room for what is sent, in a sentence."""
     reason = [*str(error).strip().splitlines(), type(error).__name__][0]
-    return OSError(f"ray: no room for the files of a run: {reason}")
+    return OSError(f"ray: no room for {what}: {reason}")

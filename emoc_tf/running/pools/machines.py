@@ -43,6 +43,7 @@ class Machines:
         self._nodes = nodes
         self._proven: set[str] = set()
         self._left_out: dict[str, str] = {}  # why
+        self._said: set[tuple[str, str]] = set()  # on which machine, and what
         self._at: dict[Hashable, At] = {}
         self._begun: set[Hashable] = set()
         self._stepped: set[Hashable] = set()
@@ -63,6 +64,19 @@ class Machines:
         self._stepped.discard(item)
         if at is not None:
             self._at[item] = at
+
+    def say(self, item: Hashable, level: int, text: str) -> None:
+        """Passes on what the process of an item says; what others there said too, once.
+
+        Args:
+            item: Which.
+            level: Of the library's logger.
+            text: In words.
+        """
+        host = self.host(item)
+        if (host, text) not in self._said:
+            self._said.add((host, text))
+            _LOG.log(level, "%s: %s", host, text)
 
     def begin(self, item: Hashable) -> None:
         """Takes note that an item has begun where it is, which proves the machine."""

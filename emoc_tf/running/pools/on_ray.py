@@ -82,8 +82,9 @@ class OnRay(Pool):
             )  # fmt: skip
         self._machines.prove(there)
         self._setting = ray_task.Setting(
-            os.getcwd(), tuple(sys.path), self._cpus, place, allow_mixed
-        )
+            os.getcwd(), tuple(sys.path), self._cpus, place, allow_mixed,
+            data_dir=os.environ.get(ray_task.DATA_DIR),
+        )  # fmt: skip
         return place
 
     @contextlib.contextmanager
@@ -231,9 +232,14 @@ class _Tasks:
         serve = work.serve if self._parcels is None else self._parcels.serve
         try:
             # What a script defines goes along whole; what a module does, by name.
-            self._content = self._ray.cloudpickle.dumps(serve)
+            content = self._ray.cloudpickle.dumps(serve)
         except Exception as error:  # pickling runs code of the things' own
             raise ray_task.unsendable(error) from error
+        try:
+            # Once for all items: a script's own images may be part of it.
+            self._content = self._ray.put(content)
+        except events.full(self._ray) as error:
+            raise events.no_room(error, "what all runs have in common") from error
         begin = processes.by_value(ray_task.work_anywhere)
         self._task = processes.remote(self._ray, begin, options["num_gpus"])
         self._options = options
@@ -277,6 +283,9 @@ class _Tasks:
                 continue
             if kind == ray_task.BEGUN:
                 self._machines.begin(item)
+                continue
+            if kind == ray_task.SAID:
+                self._machines.say(item, *content)
                 continue
             if kind == ray_task.STEP and content is not None:
                 try:

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from emoc_tf.records.record_folder import CHECKPOINT
 from emoc_tf.records.run_folder import RunFolder
 from emoc_tf.records.run_record import pretrained_path, run_path
 from emoc_tf.running import patience
-from emoc_tf.running.attempts import Result, attempt_run, begin, fail, shown
+from emoc_tf.running.attempts import Result, Shared, attempt_run, begin, fail, shown
 from emoc_tf.running.single_run import Grid, Run
 from emoc_tf.storage import atomic, checkpoint
 from emoc_tf.storage.locks import NAME, FolderLock
@@ -62,19 +61,19 @@ class Parcels:
 
     Attributes:
         grid: Settings and output folder.
-        known: See `attempts.serve`.
+        shared: See `attempts.serve`.
         folders: Of all runs.
     """
 
     grid: Grid
-    known: Mapping[str, Mapping[str, Any]]
+    shared: Shared
     folders: Mapping[Run, RunFolder]
     _pretraining: dict[Run, FolderLock] = field(default_factory=dict)
 
     @property
     def serve(self) -> Callable[..., Callable[[Parcel], Result]]:
         """What `attempts.serve` is for parcels, to be sent."""
-        return partial(serve, self.grid, self.known)
+        return partial(serve, self.grid, self.shared)
 
     def pack(self, run: Run) -> Parcel | Result | None:
         """Returns what has to travel; None: not yet; a result: the run has ended before it began.
@@ -156,23 +155,23 @@ def _release(lock: FolderLock) -> None:
 
 
 def serve(
-    grid: Grid, known: Mapping[str, Mapping[str, Any]], stepped: Callable[[Change], None]
+    grid: Grid, shared: Shared, stepped: Callable[[Change], None]
 ) -> Callable[[Parcel], Result]:
     """Returns what a process elsewhere does with a parcel: the run, in a folder for the time.
 
     Args:
         grid: Settings; the output folder is another one there.
-        known: See `attempts.serve`.
+        shared: See `attempts.serve`.
         stepped: Called after each step and at the end with what it did to the files.
 
     What it returns raises `OSError` if there is no room for the folder.
 
     Raises:
-        Exception: There is no environment, such as without the data set.
+        Exception: There is no environment, such as without the data set, or it is another one.
     """
     with contextlib.suppress(OSError):  # a disk where nothing can be made is told by each run
         _remove_left_over()
-    env = begin(grid, known)
+    env = begin(grid, shared)
 
     def work(parcel: Parcel) -> Result:
         with _folder() as path:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import logging
 import os
 import pickle
 import platform
@@ -10,6 +11,7 @@ import queue
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,9 @@ Event = tuple[str, Any]
 LINE, STEP, RESULT, ERROR, ELSEWHERE = "line", "step", "result", "error", "elsewhere"
 # Where it is, that what all items have in common is made there, and that an item failed after that.
 AT, BEGUN, FAILED = "at", "begun", "failed"
+# What the library's loggers say, or a warning: a level and the text.
+SAID = "said"
+DATA_DIR = "TFDS_DATA_DIR"
 _LAST = RESULT, FAILED, ERROR, ELSEWHERE
 
 
@@ -35,6 +40,8 @@ class Setting:
         place: What bits depend on, see `processes.place_here`: that of another process is refused.
         allow_mixed: Whether only versions have to be the same.
         file: One that it has to see, in the folder that all machines share; None for none.
+        data_dir: Where tensorflow-datasets looks if the machine has no folder of its own for that;
+            None for its default.
     """
 
     folder: str
@@ -43,6 +50,7 @@ class Setting:
     place: Mapping[str, Any]
     allow_mixed: bool
     file: str | None = None
+    data_dir: str | None = None
 
 
 def work_anywhere(content: bytes, given: bytes) -> Iterator[Event]:
@@ -114,9 +122,35 @@ def _event(content: bytes, setting: Setting, item: Any, tell: Callable[[Event], 
     work = _serving(_loaded(content))
     tell((BEGUN, None))
     try:
-        return RESULT, work(item)
+        with _heard(tell):
+            return RESULT, work(item)
     except Exception as error:  # such as a full disk, which another item may escape
         return FAILED, _sendable(error)
+
+
+@contextlib.contextmanager
+def _heard(tell: Callable[[Event], None]) -> Iterator[None]:
+    """Tells what the library's loggers and warnings say, which nobody sees in Ray's own logs."""
+    logger, handler = logging.getLogger("emoc_tf"), _Heard(tell)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: tell((SAID, (logging.WARNING, str(message))))
+            yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Heard(logging.Handler):
+    """Tells what a logger says."""
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell((SAID, (record.levelno, record.getMessage())))
 
 
 def _begin(setting: Setting) -> tuple[list[str], bool]:
@@ -130,6 +164,8 @@ def _begin(setting: Setting) -> tuple[list[str], bool]:
         os.chdir(setting.folder)
     # Behind its own: what is installed there stays what is found.
     sys.path.extend(place for place in setting.path if place not in sys.path)
+    if setting.data_dir is not None:
+        os.environ.setdefault(DATA_DIR, setting.data_dir)  # before tensorflow-datasets is loaded
     processes.prepare(setting.threads)
     here = processes.place_here()
     found = processes.differences(setting.place, here, setting.allow_mixed)

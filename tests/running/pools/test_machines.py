@@ -42,7 +42,13 @@ class Ray:
 
     def __init__(self, script, gone=()):
         self.script, self.gone, self.nodes, self.avoided = script, gone, {OLD, NEW, LATE}, []
-        self.cancelled = 0
+        self.cancelled, self.sent = 0, []
+
+    def put(self, content):
+        self.sent.append(content)
+        if isinstance(error := self.script.get("put"), Exception):
+            raise error
+        return len(self.sent)
 
     def remote(self, function):
         return self
@@ -52,6 +58,7 @@ class Ray:
         return SimpleNamespace(remote=self._begin)
 
     def _begin(self, content, given):
+        assert content == 1
         _, item = cloudpickle.loads(given)
         told = self.script[item].pop(0)
         if isinstance(told, Exception):
@@ -292,6 +299,31 @@ def test_deaths_at_unknown_places_are_not_counted_to_two_nor_endlessly(run):
     )
     assert results == {"item": "done", "slow": "done", "never": "lost: killed or crashed"}
     assert len(deaths) == 5 + 10 + 4
+
+
+def test_what_all_items_have_in_common_is_sent_once(run):
+    results, _, ray = run(**{name: [[OLD, BEGUN, DONE]] for name in "abc"})
+    assert set(results.values()) == {"done"}
+    assert [cloudpickle.loads(content) for content in ray.sent] == [WORK.serve]
+    with pytest.raises(OSError, match=r"^ray: no room for what all runs have in common: disk full"):
+        run(put=ERRORS["ObjectStoreFullError"]("disk full\nmore"))
+
+
+def test_what_the_library_says_on_a_machine_is_passed_on_once(run, caplog):
+    second = ray_task.SAID, (logging.INFO, "slower")
+    for level in (logging.WARNING, logging.INFO):
+        first = ray_task.SAID, (level, "slow")
+        with caplog.at_level(logging.INFO, "emoc_tf"):
+            results, *_ = run(
+                one=[[OLD, BEGUN, first, STEP, second, DONE]], two=[[OLD, BEGUN, first, DONE]],
+                three=[[NEW, BEGUN, first, DONE]],
+            )  # fmt: skip
+        assert set(results.values()) == {"done"}
+        assert sorted((record.levelno, record.getMessage()) for record in caplog.records) == sorted(
+            [(level, f"host of {node} (node {node}): slow") for node in (OLD, NEW)]
+            + [(logging.INFO, "host of old (node old): slower")]
+        )
+        caplog.clear()
 
 
 def test_no_room_for_what_is_sent_is_a_failure_of_the_item_at_hand(run):

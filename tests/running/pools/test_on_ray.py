@@ -1,7 +1,10 @@
 """A grid on Ray as far as no cluster is needed; tests/ray has the rest."""
 
+import logging
+import os
 import platform
 import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -158,14 +161,22 @@ def test_a_task_tells_lines_steps_and_the_result_in_order(monkeypatch, tmp_path)
     def work(item):
         print("half", end=" ")
         print("a line\nand another", flush=True)
+        logging.getLogger("emoc_tf").info("some %d seconds more", 9)
+        logging.getLogger("other").error("not ours")
+        for _ in range(2):
+            warnings.warn("cache_dir: no room", stacklevel=1)
         ray_task._stepped({"a": item})
         print("the end", end="")
         return item + 1
 
     monkeypatch.setattr(ray_task, "_begin", lambda setting: (setting, True))
     monkeypatch.setattr(ray_task, "_loaded", lambda content: lambda stepped: work)
+    monkeypatch.setattr(logging.getLogger("emoc_tf"), "level", logging.WARNING)  # restored
+    monkeypatch.setattr(warnings, "filters", [])  # as in a process that is no test
     assert list(ray_task.work_on(b"", [], 1)) == [
-        ("begun", None), ("line", "half a line"), ("line", "and another"), ("step", {"a": 1}),
+        ("begun", None), ("line", "half a line"), ("line", "and another"),
+        ("said", (logging.INFO, "some 9 seconds more")),
+        ("said", (logging.WARNING, "cache_dir: no room")), ("step", {"a": 1}),
         ("line", "the end"), ("result", 2),
     ]  # fmt: skip
     assert list(ray_task.work_on(b"", ["cpu A and B"], 1)) == [
@@ -241,6 +252,23 @@ def test_a_mixed_cluster_may_differ_in_processors_alone(
     monkeypatch.setattr(ray_task.processes, "sees", lambda file: file is None)
     setting = ray_task.Setting("/nowhere", (), 1, {"cpu": "A", **SAME}, False, file)
     assert ray_task._begin(setting) == (differing, by_processor)
+
+
+@pytest.mark.parametrize("own", [None, "/its/own"])
+def test_data_sets_are_looked_for_where_the_command_does_unless_a_machine_has_its_own_place(
+    monkeypatch, tmp_path, own
+):
+    monkeypatch.setattr(on_ray.processes, "check", lambda *_, **told: SAME)
+    monkeypatch.setattr(ray_task.processes, "prepare", lambda threads: None)
+    monkeypatch.setattr(ray_task.processes, "place_here", lambda: SAME)
+    monkeypatch.setenv("TFDS_DATA_DIR", "/data")
+    pool = OnRay("local")
+    pool._connection = SimpleNamespace(nodes=lambda *_: [])
+    pool.place(tmp_path, False)
+    monkeypatch.delenv("TFDS_DATA_DIR") if own is None else monkeypatch.setenv("TFDS_DATA_DIR", own)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    ray_task._begin(pool._setting)
+    assert os.environ["TFDS_DATA_DIR"] == (own or "/data")
 
 
 def test_machines_are_asked_once_for_all_values_of_a_setting(monkeypatch, tmp_path):

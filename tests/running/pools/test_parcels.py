@@ -9,6 +9,7 @@ import pytest
 from emoc_tf.records import run_folder
 from emoc_tf.records.run_record import pretrained_path
 from emoc_tf.running import patience
+from emoc_tf.running.attempts import Shared
 from emoc_tf.running.pools import ray_task
 from emoc_tf.running.pools.parcels import Change, Parcel, Parcels, Sent, serve
 from emoc_tf.running.single_run import Grid, make_agent
@@ -17,6 +18,7 @@ from tests.running.attempts import assert_tidy, attempt
 from tests.running.soak import records
 
 RUN = ("1-vs-2", 3)
+SHARED = Shared({}, lambda env: None, None)
 
 
 class Lost(BaseException):
@@ -28,7 +30,9 @@ def parcels(world, tmp_path, monkeypatch):
     config, env = world
     monkeypatch.setattr(Grid, "make_environment", lambda self: env)
     grid = Grid(config, tmp_path / "out")
-    return Parcels(grid, {}, {run: grid.folder(run, make_agent(run)) for run in (RUN, ("min", 3))})
+    return Parcels(
+        grid, SHARED, {run: grid.folder(run, make_agent(run)) for run in (RUN, ("min", 3))}
+    )
 
 
 def carry(parcels, run, lost_after=None):
@@ -45,7 +49,7 @@ def carry(parcels, run, lost_after=None):
     packed = parcels.pack(run)
     elsewhere = dataclasses.replace(parcels.grid, output_dir="/nowhere/that/is")
     try:
-        return serve(elsewhere, {}, stepped)(packed)
+        return serve(elsewhere, SHARED, stepped)(packed)
     finally:
         parcels.release(run)
 
@@ -196,7 +200,9 @@ def on_machine(parcels, monkeypatch, place):
     try:
         with monkeypatch.context() as patch:
             patch.setattr(*place, full)
-            *_, last = ray_task.work_on(lambda stepped: serve(elsewhere, {}, stepped), None, packed)
+            *_, last = ray_task.work_on(
+                lambda stepped: serve(elsewhere, SHARED, stepped), None, packed
+            )
         return last
     finally:
         parcels.release(RUN)
