@@ -6,17 +6,14 @@ weights and layers and of the images. A file that is found counts if the first i
 today; where a machine of another kind, which gives others, was before, its file stays and a second
 one, `frozen-KEY-BITS.npy`, is written beside. Images of a data set of which each episode takes some
 may have a folder for such files too: there the outputs of all images are kept, and computed by the
-first process that needs them.
+first process that needs them. What is interrupted goes on where it was, see `unfinished`.
 """
 
 import contextlib
-import errno
 import functools
 import hashlib
 import logging
 import math
-import os
-import secrets
 import tempfile
 import time
 import warnings
@@ -30,9 +27,9 @@ import tensorflow as tf
 from emoc_tf.data import views
 from emoc_tf.data.whole import Whole, whole_of
 from emoc_tf.models.forward import FORWARD_BATCH, batch_of
+from emoc_tf.models.unfinished import left_over, opened, reserve, unfinished
 from emoc_tf.storage import atomic
 from emoc_tf.storage.locks import FolderLock
-from emoc_tf.storage.system_locks import lock
 
 # Outputs without a store that take more bytes lie in a file that goes with the process.
 IN_MEMORY = 2**30
@@ -74,7 +71,7 @@ def kept(run: Run, images: Any, weights: bytes, elsewhere: Parts | None = None) 
     if found is not None:
         return found
     try:
-        return _written(file, parts, images, FILES)
+        return _written(file, run, parts, images, FILES)
     except OSError:  # such as a disk that is full, or may not be written to
         return _fill(parts, images, _room)
 
@@ -96,7 +93,7 @@ def _kept_whole(run: Run, parts: Parts, whole: Whole, weights: bytes) -> np.ndar
             atomic.remove_asides(whole.folder)
             found = _found(file, run, whole.images)
             if found is None:
-                found = _written(file, parts, whole.images, FILES_OF_WHOLES)
+                found = _written(file, run, parts, whole.images, FILES_OF_WHOLES)
         return found
     except OSError as error:
         warnings.warn(
@@ -128,26 +125,59 @@ def _parts(run: Run, images: Any) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _fill(
-    parts: Parts, images: Any, room: Callable[[tuple[int, ...], np.dtype], Any]
+    parts: Parts,
+    images: Any,
+    room: Callable[[tuple[int, ...], np.dtype], Any],
+    begin: int = 0,
+    add: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    found, first, done, told, begun = None, 0, 0, False, None
-    for start, outputs in parts(images):
+    """Returns the outputs of all images.
+
+    Args:
+        parts: What computes them.
+        images: (n, ...).
+        room: Returns where they are put, by shape and type.
+        begin: The first image whose outputs are not there yet.
+        add: Called with start and stop of what is there now.
+    """
+    found = None
+    for start, outputs in _told(parts(_from(images, begin)), len(images) - begin):
         if found is None:
             found = room((len(images), *outputs.shape[1:]), outputs.dtype)
-        found[start : start + len(outputs)] = outputs
+        place = slice(begin + start, begin + start + len(outputs))
+        found[place] = outputs
+        if add is not None:
+            add(place.start, place.stop)
+    return found
+
+
+def _from(images: Any, begin: int) -> Any:
+    if not begin:
+        return images
+    if views.in_memory(images):
+        return images[begin:]
+    rows = np.arange(begin, len(images))
+    return (
+        images.take(rows) if isinstance(images, views.ImageView) else views.ImageView(images, rows)
+    )
+
+
+def _told(parts: Iterator[tuple[int, np.ndarray]], count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Passes parts on, and says how long those to come will take if that is long."""
+    first, done, told, begun = 0, 0, False, None
+    for start, outputs in parts:
+        yield start, outputs
         if begun is None:  # the first part takes longer, and tells nothing of the others
             begun, first = time.monotonic(), len(outputs)
             continue
         done += len(outputs)
-        rest = len(images) - first - done
-        left = (time.monotonic() - begun) * rest / done
+        left = (time.monotonic() - begun) * (count - first - done) / done
         if not told and left > LONG:
             _LOG.info(
                 "computing what frozen layers make of %d images, once: some %d seconds more",
-                len(images), left,
+                count, left,
             )  # fmt: skip
             told = True
-    return found
 
 
 def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -156,7 +186,7 @@ def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     with tempfile.TemporaryFile() as file:  # it goes with the last reference
         found = np.memmap(file, dtype, "w+", shape=shape)
         try:
-            _reserve(file.fileno())
+            reserve(file.fileno())
         except OSError as error:
             raise OSError(
                 f"frozen layers: expected room for what they compute of {shape[0]} images, "
@@ -166,25 +196,11 @@ def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         return found
 
 
-def _reserve(file: int) -> None:
-    """Takes the room of a file now; raises `OSError` where there is none.
-
-    A mapped page for which none is found later ends the process, by a signal and without a word.
-    """
-    if not hasattr(os, "posix_fallocate"):  # macOS
-        return
-    try:
-        os.posix_fallocate(file, 0, os.fstat(file).st_size)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            raise
-
-
 def _found(file: Path, run: Run, images: Any) -> np.ndarray | None:
     """Returns what is in a file if it is what the prefix gives today."""
     first = None
     for each in sorted(file.parent.glob(f"{file.stem}*.npy")):
-        found = _opened(each)
+        found = opened(each)
         if found is None:
             continue
         if first is None:
@@ -195,47 +211,35 @@ def _found(file: Path, run: Run, images: Any) -> np.ndarray | None:
     return None
 
 
-def _opened(file: Path) -> np.ndarray | None:
-    """Returns what lies in a file, None if it is damaged or not there."""
-    try:
-        return np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None
+def _written(file: Path, run: Run, parts: Parts, images: Any, most: int) -> np.ndarray:
+    """Writes outputs into a file, which gets its name when it is whole.
 
-
-def _written(file: Path, parts: Parts, images: Any, most: int) -> np.ndarray:
-    """Writes outputs into a file aside, which gets its name when it is whole.
+    What an interrupted process had computed of them is taken up.
 
     Args:
         file: Its name in the end, unless there is a whole file of that name: a process of another
             machine, whose bits are others, may have it mapped, and would end where it is replaced.
+        run: The prefix.
         parts: What computes them.
         images: See `kept`.
         most: How many such files the folder keeps, the newest.
     """
-    aside = file.with_name(f".{file.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with open(aside, "xb") as held:
-            with contextlib.suppress(OSError):  # not every file system has locks
-                lock(held.fileno())  # nobody takes it for what a killed process left
-            mapped = _fill(parts, images, lambda *kind: _mapped(aside, *kind))
-            mapped.flush()
-            there = _opened(file)
-            if there is not None and there.shape == mapped.shape:
-                bits = hashlib.sha256(mapped[: batch_of(images.shape)].tobytes()).hexdigest()[:8]
-                file = file.with_stem(f"{file.stem}-{bits}")
-            os.replace(aside, file)
-    finally:
-        aside.unlink(missing_ok=True)
-    files = sorted(file.parent.glob("frozen-*.npy"), key=lambda each: each.stat().st_mtime)
-    for old in files[:-most]:
+    batch = batch_of(images.shape)
+    with unfinished(file) as aside:
+        begin = aside.begin(
+            len(images), batch, lambda: run(next(views.batches(images, batch))).numpy()
+        )
+        if begin:
+            _LOG.info("frozen layers: %d of %d images were computed before", begin, len(images))
+        found = _fill(parts, images, aside.room, begin, aside.add)
+        there = opened(file)
+        if there is not None and there.shape == found.shape:
+            bits = hashlib.sha256(found[:batch].tobytes()).hexdigest()[:8]
+            file = file.with_stem(f"{file.stem}-{bits}")
+        aside.finish(file)
+    files = [*file.parent.glob("frozen-*.npy"), *left_over(file.parent, "frozen-*.npy")]
+    for old in sorted(files, key=lambda each: each.stat().st_mtime)[:-most]:
         with contextlib.suppress(OSError):  # it may be in use
             old.unlink()
+            old.with_name(f"{old.name}.rows").unlink(missing_ok=True)
     return np.load(file, mmap_mode="r")
-
-
-def _mapped(file: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    mapped = np.lib.format.open_memmap(file, "w+", dtype, shape)
-    with open(file, "r+b") as opened:
-        _reserve(opened.fileno())
-    return mapped

@@ -89,11 +89,12 @@ def remove_asides(folder: Path) -> None:
     for aside in folder.glob(".*"):
         if not _ASIDE.fullmatch(aside.name):
             continue
-        if aside.is_symlink() or not _is_held(aside):
+        if aside.is_symlink() or not is_held(aside):
             aside.unlink(missing_ok=True)
 
 
-def _is_held(file: Path) -> bool:
+def is_held(file: Path) -> bool:
+    """Returns whether a process has a lock on a file."""
     try:
         with open(file, "rb") as opened:
             return not lock(opened.fileno(), shared=True)

@@ -33,7 +33,7 @@ _DECIDES = {
         "agent.py", "bayesian.py", "diversity.py", "emoc.py", "emoc_new.py", "gp_emoc.py",
         "gradient_length.py", "grown.py", "head_gram.py", "herding.py", "heuristics.py",
         "information.py", "kernel_solve.py", "learned.py", "lookahead.py", "novelty.py",
-        "refusals.py", "set_evidence.py",
+        "reference_images.py", "refusals.py", "set_evidence.py",
     ),
 }  # fmt: skip
 

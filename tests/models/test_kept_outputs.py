@@ -8,7 +8,7 @@ from PIL import Image
 
 from emoc_tf.data import ImageFolder
 from emoc_tf.data.views import ImageView
-from emoc_tf.models import forward, kept_outputs
+from emoc_tf.models import forward, kept_outputs, unfinished
 from emoc_tf.models.trained_part import TrainedPart
 from tests.models.test_prefix import SHAPE, frozen, pooled
 
@@ -99,6 +99,6 @@ def test_a_store_that_cannot_be_written_to_is_no_error(tmp_path, monkeypatch):
     def refuse(*arguments, **named):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(kept_outputs, "_mapped", refuse)
+    monkeypatch.setattr(unfinished.Unfinished, "room", refuse)
     assert TrainedPart(pooled(frozen()), images).inputs.shape == (len(images), 4)
     assert not [f for f in (tmp_path / "store").glob("*/*") if "frozen" in f.name]
