@@ -2,7 +2,6 @@
 
 import collections
 import functools
-import pickle
 import warnings
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from emoc_tf.scoring.linear import LinearScores
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.precision import tensor_float_32
 from emoc_tf.scoring.ray_images import Receiver, Sent
+from emoc_tf.scoring.ray_models import unpack
 from emoc_tf.scoring.scorer import EMOCScorer
 
 _KEPT = 4  # models, whose functions are traced
@@ -29,7 +29,7 @@ class SentModel(NamedTuple):
 
     Attributes:
         key: Told from those of all others.
-        content: A reference to a pickle of it.
+        content: A reference to it, see `Packed`.
         weights_key: A hash of the weights that it has now.
         weights: A reference to these, as `get_weights` returns them.
     """
@@ -204,14 +204,7 @@ class _Model:
     """
 
     def __init__(self, sent: SentModel) -> None:
-        try:
-            self.model = pickle.loads(ray().get(sent.content))
-        except Exception as error:
-            raise ValueError(
-                f"model: expected one that Keras can save and load in another process, with "
-                f"layers of your own in a module that it finds there, got "
-                f"{type(error).__name__}: {str(error).splitlines()[0]}"
-            ) from error
+        self.model = unpack(ray().get(sent.content))
         self._weights_key: str | None = None
         self._scorers: dict[tuple, EMOCScorer] = {}
         self._compiled: dict[str, Callable] = {}
@@ -228,7 +221,8 @@ class _Model:
         if key not in self._scorers:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # whoever asks was warned
-                self._scorers[key] = EMOCScorer(self.model, **settings)
+                scorer = self._scorers[key] = EMOCScorer(self.model, **settings)
+            scorer._part.check_masks = lambda *_: None  # whoever asks has looked at all images
         return self._scorers[key]
 
     def predict(self, what: str, images: Any) -> Any:

@@ -14,7 +14,7 @@ from emoc_tf.models.forward import batch_of, compile_features, in_batches
 from emoc_tf.scoring import EMOCScorer, RayScorer
 from tests.data.pictures import make_folder
 from tests.ray.conftest import add_node
-from tests.scoring import models
+from tests.scoring import built_models, models
 
 layers = keras.layers
 
@@ -114,6 +114,15 @@ def test_the_bits_of_sketches():
     assert found[0].tobytes() == wanted[0].tobytes()
     assert found[1] == wanted[1]
     assert shared.sketch == alone.sketch
+
+
+@pytest.mark.parametrize("name", ["unfrozen_within_a_block", "adapters_alone"])
+def test_the_bits_of_what_keras_does_not_save(name):
+    """Layers of one's own, and variables that are frozen one by one."""
+    model = built_models.make(name)
+    images = built_models.make_images(model, 40)
+    wanted = EMOCScorer(model).scores(images[:20], images[20:])
+    assert RayScorer(model).scores(images[:20], images[20:]).tobytes() == wanted.tobytes()
 
 
 def test_predictions_are_those_of_one_process():
