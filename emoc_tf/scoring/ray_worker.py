@@ -14,6 +14,7 @@ from emoc_tf.cluster.connection import ray
 from emoc_tf.models.forward import batch_of, compile_features, in_batches
 from emoc_tf.models.trained_part import compile_prefix
 from emoc_tf.scoring.blocks import Asked, Piece
+from emoc_tf.scoring.checks import refusals
 from emoc_tf.scoring.linear import LinearScores
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.precision import tensor_float_32
@@ -230,7 +231,8 @@ class _Model:
         if what not in self._compiled:
             make = compile_features if what == "features" else compile_prefix
             self._compiled[what] = make(self.model)
-        return in_batches(self._compiled[what], images, self.model.inputs[0].dtype)
+        with refusals(images.name):
+            return in_batches(self._compiled[what], images, self.model.inputs[0].dtype)
 
 
 def _portions(pairs: PairScores, asked: Any) -> tuple[Asked, list[np.ndarray]]:

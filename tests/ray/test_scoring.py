@@ -195,6 +195,14 @@ def test_what_is_wrong_is_told_as_by_one_process():
         assert messages[0] == messages[1]
 
 
+def test_what_a_model_refuses_is_told_of_predictions_too():
+    model = models.make("words")
+    words = models.inputs(model, 9)
+    words[7, 2] = 300
+    with pytest.raises(ValueError, match=r"^images: the model refuses them: indices\[7,2\] = 300"):
+        RayScorer(model).predict(words)
+
+
 def test_cpus_that_no_machine_lends_are_refused():
     with pytest.raises(ValueError, match="cpus: expected as many as a machine of the cluster"):
         RayScorer(models.dense(), cpus=64)
