@@ -24,6 +24,7 @@ _MISSING = (
     "ray: expected the package ray, which is not installed here; pip install 'emoc_tf[ray]' "
     "brings it"
 )
+_ANSWERS = 10.0  # seconds in which the head of a cluster takes a connection
 _SUBMIT = "from elsewhere `ray job submit` brings a command to a cluster"
 
 
@@ -128,6 +129,8 @@ def connect(address: str | None = None) -> Connection:
         return Connection(made=False)
     if address is None:
         address = "auto" if os.environ.get("RAY_ADDRESS") else "local"
+    if address not in ("local", "auto"):
+        _check_answers(address)
     before = family.children()
     if address == "local":
         _beginning.append(before)
@@ -206,6 +209,18 @@ def on_node(node: Node) -> Any:
     """Returns the scheduling strategy that runs something on one machine and no other."""
     strategies = importlib.import_module("ray.util.scheduling_strategies")
     return strategies.NodeAffinitySchedulingStrategy(node.id, soft=False)
+
+
+def _check_answers(address: str) -> None:
+    """Raises `ValueError` if nothing listens at an address: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(f"ray: expected local, auto or HOST:PORT, got {address!r}; {_SUBMIT}")
+    name = host.removeprefix("[").removesuffix("]")
+    try:
+        socket.create_connection((name, int(port)), _ANSWERS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ValueError(f"ray: {_told(address, error)}") from error
 
 
 def _check_same(found: Any, address: str | None) -> None:

@@ -54,7 +54,7 @@ def _text(leaf: Any) -> str:
 def _held(layer: keras.Layer) -> Iterator[tuple[str, Any]]:
     """Yields names and values of a layer; of one that is not Keras' own hidden ones too."""
     yield "dtype policy", layer.dtype_policy.name
-    own = [each for each in type(layer).__mro__ if not _is_kerass(each.__module__)]
+    own = [each for each in type(layer).__mro__ if not is_kerass_module(each.__module__)]
     usual = _usual(isinstance(layer, keras.Model))
     for name, value in sorted(vars(layer).items()):
         if name not in usual and (own or name[0] != "_"):
@@ -72,7 +72,8 @@ def _usual(is_model: bool) -> frozenset[str]:
     return _COMPILED | vars(any_).keys()
 
 
-def _is_kerass(module: str) -> bool:
+def is_kerass_module(module: str) -> bool:
+    """Whether a module is of Keras or TensorFlow, or Python's own."""
     return module.split(".")[0] in {"keras", "tensorflow", "builtins"}
 
 

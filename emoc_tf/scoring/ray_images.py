@@ -117,10 +117,10 @@ class Sender:
         if place is not None:
             # A file that was put in the place of another one holds other images.
             name = hashlib.sha256(place + _file_of(opened, source)).hexdigest()
-        elif fixed or not isinstance(source, np.ndarray):
+        elif fixed:
             name = str(id(source))  # which nothing else has while it is held here
         else:
-            name = _digest(source)
+            name = _digest(_read(source))
         if name not in self._sources:
             self._count += 1
             held = ()
@@ -199,7 +199,13 @@ def _opened(sent: Source) -> Any:
 
 def _put(source: Any) -> Any:
     """Returns a reference to all images of a source."""
-    return ray().put(np.asarray(views.read(source, np.arange(source.shape[0]))))
+    return ray().put(_read(source))
+
+
+def _read(source: Any) -> np.ndarray:
+    if isinstance(source, np.ndarray):
+        return np.asarray(source)
+    return np.asarray(views.read(source, np.arange(source.shape[0])))
 
 
 def _compared(source: Any) -> list[tuple[range, str]]:

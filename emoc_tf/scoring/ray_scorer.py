@@ -50,8 +50,8 @@ class RayScorer(EMOCScorer):
     actors. Where the cluster has GPUs, an actor has one of them.
 
     Args:
-        model: As in `EMOCScorer`, as for the following. Keras must be able to save it, and to find
-            its layers by name on all machines.
+        model: As in `EMOCScorer`, as for the following. Keras must be able to save it; layers of
+            your own are in a module that all machines have, or in the script itself.
         output: See there.
         regularizer: See there.
         precision: See there.

@@ -17,6 +17,7 @@ from emoc_tf.cluster.tasks import Task
 from emoc_tf.models.forward import batch_of
 from emoc_tf.scoring.images import Images, check_images
 from emoc_tf.scoring.ray_images import Sender, UnseenError
+from emoc_tf.scoring.ray_models import pack, sent_graph
 from emoc_tf.scoring.ray_worker import Job, SentModel, Worker
 
 _AT_ONCE = 8  # batches of forward passes in a task
@@ -135,17 +136,13 @@ class Team:
         """
         self.begin()
         if key not in self._contents:
-            try:
-                content = ray().cloudpickle.dumps(model)
-            except Exception as error:  # whatever layers of your own make of it
-                raise ValueError(
-                    f"model: expected one that Keras can save, to send it to other processes, got "
-                    f"{type(error).__name__}: {str(error).splitlines()[0]}"
-                ) from error
-            self._contents[key] = ray().put(content)
-        values = [variable.value.numpy() for variable in model.weights]
+            graph = sent_graph(model)
+            self._contents[key] = ray().put(pack(graph)), graph.weights
+        content, weights = self._contents[key]
+        values = [variable.value.numpy() for variable in weights]
         digest = hashlib.blake2b(digest_size=20)
         for value in values:
+            digest.update(repr((value.dtype.str, value.shape)).encode())
             digest.update(np.ascontiguousarray(value).data)
         name = digest.hexdigest()
         if name not in self._weights:
@@ -153,7 +150,7 @@ class Team:
             while len(self._weights) > _KEPT:
                 self._weights.popitem(last=False)
         self._weights.move_to_end(name)
-        return SentModel(key, self._contents[key], name, self._weights[name])
+        return SentModel(key, content, name, self._weights[name])
 
     def forget_model(self, key: str) -> None:
         """Lets go of a model that nobody uses any more."""

@@ -2,7 +2,6 @@
 
 import collections
 import functools
-import pickle
 import warnings
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -15,10 +14,12 @@ from emoc_tf.cluster.connection import ray
 from emoc_tf.models.forward import batch_of, compile_features, in_batches
 from emoc_tf.models.trained_part import compile_prefix
 from emoc_tf.scoring.blocks import Asked, Piece
+from emoc_tf.scoring.checks import refusals
 from emoc_tf.scoring.linear import LinearScores
 from emoc_tf.scoring.pairs import PairScores
 from emoc_tf.scoring.precision import tensor_float_32
 from emoc_tf.scoring.ray_images import Receiver, Sent
+from emoc_tf.scoring.ray_models import unpack
 from emoc_tf.scoring.scorer import EMOCScorer
 
 _KEPT = 4  # models, whose functions are traced
@@ -29,7 +30,7 @@ class SentModel(NamedTuple):
 
     Attributes:
         key: Told from those of all others.
-        content: A reference to a pickle of it.
+        content: A reference to it, see `Packed`.
         weights_key: A hash of the weights that it has now.
         weights: A reference to these, as `get_weights` returns them.
     """
@@ -204,14 +205,7 @@ class _Model:
     """
 
     def __init__(self, sent: SentModel) -> None:
-        try:
-            self.model = pickle.loads(ray().get(sent.content))
-        except Exception as error:
-            raise ValueError(
-                f"model: expected one that Keras can save and load in another process, with "
-                f"layers of your own in a module that it finds there, got "
-                f"{type(error).__name__}: {str(error).splitlines()[0]}"
-            ) from error
+        self.model = unpack(ray().get(sent.content))
         self._weights_key: str | None = None
         self._scorers: dict[tuple, EMOCScorer] = {}
         self._compiled: dict[str, Callable] = {}
@@ -228,7 +222,8 @@ class _Model:
         if key not in self._scorers:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # whoever asks was warned
-                self._scorers[key] = EMOCScorer(self.model, **settings)
+                scorer = self._scorers[key] = EMOCScorer(self.model, **settings)
+            scorer._part.check_masks = lambda *_: None  # whoever asks has looked at all images
         return self._scorers[key]
 
     def predict(self, what: str, images: Any) -> Any:
@@ -236,7 +231,8 @@ class _Model:
         if what not in self._compiled:
             make = compile_features if what == "features" else compile_prefix
             self._compiled[what] = make(self.model)
-        return in_batches(self._compiled[what], images, self.model.inputs[0].dtype)
+        with refusals(images.name):
+            return in_batches(self._compiled[what], images, self.model.inputs[0].dtype)
 
 
 def _portions(pairs: PairScores, asked: Any) -> tuple[Asked, list[np.ndarray]]:

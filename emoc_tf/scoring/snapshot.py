@@ -66,6 +66,15 @@ def _states(model: keras.Model) -> dict[tuple[int, str], list[Any]]:
     return found
 
 
+def _settings(regularizer: Any) -> str:
+    try:
+        return str(regularizer.get_config())
+    except AttributeError:  # a function, or none
+        return ""
+    except NotImplementedError:  # one of the user's that is not saved
+        return str(vars(regularizer))
+
+
 def _parts(model: keras.Model) -> list[tuple[str, list[object]]]:
     layers, variables = inner_layers(model), model.trainable_variables
     regularizers = [variable.regularizer for variable in variables]
@@ -78,7 +87,7 @@ def _parts(model: keras.Model) -> list[tuple[str, list[object]]]:
             "regularisers",
             [
                 *regularizers,
-                *(str(each.get_config()) for each in regularizers if hasattr(each, "get_config")),
+                *map(_settings, regularizers),
                 *(getattr(layer, "activity_regularizer", None) for layer in layers),
                 str(len(model.losses)),
             ],

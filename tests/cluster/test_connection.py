@@ -174,12 +174,28 @@ def test_no_address_is_this_machine_alone_except_inside_a_job(given, monkeypatch
     assert ray.calls == ["local", "auto", "local"]
 
 
-@pytest.mark.parametrize("address", ["", "ray://head:10001", "http://head", 6379])
+@pytest.mark.parametrize(
+    "address", ["", "ray://head:10001", "http://head", 6379, "head", "head:", ":6379"]
+)
 def test_what_is_no_address_is_refused(given, address):
     ray = given()
     with pytest.raises(ValueError, match=r"expected local, auto or HOST:PORT, .* `ray job submit`"):
         connection.connect(address)
     assert ray.calls == []
+
+
+def test_where_nothing_listens_is_told_at_once(given):
+    """Ray would try for minutes, and print what its own parts say."""
+    ray = given()
+    with socket.socket() as taken:  # nobody else begins to listen there meanwhile
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        told = f"^ray: expected a cluster at '{address}', got none that answers .*refused"
+        with pytest.raises(ValueError, match=told):
+            connection.connect(address)
+        taken.listen()
+        connection.connect(address).close()
+    assert ray.calls == [address, "shutdown"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from emoc_tf.models.forward import batch_of, compile_features, in_batches
 from emoc_tf.scoring import EMOCScorer, RayScorer
 from tests.data.pictures import make_folder
 from tests.ray.conftest import add_node
-from tests.scoring import models
+from tests.scoring import built_models, models
 
 layers = keras.layers
 
@@ -116,6 +116,15 @@ def test_the_bits_of_sketches():
     assert shared.sketch == alone.sketch
 
 
+@pytest.mark.parametrize("name", ["unfrozen_within_a_block", "adapters_alone"])
+def test_the_bits_of_what_keras_does_not_save(name):
+    """Layers of one's own, and variables that are frozen one by one."""
+    model = built_models.make(name)
+    images = built_models.make_images(model, 40)
+    wanted = EMOCScorer(model).scores(images[:20], images[20:])
+    assert RayScorer(model).scores(images[:20], images[20:]).tobytes() == wanted.tobytes()
+
+
 def test_predictions_are_those_of_one_process():
     model, _, images, _ = problem(models.unusual)
     wanted = in_batches(compile_features(model), images)
@@ -184,6 +193,14 @@ def test_what_is_wrong_is_told_as_by_one_process():
                 scorer.scores(reference, ImageView(wrong))
             messages.append(str(raised.value))
         assert messages[0] == messages[1]
+
+
+def test_what_a_model_refuses_is_told_of_predictions_too():
+    model = models.make("words")
+    words = models.inputs(model, 9)
+    words[7, 2] = 300
+    with pytest.raises(ValueError, match=r"^images: the model refuses them: indices\[7,2\] = 300"):
+        RayScorer(model).predict(words)
 
 
 def test_cpus_that_no_machine_lends_are_refused():

@@ -136,6 +136,28 @@ def test_a_model_that_changed_since_is_noticed_at_each_call(name):
         assert_scored(model)
 
 
+class Squares(keras.regularizers.Regularizer):
+    """One that nobody means to save: Keras wants no `get_config` of it."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, weights):
+        return self.factor * keras.ops.sum(weights**2)
+
+
+def test_a_regulariser_without_a_configuration_is_taken_and_watched():
+    model = classifier(head=layers.Dense(3, kernel_regularizer=Squares(0.2)))
+    images, scorer = own_models.make_images(), scorer_of(model)
+    wanted = scorer.scores(images[:3], images[3:])
+    twin = classifier(head=layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.2)))
+    found = scorer_of(twin).scores(images[:3], images[3:])
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    model.layers[-1].kernel.regularizer.factor = 0.5
+    with pytest.raises(ValueError, match=r"^model: expected the one .* its regularisers changed"):
+        scorer.scores(images[:3], images[3:])
+
+
 def test_a_head_that_was_replaced_is_noticed():
     model = models.make("sequential")
     images = models.inputs(model, 4)

@@ -116,3 +116,26 @@ def test_a_store_that_was_half_copied_is_found(tmp_path):
     binary.unlink()
     binary.write_bytes(content)
     assert refused(sent).reason == "has other images (image 1)"
+
+
+class Held:
+    """An array-like that no other process can have."""
+
+    def __init__(self, images):
+        self.images, self.shape, self.dtype = images, images.shape, images.dtype
+
+    def __getitem__(self, rows):
+        return self.images[rows]
+
+    def __getstate__(self):
+        raise TypeError("it stays here")
+
+
+def test_what_is_sent_whole_is_sent_again_when_it_has_changed():
+    sender, held = Sender(), Held(np.zeros((5, 2), np.float32))
+    first = sender._source(held, fixed=False)
+    assert sender._source(held, fixed=False) is first
+    held.images[3] = 1
+    again = sender._source(held, fixed=False)
+    assert again.key != first.key
+    np.testing.assert_array_equal(again.held[0], held.images)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from emoc_tf.cluster.tasks import Task
-from emoc_tf.scoring import ray_images, ray_team
+from emoc_tf.scoring import ray_images, ray_models, ray_team
 from emoc_tf.scoring.images import Images
 from emoc_tf.scoring.ray_images import UnseenError
 from emoc_tf.scoring.ray_team import shared
@@ -109,6 +109,19 @@ def test_actors_with_another_number_of_cpus_are_refused_at_once(ray):
     assert two.begin().cpus == 2
     with pytest.raises(ValueError, match=r"^cpus: expected 2, as the actors"):
         one.begin()
+
+
+def test_weights_of_other_shapes_are_others(ray, monkeypatch):
+    cloudpickle = pytest.importorskip("cloudpickle")
+    monkeypatch.setattr(ray_models, "ray", lambda: SimpleNamespace(cloudpickle=cloudpickle))
+    ray.put, sent = lambda thing: thing, []
+    for number, (size, outputs) in enumerate([(6, 4), (4, 6), (6, 4)]):
+        head = keras.layers.Dense(outputs, use_bias=False, kernel_initializer="ones")
+        model = keras.Sequential([keras.Input((size,)), head])
+        sent.append(shared(None, 1).model(f"{number}", model))
+        assert sent[-1].weights[0].shape == (size, outputs)
+    assert sent[0].weights_key != sent[1].weights_key
+    assert sent[0].weights is sent[2].weights  # they go once
 
 
 def test_images_that_others_took_the_place_of_are_sent_where_they_are_not_seen(
