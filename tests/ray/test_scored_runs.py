@@ -1,15 +1,20 @@
 """Runs whose scores and predictions are computed on a cluster: the records of one process."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 from rich.console import Console
 
 from emoc_tf import agents
+from emoc_tf.annotation import exploring
+from emoc_tf.annotation.settings import Settings
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.running.grid import run_grid
 from emoc_tf.running.single_run import Grid
 from emoc_tf.scoring import scoring_on
+from tests.data import pictures
 from tests.running.soak import records
 from tests.running.test_grid import CONFIG, images
 
@@ -54,6 +59,26 @@ def test_an_environment_predicts_and_chooses_the_same(address):
     assert states[0].probabilities.tobytes() == states[1].probabilities.tobytes()
     assert actions[0] == actions[1]
     assert np.array_equal(states[0].candidates, states[1].candidates)
+
+
+def test_the_page_predicts_and_chooses_the_same(address, tmp_path):
+    for i in range(24):
+        folder = ("cat", "dog", "unlabelled")[min(i // 4, 2)]
+        pictures.write(tmp_path / "photos" / folder / f"{i}.png", i)
+    settings = Settings(
+        str(tmp_path / "photos"), str(tmp_path / "out"), image_size=8, agent="emoc",
+        config={"set_size": 2, "num_candidate_sets": 5, "pretrain_iterations": 2},
+    )  # fmt: skip
+    found = []
+    for where in (None, address):
+        settings = dataclasses.replace(settings, scoring_ray=where)
+        exploration, agent, _ = exploring.make(settings, lambda *_: None)
+        exploration.reset(seed=0)
+        state = exploration.state
+        assert (state.scoring is None) == (where is None)
+        choice = agent.act({}, state)
+        found.append((state.features.tobytes(), state.probabilities.tobytes(), choice))
+    assert found[0] == found[1]
 
 
 def test_runs_side_by_side_are_refused(tmp_path):
