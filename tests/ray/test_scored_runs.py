@@ -73,7 +73,7 @@ def test_the_page_predicts_and_chooses_the_same(address, tmp_path):
     for where in (None, address):
         settings = dataclasses.replace(settings, scoring_ray=where)
         exploration, agent, _ = exploring.make(settings, lambda *_: None)
-        exploration.reset(seed=0)
+        exploration.reset(0)
         state = exploration.state
         assert (state.scoring is None) == (where is None)
         choice = agent.act({}, state)
