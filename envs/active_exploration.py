@@ -13,6 +13,7 @@ from emoc_tf.config import ExplorationConfig
 from emoc_tf.data.images import ImageData
 from emoc_tf.envs.fingerprint import fingerprint
 from emoc_tf.envs.info import info_of
+from emoc_tf.envs.nearest import NearestLabelled
 from emoc_tf.envs.observation import observation_space, observe
 from emoc_tf.envs.options import (
     ResetOptions,
@@ -121,6 +122,7 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         parts = oracle, *own.values(), *([] if learner is None else [learner])
         self._handed_in = data, arguments["model"], model_classes, parts, task
         gym.utils.EzPickle.__init__(self, config, **arguments)
+        self._nearest = NearestLabelled()
         self.observation_space = observation_space(self.config)
         self.action_space = gym.spaces.Discrete(self.config.num_candidate_sets)
 
@@ -314,7 +316,8 @@ class ActiveExplorationEnv(gym.Env, gym.utils.EzPickle):
         episode = self.exploration.episode
         known = max(len(self.exploration.class_names), 1)
         classes = known if episode.true_labels is None else len(episode.classes)
-        return observe(self.state, self.config, episode.num_steps(self.config), classes)
+        steps = episode.num_steps(self.config)
+        return observe(self.state, self.config, steps, classes, self._nearest)
 
     def _info(self) -> dict[str, Any]:
         tested = self.exploration.episode.test_images is not None

@@ -2,10 +2,10 @@
 
 import gymnasium as gym
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from emoc_tf import uncertainty
 from emoc_tf.config import ExplorationConfig
+from emoc_tf.envs.nearest import NearestLabelled
 from emoc_tf.exploration.state import ExplorationState
 
 _MEASURES = {
@@ -25,9 +25,6 @@ FEATURES = (
 # Entries of `progress`.
 PROGRESS = ("step", "labelled", "known_classes")
 
-_BLOCK = 1 << 20  # numbers in one array: large ones are given back to the system and taken anew
-_FEW = 8  # images that may be the nearest, on average
-
 
 def observation_space(config: ExplorationConfig) -> gym.spaces.Dict:
     """Returns the space of what `observe` returns."""
@@ -46,6 +43,7 @@ def observe(
     config: ExplorationConfig,
     num_steps: int | None = None,
     num_classes: int | None = None,
+    nearest: NearestLabelled | None = None,
 ) -> dict[str, np.ndarray]:
     """Describes a state in a fixed shape.
 
@@ -54,6 +52,8 @@ def observe(
         config: The settings.
         num_steps: Update steps of the episode, at most; None: `config.num_steps`.
         num_classes: Classes there are; None: the known and novel ones of the settings.
+        nearest: Of the steps before, for the same numbers sooner where layers are frozen; None for
+            one of this step alone.
 
     Axis letters: M candidate sets, C outputs. All numbers are finite and in [0, 1]; those of a
     masked set are 0.
@@ -84,7 +84,7 @@ def observe(
         *(uncertainty.set_spreads(values, sets) for values in measured),
         _label_agreement(posterior, sets),
         uncertainty.set_means(_labelled_share(state.pool.labels, posterior), sets),
-        uncertainty.set_means(_distance(state), sets),
+        uncertainty.set_means(_distance(state, nearest or NearestLabelled()), sets),
     ]
     steps = num_steps or config.num_steps or 1
     classes = num_classes or config.known_classes + config.novel_classes
@@ -115,57 +115,14 @@ def _labelled_share(labels: np.ndarray, posterior: np.ndarray) -> np.ndarray:
     return (counts / max(counts.max(), 1))[posterior.argmax(axis=1)]
 
 
-def _distance(state: ExplorationState) -> np.ndarray:
+def _distance(state: ExplorationState, nearest: NearestLabelled) -> np.ndarray:
     """Returns the distance of each pool image to the labelled ones, (n_pool,); 0 outside sets."""
     distances = np.zeros(len(state.features))
     labelled = np.flatnonzero(state.pool.labels >= 0)
     waiting = np.unique(state.candidates[state.candidates >= 0])
     if not len(waiting) or not len(labelled):
         return distances
-    nearest = _nearest(state.features, waiting, labelled)
-    if nearest.any():
-        distances[waiting] = nearest / (nearest + nearest.mean())
+    found = nearest.distances(state.features, waiting, labelled)
+    if found.any():
+        distances[waiting] = found / (found + found.mean())
     return distances
-
-
-def _nearest(features: np.ndarray, images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Returns the distance of each of some images to the nearest of others, (n,) float64.
-
-    A product in float32 leaves out all others that are farther than its rounding can hide; the
-    rest is measured in float64. The product alone would cancel where images are alike.
-
-    Args:
-        features: (n_pool, d).
-        images: (n,) rows of it.
-        others: (m,) rows of it.
-
-    Returns:
-        Relative to the largest number there is, so that squares stay finite.
-    """
-    rows = max(1, _BLOCK // max(features.shape[1], len(others)))
-    blocks = [images[start : start + rows] for start in range(0, len(images), rows)]
-    largest = max(np.abs(features[block]).max() for block in [others, *blocks])
-    scale = max(largest, np.finfo(np.float64).tiny)
-    theirs = features[others].astype(np.float64) / scale
-    middle = theirs.mean(axis=0)
-    columns = (theirs - middle).astype(np.float32).T
-    halves = np.square(columns).sum(axis=0) / 2
-    longest = np.sqrt(2 * halves.max())
-    rounding = (len(columns) + 4) * np.finfo(np.float32).eps
-    found = []
-    with threadpool_limits(1):  # threads cost more than they bring, where cores are busy
-        for block in blocks:
-            own = features[block].astype(np.float64) / scale
-            centred = (own - middle).astype(np.float32)
-            half = halves - centred @ columns  # of the square, less what all columns share
-            lengths = np.sqrt(np.square(centred).sum(axis=1))
-            slack = 2 * rounding * longest * (lengths + longest)
-            row, column = np.nonzero(half <= (half.min(axis=1) + slack)[:, None])
-            if len(row) > _FEW * len(own):  # nearly alike
-                shifted = theirs - middle
-                half = np.square(shifted).sum(axis=1) / 2 - (own - middle) @ shifted.T
-                row, column = np.arange(len(own)), half.argmin(axis=1)
-            exact = np.linalg.norm(own[row] - theirs[column], axis=1)
-            firsts = np.searchsorted(row, np.arange(len(own)))
-            found.append(np.minimum.reduceat(exact, firsts))
-    return np.concatenate(found)

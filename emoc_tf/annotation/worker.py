@@ -68,6 +68,7 @@ class Worker:
         self._backlog: list[dict[str, Any]] = []
         self._told: dict[str, dict[str, Any]] = {}
         self._ranking: Ranking | None = None
+        self._nearest: Any = None  # distances of the choice before
 
     def tell(self, type: str, **told: Any) -> None:
         """Sends a message."""
@@ -193,6 +194,7 @@ class Worker:
         takes about as long as one choice by elimination.
         """
         from emoc_tf.agents.agent import ScoringAgent
+        from emoc_tf.envs.nearest import NearestLabelled
         from emoc_tf.envs.observation import observe
 
         state, agent = self._exploration.state, self._agent
@@ -203,7 +205,9 @@ class Worker:
             self._ranking = Ranking(state, agent.score(state))
         if self._ranking is not None:
             return agent.best(self._ranking.scores, state)
-        return agent.act(observe(state, self._exploration.config), state)
+        self._nearest = self._nearest or NearestLabelled()
+        config = self._exploration.config
+        return agent.act(observe(state, config, nearest=self._nearest), state)
 
     def _withdraw(self) -> None:
         wanted, self._to_withdraw = self._to_withdraw, []

@@ -28,7 +28,7 @@ _DECIDES = {
         "config.py", "registries.py", "streams.py", "uncertainty.py", "values.py", "data",
         "models", "exploration", "scoring", "running/single_run.py",
     ),
-    "emoc_tf.envs": ("active_exploration.py", "observation.py", "options.py"),
+    "emoc_tf.envs": ("active_exploration.py", "nearest.py", "observation.py", "options.py"),
     "emoc_tf.agents": (
         "agent.py", "bayesian.py", "diversity.py", "emoc.py", "emoc_new.py", "gp_emoc.py",
         "gradient_length.py", "grown.py", "head_gram.py", "herding.py", "heuristics.py",

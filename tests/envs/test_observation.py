@@ -3,7 +3,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from emoc_tf import envs
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.envs import FEATURES, PROGRESS
 from emoc_tf.envs.observation import observation_space, observe
@@ -101,17 +100,3 @@ def test_no_distance_is_made_of_rounding(alike):
     features = features[[0] * 40] if alike == "all" else features[np.arange(40) % 20]
     observation = observe(dataclasses.replace(state, features=features), CONFIG)
     assert (column(observation, "distance") == 0).all()
-
-
-@pytest.mark.parametrize("spread", [1.0, 1e-3, 1e-6, 0.0])
-@pytest.mark.parametrize("offset", [0.0, 5.0])
-def test_distances_are_those_of_every_pair(spread, offset, monkeypatch):
-    """However alike images are, and though the product that leaves most out is in float32."""
-    monkeypatch.setattr(envs.observation, "_BLOCK", 700)  # of several blocks, the last one smaller
-    rng = np.random.default_rng(0)
-    features = (offset + spread * rng.normal(size=(60, 30))).astype(np.float32)
-    images, others = np.arange(23), np.arange(23, 60)
-    found = envs.observation._nearest(features, images, others)
-    exact = features.astype(np.float64) / max(float(np.abs(features).max()), 1e-300)
-    pairs = np.linalg.norm(exact[images, None] - exact[others], axis=-1)
-    np.testing.assert_allclose(found, pairs.min(axis=1), rtol=1e-9, atol=0)
