@@ -30,8 +30,13 @@ _FURTHER = ANSWER_COLUMNS + AUDIT_COLUMNS + PSEUDO_LABEL_COLUMNS
 
 
 def run_path(output_dir: str | Path, agent: str, seed: int) -> Path:
-    """Returns the folder of a run; variants may hold `:` and, in paths, `/`."""
-    return Path(output_dir) / agent.replace(":", "__").replace("/", "%2F") / str(seed)
+    """Returns the folder of a run."""
+    return Path(output_dir) / file_name(agent) / str(seed)
+
+
+def file_name(agent: str) -> str:
+    """Returns a policy's name as files have it; variants may hold `:` and, in paths, `/`."""
+    return agent.replace(":", "__").replace("/", "%2F")
 
 
 def pretrained_path(output_dir: str | Path, seed: int) -> Path:

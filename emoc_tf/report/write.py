@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from emoc_tf.analysis.findings import Findings, gather
 from emoc_tf.analysis.measures import PRIMARY
+from emoc_tf.records.run_record import file_name
 from emoc_tf.report import drawing, first_sets, page, plots, tables
 from emoc_tf.report.first_sets import Shown, class_names
 from emoc_tf.storage import atomic, csv_files
@@ -72,7 +73,7 @@ def _figures(findings: Findings, shown: Shown) -> dict[str, Figure]:
     }
     for baseline in findings.baselines:
         if findings.differences[baseline, PRIMARY]:
-            name = f"difference_to_{baseline.replace('/', '%2F')}"
+            name = f"difference_to_{file_name(baseline)}"
             figures[name] = plots.difference_curves(runs, baseline, findings.curves)
     if findings.penalties:
         figures["penalties"] = plots.penalty_figure(

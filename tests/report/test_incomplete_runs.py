@@ -83,7 +83,7 @@ def test_a_lone_policy_and_policies_of_ones_own(tmp_path):
     printed, page = report(tmp_path, baselines=["[red]$x$:confidence=0.95"], latex=True)
     assert "[red]$x$:confidence" in printed
     assert "[red]$x$:confidence=0.99" in page
-    assert (tmp_path / "difference_to_[red]$x$:confidence=0.95.svg").exists()
+    assert (tmp_path / "difference_to_[red]$x$__confidence=0.95.svg").exists()
 
 
 def test_records_without_recalls_or_data_are_enough(tmp_path):
