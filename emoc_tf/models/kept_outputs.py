@@ -238,8 +238,15 @@ def _written(file: Path, run: Run, parts: Parts, images: Any, most: int) -> np.n
             file = file.with_stem(f"{file.stem}-{bits}")
         aside.finish(file)
     files = [*file.parent.glob("frozen-*.npy"), *left_over(file.parent, "frozen-*.npy")]
-    for old in sorted(files, key=lambda each: each.stat().st_mtime)[:-most]:
+    for old in sorted(files, key=_written_at)[:-most]:
         with contextlib.suppress(OSError):  # it may be in use
             old.unlink()
             old.with_name(f"{old.name}.rows").unlink(missing_ok=True)
     return np.load(file, mmap_mode="r")
+
+
+def _written_at(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:  # another process was quicker to remove it, or gave it its name
+        return 0.0

@@ -74,13 +74,18 @@ class Unfinished:
 
     def note(self) -> bool:
         """Brings the rows that are there to the disk; returns whether any are of use later."""
-        if self._rows_file is None or self._array is None or not self._whole:
+        if self._rows_file is None:
             return False
+        if self._array is None:  # what was there before is as it was
+            return self._told() > 0 and opened(self.path) is not None
         if self._whole > self._noted:
             self._array.flush()
-            atomic.write_text(self._rows_file, f"{self._whole}\n")
-        self._noted, self._at = self._whole, time.monotonic()
-        return True
+            # On a full disk less is taken up later; the array itself has its room already.
+            with contextlib.suppress(OSError):
+                atomic.write_text(self._rows_file, f"{self._whole}\n")
+                self._noted = self._whole
+        self._at = time.monotonic()
+        return self._noted > 0
 
     def finish(self, file: Path) -> None:
         """Gives the array its name."""
@@ -126,7 +131,8 @@ def unfinished(file: Path) -> Iterator[Unfinished]:
             alone = lock(part.fileno()) and _is_at(path, part.fileno())
         except OSError:
             alone = False
-            path.unlink(missing_ok=True)
+            if not os.fstat(part.fileno()).st_size:  # else somebody is at it who has locks
+                path.unlink(missing_ok=True)
         if not alone:
             path = file.with_name(f".{file.name}.{os.getpid()}-{secrets.token_hex(4)}")
             held.enter_context(atomic.held(path))
@@ -135,7 +141,7 @@ def unfinished(file: Path) -> Iterator[Unfinished]:
             yield found
         except BaseException:
             stays = False
-            with contextlib.suppress(OSError):  # such as on a full disk
+            with contextlib.suppress(OSError):  # such as of a disk that fails
                 stays = found.note()
             if not stays:
                 found.remove()
