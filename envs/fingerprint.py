@@ -134,4 +134,6 @@ def _argument(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.size > _WRITTEN_OUT and not value.dtype.hasobject:
         content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return value.shape, value.dtype.str, content
+    if isinstance(value, set | frozenset):  # texts have another order in each process
+        return sorted(map(repr, value))
     return value

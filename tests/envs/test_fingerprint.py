@@ -67,6 +67,17 @@ def test_where_arguments_of_a_function_lie_does_not_count(make):
     assert first == other
 
 
+def test_the_order_of_a_set_which_each_process_draws_does_not_count():
+    told = []
+    for numbers in ([0, 8, 16], [16, 8, 0]):
+        # Integers that share a place in the table lie in the order in which they came.
+        given = set(numbers)
+        env = ActiveExplorationEnv(CONFIG, reward=functools.partial(reward, given))
+        told.append((repr(given), env.fingerprint))
+    assert told[0][0] != told[1][0]
+    assert told[0][1] == told[1][1]
+
+
 def test_each_number_of_an_array_that_a_function_is_given_counts():
     table = np.zeros(5000)
     first = functools.partial(reward, table)
