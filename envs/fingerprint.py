@@ -69,7 +69,8 @@ def fingerprint(
             digest.update(repr(weight.shape).encode() + weight.tobytes())
     names = [None if part is None else _name(part) for part in parts]
     classes = None if model_classes is None else [int(c) for c in model_classes]
-    digest.update(repr((classes, names)).replace(_STARTED, "__main__").encode())
+    told = _PLACE.sub("", repr((classes, names))).replace(_STARTED, "__main__")
+    digest.update(told.encode())
     return digest.hexdigest()[:16]
 
 
@@ -122,7 +123,7 @@ def _name(part: Callable | Any) -> str:
     if isinstance(part, functools.partial):
         told = tuple(_argument(each) for each in part.args)
         named = [(key, _argument(each)) for key, each in sorted(part.keywords.items())]
-        return _PLACE.sub("", repr((_name(part.func), told, named)))
+        return repr((_name(part.func), told, named))
     own = getattr(part, "fingerprint", None)
     if own is not None:
         return str(own)

@@ -10,7 +10,7 @@ from PIL import Image
 from emoc_tf import ExplorationConfig, ImageData, Task, load
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.envs.fingerprint import content
-from emoc_tf.models import register_network
+from emoc_tf.models import FitLearner, register_network
 from emoc_tf.registries import NETWORKS
 
 CONFIG = ExplorationConfig(known_classes=2, novel_classes=1)
@@ -64,6 +64,18 @@ def test_where_arguments_of_a_function_lie_does_not_count(make):
         ActiveExplorationEnv(CONFIG, reward=functools.partial(reward, table=thing)).fingerprint
         for thing in things
     )
+    assert first == other
+
+
+class Loss:
+    def __call__(self, wanted, found):
+        return keras.losses.sparse_categorical_crossentropy(wanted, found, from_logits=True)
+
+
+def test_where_settings_of_a_learner_lie_does_not_count():
+    learners = [FitLearner.maker("adam", loss=Loss()) for _ in range(2)]
+    assert learners[0].fingerprint != learners[1].fingerprint
+    first, other = (ActiveExplorationEnv(CONFIG, learner=each).fingerprint for each in learners)
     assert first == other
 
 
