@@ -93,11 +93,16 @@ def _nearest(
             own = features[images[start : start + rows]].astype(np.float64) / scale
             near, (row, column) = single, single.pairs(own)
             if len(row) > _FEW * len(own):  # nearly alike
-                near = double = double or _Near(np.unique(theirs, axis=0), np.float64)
+                near = double = double or _Near(_different(theirs), np.float64)
                 row, column = near.pairs(own)
             firsts = np.searchsorted(row, np.arange(len(own)))
             found.append(np.minimum.reduceat(_between(own, row, near.others, column), firsts))
     return np.concatenate(found)
+
+
+def _different(rows: np.ndarray) -> np.ndarray:
+    """Returns rows, each once: of many copies all may be the nearest."""
+    return rows[list({row.tobytes(): i for i, row in enumerate(rows)}.values())]
 
 
 class _Near:

@@ -114,8 +114,9 @@ class Unfinished:
 def unfinished(file: Path) -> Iterator[Unfinished]:
     """Gives what is to become a file, for as long as it is computed.
 
-    If that is interrupted what was computed stays. Where another process is at the same file, or
-    the file system has no locks, it is one of this process alone, of which nothing stays.
+    If that is interrupted what was computed stays. Where another process is at the same file, it
+    is another user's, or the file system has no locks, it is one of this process alone, of which
+    nothing stays.
 
     Args:
         file: Its name in the end.
@@ -125,14 +126,10 @@ def unfinished(file: Path) -> Iterator[Unfinished]:
     """
     path = file.with_name(f".{file.name}.part")
     with contextlib.ExitStack() as held:
-        part = held.enter_context(open(path, "ab"))
-        try:
-            # It may have got its name, or have been removed, meanwhile.
-            alone = lock(part.fileno()) and _is_at(path, part.fileno())
-        except OSError:
-            alone = False
-            if not os.fstat(part.fileno()).st_size:  # else somebody is at it who has locks
-                path.unlink(missing_ok=True)
+        alone = False
+        with contextlib.suppress(OSError):  # such as of another user's
+            part = held.enter_context(open(path, "ab"))
+            alone = _is_taken(path, part.fileno())
         if not alone:
             path = file.with_name(f".{file.name}.{os.getpid()}-{secrets.token_hex(4)}")
             held.enter_context(atomic.held(path))
@@ -146,6 +143,17 @@ def unfinished(file: Path) -> Iterator[Unfinished]:
             if not stays:
                 found.remove()
             raise
+
+
+def _is_taken(path: Path, descriptor: int) -> bool:
+    """Locks an open file for this process; returns whether it has it, in its place."""
+    try:
+        # It may have got its name, or have been removed, meanwhile.
+        return lock(descriptor) and _is_at(path, descriptor)
+    except OSError:
+        if not os.fstat(descriptor).st_size:  # else somebody is at it who has locks
+            path.unlink(missing_ok=True)
+        return False
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

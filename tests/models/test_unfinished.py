@@ -257,3 +257,14 @@ def test_old_files_that_vanish_while_they_are_looked_at_cost_nothing(
     )
     _ = TrainedPart(model, images).inputs
     assert sum(seen) == COUNT
+
+
+def test_what_may_not_be_written_to_is_left_alone(tmp_path):
+    """Such as a file that another user's process left; a folder may not be opened by anybody."""
+    (tmp_path / ".it.npy.part").mkdir()
+    with unfinished.unfinished(tmp_path / "it.npy") as one:
+        assert one.begin(4, 4, stop) == 0
+        one.room((4, 2), np.dtype(np.float32))[:] = 3
+        one.finish(tmp_path / "it.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "it.npy"), np.full((4, 2), 3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".it.npy.part", "it.npy"]
