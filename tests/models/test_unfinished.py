@@ -268,3 +268,29 @@ def test_what_may_not_be_written_to_is_left_alone(tmp_path):
         one.finish(tmp_path / "it.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "it.npy"), np.full((4, 2), 3))
     assert sorted(path.name for path in tmp_path.iterdir()) == [".it.npy.part", "it.npy"]
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EIO])
+def test_what_nobody_took_up_yet_makes_room(tmp_path, images, monkeypatch, seen, reason):
+    base = frozen()
+    model, kernel = pooled(base), base.get_layer("first").kernel
+    with monkeypatch.context() as patch:
+        before(patch, 5, stop)
+        with pytest.raises(KeyboardInterrupt):
+            _ = TrainedPart(model, images).inputs
+    (part,) = (tmp_path / "store").glob("*/.frozen-*.npy.part")
+    kernel.assign(2 * kernel)
+
+    def reserve(_):
+        if part.exists():
+            raise OSError(reason, "that is why")
+
+    monkeypatch.setattr(unfinished, "reserve", reserve)
+    seen.clear()
+    found = TrainedPart(model, images).inputs
+    np.testing.assert_allclose(found, expected(images, model), rtol=1e-5)
+    kept = list((tmp_path / "store").glob("*/frozen-*"))
+    if reason == errno.ENOSPC:
+        assert (sum(seen), len(kept), files(tmp_path)) == (COUNT, 1, [])
+    else:
+        assert (len(kept), len(files(tmp_path))) == (0, 2)
