@@ -126,7 +126,8 @@ class _Near:
         half = self._halves - centred @ self._columns  # of the square, less what all columns share
         lengths = np.sqrt(np.square(centred).sum(axis=1))
         slack = 2 * self._rounding * self._longest * (lengths + self._longest)
-        return np.nonzero(half <= (half.min(axis=1) + slack)[:, None])
+        row, column = np.nonzero(half <= (half.min(axis=1) + slack)[:, None])
+        return row, column
 
 
 def _between(

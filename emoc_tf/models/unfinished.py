@@ -31,7 +31,7 @@ class Unfinished:
         """Only for `unfinished`."""
         self.path = path
         self._rows_file = path.with_name(f"{path.name}.rows") if alone else None
-        self._array: np.ndarray | None = None
+        self._array: np.memmap | None = None
         self._goes_on = False
         self._whole, self._ready = 0, dict[int, int]()  # first rows, and parts behind them
         self._noted, self._at = 0, time.monotonic()
@@ -53,7 +53,7 @@ class Unfinished:
             self._whole = self._noted = min(self._told(), count - 1) // batch * batch
         return self._whole
 
-    def room(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    def room(self, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
         """Returns the array, to be written into."""
         if self._goes_on:
             self._array = np.load(self.path, mmap_mode="r+")
