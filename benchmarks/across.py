@@ -19,12 +19,14 @@ from absl import app, flags
 from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from emoc_tf.analysis import families
 from emoc_tf.analysis.measures import MEASURES, PRIMARY, by_agent, summarise
 from emoc_tf.analysis.savings import Saving, labels_saved
 from emoc_tf.analysis.statistics import PairedDifference, paired_differences
+from emoc_tf.data.figures import literal
 from emoc_tf.records.run_record import RunRecord, read_runs
 from emoc_tf.report import drawing, policy_rows, tables
 from emoc_tf.storage import atomic, csv_files
@@ -68,33 +70,34 @@ class Setting:
 def draw(settings: list[Setting], baseline: str) -> Figure:
     """Draws differences in the primary measure with their intervals, a panel a setting."""
     agents = {agent for setting in settings for agent in setting.differences}
-    rows = policy_rows.places(agents)
+    rows, styled = policy_rows.places(agents), [baseline, *sorted(agents)]
     size = 1.6 + 2.1 * len(settings), 1.3 + policy_rows.HEIGHT * len(rows)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(settings), sharex=True, sharey=True, squeeze=False)[0]
     for axes, setting in zip(panels, settings, strict=True):
         axes.axvline(0, color="#888888", linewidth=0.8, zorder=1)
         for agent, found in setting.differences.items():
-            row, (colour, marker, _) = found[PRIMARY], drawing.style(agent, list(agents))
+            row, (colour, marker, _) = found[PRIMARY], drawing.style(agent, styled)
             ends = None if np.isnan(row.low) else [[row.mean - row.low], [row.high - row.mean]]
             axes.errorbar(
                 row.mean, rows[agent], xerr=ends, color=colour, marker=marker, linestyle="",
                 capsize=2.5,
             )  # fmt: skip
         counts = [found[PRIMARY].pairs for found in setting.differences.values()]
-        named = f"{setting.name}\n{drawing.initialisations(counts)}"
+        named = f"{literal(setting.name)}\n{drawing.initialisations(counts)}"
         axes.set_title(named, fontsize="medium")
         drawing.finish(axes, "", "")
         policy_rows.rule(axes, rows)
     policy_rows.label(panels[0], rows)
     measure = MEASURES[PRIMARY].label
-    figure.supxlabel(f"{measure}: difference to {baseline}, with 95% intervals", fontsize="medium")
+    label = f"{measure}: difference to {literal(baseline)}, with 95% intervals"
+    figure.supxlabel(label, fontsize="medium")
     return figure
 
 
 def table(setting: Setting, baseline: str) -> Table:
     """Returns what a setting says, to print."""
-    found = Table(f"{setting.name}\nminus {baseline}", "pairs", box=box.SIMPLE_HEAD)
+    found = Table(escape(f"{setting.name}\nminus {baseline}"), "pairs", box=box.SIMPLE_HEAD)
     for heading in (*(measure.label for measure in MEASURES.values()), "labels saved"):
         found.add_column(heading, justify="right")
     found.add_column("s per choice", justify="right")

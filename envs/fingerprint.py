@@ -6,7 +6,9 @@ It is the same in all processes of a script, whose own module has another name i
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,6 +24,9 @@ from emoc_tf.registries import NETWORKS
 _CHUNK = 1024
 # A script's own module in processes that multiprocessing starts.
 _STARTED = "__mp_main__"
+# Where an object lies, which `repr` tells of many: another place in each process.
+_PLACE = re.compile(r" at 0x[0-9a-fA-F]+")
+_WRITTEN_OUT = 1000  # numbers of an array, of which `repr` leaves more out
 
 
 def fingerprint(
@@ -39,6 +44,8 @@ def fingerprint(
         model_classes: Class id of each output.
         parts: Oracle, reward and other things with code, or None: their `fingerprint` counts where
             they have one, and else where their class or function is defined and what it is called.
+            Of a `functools.partial` the arguments count too: arrays, and what others say of
+            themselves by `repr`.
         task: Its labels, names and test data count, and its images as far as `Task.digest` tells
             them; of a folder, which may be another one tomorrow, the size of the images.
     """
@@ -62,7 +69,8 @@ def fingerprint(
             digest.update(repr(weight.shape).encode() + weight.tobytes())
     names = [None if part is None else _name(part) for part in parts]
     classes = None if model_classes is None else [int(c) for c in model_classes]
-    digest.update(repr((classes, names)).replace(_STARTED, "__main__").encode())
+    told = _PLACE.sub("", repr((classes, names))).replace(_STARTED, "__main__")
+    digest.update(told.encode())
     return digest.hexdigest()[:16]
 
 
@@ -83,7 +91,7 @@ def content(env: Any) -> str:
     told.append(fingerprint(data, model, classes, parts, task))
     weights_file = getattr(NETWORKS[env.config.network], "weights_file", None)
     if model is None and weights_file is not None:
-        told.append(hashlib.sha256(weights_file().read_bytes()).hexdigest())
+        told.append(hashlib.sha256(Path(weights_file()).read_bytes()).hexdigest())
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
@@ -113,9 +121,20 @@ def _architecture(model: keras.Model) -> Any:
 
 def _name(part: Callable | Any) -> str:
     if isinstance(part, functools.partial):
-        return repr((_name(part.func), part.args, sorted(part.keywords.items())))
+        told = tuple(_argument(each) for each in part.args)
+        named = [(key, _argument(each)) for key, each in sorted(part.keywords.items())]
+        return repr((_name(part.func), told, named))
     own = getattr(part, "fingerprint", None)
     if own is not None:
         return str(own)
     named = part if hasattr(part, "__qualname__") else type(part)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.size > _WRITTEN_OUT and not value.dtype.hasobject:
+        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return value.shape, value.dtype.str, content
+    if isinstance(value, set | frozenset):  # texts have another order in each process
+        return sorted(map(repr, value))
+    return value

@@ -74,8 +74,9 @@ def _nearest(
 ) -> np.ndarray:
     """Returns the distance of each of some images to the nearest of others, (n,) float64.
 
-    A product in float32 leaves out all others that are farther than its rounding can hide; the
-    rest is measured in float64. The product alone would cancel where images are alike.
+    A product in float32 leaves out all others that are farther than its rounding can hide; where
+    these are many, one in float64 does. The rest is measured one by one: a product alone would
+    cancel where images are alike, and its bits are others beside other images.
 
     Args:
         features: (n_pool, d).
@@ -85,25 +86,56 @@ def _nearest(
     """
     rows = max(1, _BLOCK // max(features.shape[1], len(others)))
     theirs = features[others].astype(np.float64) / scale
-    middle = theirs.mean(axis=0)
-    columns = (theirs - middle).astype(np.float32).T
-    halves = np.square(columns).sum(axis=0) / 2
-    longest = np.sqrt(2 * halves.max())
-    rounding = (len(columns) + 4) * np.finfo(np.float32).eps
+    single, double = _Near(theirs, np.float32), None
     found = []
     with threadpool_limits(1):  # threads cost more than they bring, where cores are busy
         for start in range(0, len(images), rows):
             own = features[images[start : start + rows]].astype(np.float64) / scale
-            centred = (own - middle).astype(np.float32)
-            half = halves - centred @ columns  # of the square, less what all columns share
-            lengths = np.sqrt(np.square(centred).sum(axis=1))
-            slack = 2 * rounding * longest * (lengths + longest)
-            row, column = np.nonzero(half <= (half.min(axis=1) + slack)[:, None])
+            near, (row, column) = single, single.pairs(own)
             if len(row) > _FEW * len(own):  # nearly alike
-                shifted = theirs - middle
-                half = np.square(shifted).sum(axis=1) / 2 - (own - middle) @ shifted.T
-                row, column = np.arange(len(own)), half.argmin(axis=1)
-            exact = np.linalg.norm(own[row] - theirs[column], axis=1)
+                near = double = double or _Near(_different(theirs), np.float64)
+                row, column = near.pairs(own)
             firsts = np.searchsorted(row, np.arange(len(own)))
-            found.append(np.minimum.reduceat(exact, firsts))
+            found.append(np.minimum.reduceat(_between(own, row, near.others, column), firsts))
     return np.concatenate(found)
+
+
+def _different(rows: np.ndarray) -> np.ndarray:
+    """Returns rows, each once: of many copies all may be the nearest."""
+    return rows[list({row.tobytes(): i for i, row in enumerate(rows)}.values())]
+
+
+class _Near:
+    """Which of others may be the nearest, as far as a product tells.
+
+    Args:
+        others: (m, d) float64.
+        kind: Of the product.
+    """
+
+    def __init__(self, others: np.ndarray, kind: type[np.floating]) -> None:
+        self.others, self._middle = others, others.mean(axis=0)
+        self._columns = (others - self._middle).astype(kind).T
+        self._halves = np.square(self._columns).sum(axis=0) / 2
+        self._longest = np.sqrt(2 * self._halves.max())
+        self._rounding = (len(self._columns) + 4) * np.finfo(kind).eps
+
+    def pairs(self, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns rows of `own`, (n, d), in order, and of the others: at least one for each."""
+        centred = (own - self._middle).astype(self._columns.dtype)
+        half = self._halves - centred @ self._columns  # of the square, less what all columns share
+        lengths = np.sqrt(np.square(centred).sum(axis=1))
+        slack = 2 * self._rounding * self._longest * (lengths + self._longest)
+        row, column = np.nonzero(half <= (half.min(axis=1) + slack)[:, None])
+        return row, column
+
+
+def _between(
+    own: np.ndarray, row: np.ndarray, others: np.ndarray, column: np.ndarray
+) -> np.ndarray:
+    """Returns the distances of pairs of rows, with the bits that each pair has alone."""
+    size = max(1, _BLOCK // max(1, own.shape[1]))
+    parts = [slice(start, start + size) for start in range(0, len(row), size)]
+    return np.concatenate(
+        [np.linalg.norm(own[row[part]] - others[column[part]], axis=1) for part in parts]
+    )

@@ -10,6 +10,7 @@ first process that needs them. What is interrupted goes on where it was, see `un
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import logging
@@ -17,7 +18,7 @@ import math
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -231,15 +232,37 @@ def _written(file: Path, run: Run, parts: Parts, images: Any, most: int) -> np.n
         )
         if begin:
             _LOG.info("frozen layers: %d of %d images were computed before", begin, len(images))
-        found = _fill(parts, images, aside.room, begin, aside.add)
+
+        def room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+            try:
+                return aside.room(shape, dtype)
+            except OSError as error:
+                others = left_over(file.parent, "frozen-*.npy")
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not others:
+                    raise
+            _remove(others)  # which nobody may ever take up
+            return aside.room(shape, dtype)
+
+        found = _fill(parts, images, room, begin, aside.add)
         there = opened(file)
         if there is not None and there.shape == found.shape:
             bits = hashlib.sha256(found[:batch].tobytes()).hexdigest()[:8]
             file = file.with_stem(f"{file.stem}-{bits}")
         aside.finish(file)
     files = [*file.parent.glob("frozen-*.npy"), *left_over(file.parent, "frozen-*.npy")]
-    for old in sorted(files, key=lambda each: each.stat().st_mtime)[:-most]:
+    _remove(sorted(files, key=_written_at)[:-most])
+    return np.load(file, mmap_mode="r")
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for old in files:
         with contextlib.suppress(OSError):  # it may be in use
             old.unlink()
             old.with_name(f"{old.name}.rows").unlink(missing_ok=True)
-    return np.load(file, mmap_mode="r")
+
+
+def _written_at(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:  # another process was quicker to remove it, or gave it its name
+        return 0.0

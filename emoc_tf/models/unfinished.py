@@ -31,7 +31,7 @@ class Unfinished:
         """Only for `unfinished`."""
         self.path = path
         self._rows_file = path.with_name(f"{path.name}.rows") if alone else None
-        self._array: np.ndarray | None = None
+        self._array: np.memmap | None = None
         self._goes_on = False
         self._whole, self._ready = 0, dict[int, int]()  # first rows, and parts behind them
         self._noted, self._at = 0, time.monotonic()
@@ -53,7 +53,7 @@ class Unfinished:
             self._whole = self._noted = min(self._told(), count - 1) // batch * batch
         return self._whole
 
-    def room(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    def room(self, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
         """Returns the array, to be written into."""
         if self._goes_on:
             self._array = np.load(self.path, mmap_mode="r+")
@@ -74,13 +74,18 @@ class Unfinished:
 
     def note(self) -> bool:
         """Brings the rows that are there to the disk; returns whether any are of use later."""
-        if self._rows_file is None or self._array is None or not self._whole:
+        if self._rows_file is None:
             return False
+        if self._array is None:  # what was there before is as it was
+            return self._told() > 0 and opened(self.path) is not None
         if self._whole > self._noted:
             self._array.flush()
-            atomic.write_text(self._rows_file, f"{self._whole}\n")
-        self._noted, self._at = self._whole, time.monotonic()
-        return True
+            # On a full disk less is taken up later; the array itself has its room already.
+            with contextlib.suppress(OSError):
+                atomic.write_text(self._rows_file, f"{self._whole}\n")
+                self._noted = self._whole
+        self._at = time.monotonic()
+        return self._noted > 0
 
     def finish(self, file: Path) -> None:
         """Gives the array its name."""
@@ -109,8 +114,9 @@ class Unfinished:
 def unfinished(file: Path) -> Iterator[Unfinished]:
     """Gives what is to become a file, for as long as it is computed.
 
-    If that is interrupted what was computed stays. Where another process is at the same file, or
-    the file system has no locks, it is one of this process alone, of which nothing stays.
+    If that is interrupted what was computed stays. Where another process is at the same file, it
+    is another user's, or the file system has no locks, it is one of this process alone, of which
+    nothing stays.
 
     Args:
         file: Its name in the end.
@@ -120,13 +126,10 @@ def unfinished(file: Path) -> Iterator[Unfinished]:
     """
     path = file.with_name(f".{file.name}.part")
     with contextlib.ExitStack() as held:
-        part = held.enter_context(open(path, "ab"))
-        try:
-            # It may have got its name, or have been removed, meanwhile.
-            alone = lock(part.fileno()) and _is_at(path, part.fileno())
-        except OSError:
-            alone = False
-            path.unlink(missing_ok=True)
+        alone = False
+        with contextlib.suppress(OSError):  # such as of another user's
+            part = held.enter_context(open(path, "ab"))
+            alone = _is_taken(path, part.fileno())
         if not alone:
             path = file.with_name(f".{file.name}.{os.getpid()}-{secrets.token_hex(4)}")
             held.enter_context(atomic.held(path))
@@ -135,11 +138,22 @@ def unfinished(file: Path) -> Iterator[Unfinished]:
             yield found
         except BaseException:
             stays = False
-            with contextlib.suppress(OSError):  # such as on a full disk
+            with contextlib.suppress(OSError):  # such as of a disk that fails
                 stays = found.note()
             if not stays:
                 found.remove()
             raise
+
+
+def _is_taken(path: Path, descriptor: int) -> bool:
+    """Locks an open file for this process; returns whether it has it, in its place."""
+    try:
+        # It may have got its name, or have been removed, meanwhile.
+        return lock(descriptor) and _is_at(path, descriptor)
+    except OSError:
+        if not os.fstat(descriptor).st_size:  # else somebody is at it who has locks
+            path.unlink(missing_ok=True)
+        return False
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

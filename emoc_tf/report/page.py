@@ -43,7 +43,7 @@ def write(findings: Findings, shown: Shown) -> str:
 
 def _content(findings: Findings, shown: Shown) -> dict[str, Any]:
     runs, configuration = findings.finished, findings.finished[0].configuration
-    compared, named = findings.compared, findings.curves
+    compared = findings.compared
     return {
         "title": f"Active exploration of {configuration['dataset']}: {_count(runs)}",
         "subtitle": _subtitle(configuration),
@@ -59,7 +59,7 @@ def _content(findings: Findings, shown: Shown) -> dict[str, Any]:
         ],
         "key": _key(findings.agents, findings),
         "many": len(findings.agents) > drawing.TOGETHER,
-        "curves": _panels(partial(plots.curves, runs=compared, called=named), findings),
+        "curves": _panels(partial(plots.curves, runs=compared), findings),
         "accuracy": findings.accuracy_name,
         "tested": findings.accuracy == "test_accuracy",
         "of_task": any(run.task is not None for run in runs),
@@ -139,9 +139,7 @@ def _comparison(findings: Findings, baseline: str) -> dict[str, Any]:
         }
         for first in findings.differences[baseline, PRIMARY]
     ]
-    draw = partial(
-        plots.differences, runs=findings.finished, baseline=baseline, called=findings.curves
-    )
+    draw = partial(plots.differences, runs=findings.finished, baseline=baseline)
     return {
         "name": baseline,
         "panels": _panels(draw, findings, baseline),
@@ -154,11 +152,13 @@ def _panels(draw: partial, findings: Findings, baseline: str | None = None) -> l
     """Returns what each panel of curves is of, its key where it has one of its own, and figures."""
     runs = draw.keywords["runs"]
     agents_of = {run.agent for run in runs}
+    references = [a for a in panels.references(findings.agents) if a in agents_of]
+    draw = partial(draw, called=findings.curves, agents=findings.agents)
     found = []
     for family, members in panels.families_apart(agents_of, baseline).items():
         more = f", minus {baseline}'s" if baseline else ""
         more += f", {family}" if family else ""
-        thin = [a for a in panels.references(agents_of) if a not in {baseline, *members}]
+        thin = [agent for agent in references if agent not in {baseline, *members}]
         figures = [
             _figure(partial(draw, column=column, shown=members if family else None), named, more)
             for column, named in findings.curves.items()

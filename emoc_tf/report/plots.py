@@ -35,6 +35,7 @@ def curves(
     column: str,
     called: Mapping[str, str] = CURVES,
     shown: Container[str] | None = None,
+    agents: Sequence[str] | None = None,
 ) -> None:
     """Draws a column of `steps.csv` over labelled images: means, bands of one standard error.
 
@@ -47,8 +48,10 @@ def curves(
         called: What columns are called, see `Findings.curves`.
         shown: The policies of the panel, see `panels.families_apart`; None for all. Of the
             others `REFERENCES` are thin lines and the rest grey ones without a name.
+        agents: Those that figures beside it show too, for one style in all; None: those of `runs`.
     """
     groups = by_agent(runs)
+    agents = agents or list(groups)
     for agent in families.ordered(groups):
         values = np.stack([run.steps[column] for run in groups[agent]])
         mean, labelled, band = values.mean(axis=0), _labelled(groups[agent]), None
@@ -57,8 +60,8 @@ def curves(
             band = mean - error, mean + error
         elif called[column] == ACCURACIES["audit_accuracy"]:
             band = groups[agent][0].steps["audit_low"], groups[agent][0].steps["audit_high"]
-        if not panels.draw_behind(axes, agent, groups, shown, labelled, mean):
-            drawing.line(axes, agent, list(groups), labelled, mean, band)
+        if not panels.draw_behind(axes, agent, agents, shown, labelled, mean):
+            drawing.line(axes, agent, agents, labelled, mean, band)
     drawing.finish(axes, "labelled images", called[column])
 
 
@@ -74,6 +77,7 @@ def differences(
     column: str,
     called: Mapping[str, str] = CURVES,
     shown: Container[str] | None = None,
+    agents: Sequence[str] | None = None,
 ) -> None:
     """Draws mean paired differences to a policy with their 95% intervals, step by step.
 
@@ -84,18 +88,20 @@ def differences(
         column: One of `CURVES`.
         called: What columns are called, see `Findings.curves`.
         shown: See `curves`.
+        agents: See `curves`.
     """
     groups = by_agent(runs)
+    agents = agents or list(groups)
     own = {run.seed: run.steps[column] for run in groups[baseline]}
-    axes.axhline(0, color=drawing.style(baseline, list(groups))[0], linestyle="--", linewidth=1)
+    axes.axhline(0, color=drawing.style(baseline, agents)[0], linestyle="--", linewidth=1)
     for agent in families.ordered(groups):
         pairs = [run.steps[column] - own[run.seed] for run in groups[agent] if run.seed in own]
         if agent != baseline and pairs:
             values, labelled = np.stack(pairs), _labelled(groups[agent])
             mean = values.mean(axis=0)
-            if not panels.draw_behind(axes, agent, groups, shown, labelled, mean):
+            if not panels.draw_behind(axes, agent, agents, shown, labelled, mean):
                 band = tuple(np.transpose([interval(step, 1999) for step in values.T]))
-                drawing.line(axes, agent, list(groups), labelled, mean, band)
+                drawing.line(axes, agent, agents, labelled, mean, band)
     drawing.finish(axes, "labelled images", f"{called[column]}: difference to {literal(baseline)}")
 
 
@@ -195,7 +201,11 @@ def seconds_size(agents: Sequence[str]) -> tuple[float, float]:
     return 5.0, 1.5 + 0.3 * len(agents)
 
 
-def learning_curves(runs: Sequence[RunRecord], called: Mapping[str, str] = CURVES) -> Figure:
+def learning_curves(
+    runs: Sequence[RunRecord],
+    called: Mapping[str, str] = CURVES,
+    agents: Sequence[str] | None = None,
+) -> Figure:
     """Draws accuracy and discovered classes over labelled images, as the paper's Fig. 1.
 
     Lines are means over seeds, bands one standard error to either side. Many policies have a panel
@@ -204,10 +214,11 @@ def learning_curves(runs: Sequence[RunRecord], called: Mapping[str, str] = CURVE
     Args:
         runs: Finished runs of one configuration.
         called: See `curves`.
+        agents: See `curves`.
     """
     title = f"mean and standard error of {drawing.initialisations(_counts(runs))}"
     return panels.figure(
-        lambda axes, column, shown: curves(axes, runs, column, called, shown),
+        lambda axes, column, shown: curves(axes, runs, column, called, shown, agents),
         by_agent(runs),
         called,
         title,
@@ -215,7 +226,10 @@ def learning_curves(runs: Sequence[RunRecord], called: Mapping[str, str] = CURVE
 
 
 def difference_curves(
-    runs: Sequence[RunRecord], baseline: str, called: Mapping[str, str] = CURVES
+    runs: Sequence[RunRecord],
+    baseline: str,
+    called: Mapping[str, str] = CURVES,
+    agents: Sequence[str] | None = None,
 ) -> Figure:
     """Draws both curves as paired differences to a policy, with 95% bootstrap intervals.
 
@@ -223,6 +237,7 @@ def difference_curves(
         runs: Finished runs of one configuration.
         baseline: The policy.
         called: See `curves`.
+        agents: See `curves`.
     """
     seeds = {run.seed for run in runs if run.agent == baseline}
     pairs = [run for run in runs if run.seed in seeds and run.agent != baseline]
@@ -230,7 +245,9 @@ def difference_curves(
     if max(_counts(pairs), default=0) >= MIN_PAIRS:
         title += ", with pointwise 95% intervals"
     return panels.figure(
-        lambda axes, column, shown: differences(axes, runs, baseline, column, called, shown),
+        lambda axes, column, shown: differences(
+            axes, runs, baseline, column, called, shown, agents
+        ),
         by_agent(runs),
         called,
         title,

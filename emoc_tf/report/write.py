@@ -66,7 +66,7 @@ def write_report(
 def _figures(findings: Findings, shown: Shown) -> dict[str, Figure]:
     runs = findings.finished
     figures = {
-        "curves": plots.learning_curves(findings.compared, findings.curves),
+        "curves": plots.learning_curves(findings.compared, findings.curves, findings.agents),
         "seconds": drawing.panel(
             lambda axes: plots.seconds(axes, runs), *plots.seconds_size(findings.agents)
         ),
@@ -74,7 +74,9 @@ def _figures(findings: Findings, shown: Shown) -> dict[str, Figure]:
     for baseline in findings.baselines:
         if findings.differences[baseline, PRIMARY]:
             name = f"difference_to_{file_name(baseline)}"
-            figures[name] = plots.difference_curves(runs, baseline, findings.curves)
+            figures[name] = plots.difference_curves(
+                runs, baseline, findings.curves, findings.agents
+            )
     if findings.penalties:
         figures["penalties"] = plots.penalty_figure(
             list(findings.penalties.values()),

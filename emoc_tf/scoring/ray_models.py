@@ -22,6 +22,7 @@ from emoc_tf.models.draws import is_float
 from emoc_tf.models.forward import random_images
 from emoc_tf.models.graphs import calls_in, functional
 from emoc_tf.models.layer_state import is_kerass_module, states_in
+from emoc_tf.scoring.precision import tensor_float_32
 from emoc_tf.scoring.scored_part import SAME
 
 _LONGEST = 300  # of what an error tells, in characters
@@ -97,12 +98,17 @@ def unpack(packed: Packed) -> keras.Model:
         raise _told_in_part("other weights")
     for variable, (trainable, penalty) in zip(model.weights, marks, strict=True):
         variable.trainable, variable.regularizer = trainable, penalty
-    here, there = _outputs(model), packed.outputs
-    finite = np.isfinite(there) & np.isfinite(here)
-    scale = np.abs(there[finite]).max(initial=0)
-    if not (np.abs(here - there)[finite] <= SAME * scale).all():
+    if not _same(packed.outputs, _outputs(model)):
         raise _told_in_part("other outputs")
     return model
+
+
+def _same(there: np.ndarray, here: np.ndarray) -> bool:
+    finite = np.isfinite(there)
+    if not np.array_equal(finite, np.isfinite(here)):
+        return False
+    scale = np.abs(there[finite]).max(initial=0)
+    return bool((np.abs(here - there)[finite] <= SAME * scale).all())
 
 
 def _own(model: keras.Model) -> dict[str, bytes]:
@@ -136,7 +142,8 @@ def _outputs(model: keras.Model) -> np.ndarray:
             usual = 1 / math.sqrt(max(1, math.prod(variable.shape[:-1])))
             drawn = usual * drawn if drawn.ndim > 1 else 0.5 + 0.1 * drawn  # or variances
             values.append((variable, tf.constant(drawn, variable.dtype)))
-    with keras.StatelessScope(values):
+    # A GPU's products of TensorFloat-32 would differ from a processor's by more than is the same.
+    with tensor_float_32(False), keras.StatelessScope(values):
         return np.asarray(functional(model)(images, training=False), np.float64)
 
 

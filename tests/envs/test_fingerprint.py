@@ -1,5 +1,7 @@
 """What an environment is made of, told as a hash that is the same in other processes."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 from emoc_tf import ExplorationConfig, ImageData, Task, load
 from emoc_tf.envs import ActiveExplorationEnv
 from emoc_tf.envs.fingerprint import content
-from emoc_tf.models import register_network
+from emoc_tf.models import FitLearner, register_network
 from emoc_tf.registries import NETWORKS
 
 CONFIG = ExplorationConfig(known_classes=2, novel_classes=1)
@@ -46,6 +48,57 @@ def test_what_a_script_defines_is_the_same_in_processes_that_it_starts(name, mak
     assert first != ActiveExplorationEnv(CONFIG, **{name: make("another")}).fingerprint
 
 
+class Table:
+    """What says nothing of itself but where it lies."""
+
+
+def reward(table, *_):
+    return 0.0
+
+
+@pytest.mark.parametrize("make", [Table, lambda: [{"a": Table()}], lambda: lambda: 0])
+def test_where_arguments_of_a_function_lie_does_not_count(make):
+    things = [make() for _ in range(2)]
+    assert repr(things[0]) != repr(things[1])
+    first, other = (
+        ActiveExplorationEnv(CONFIG, reward=functools.partial(reward, table=thing)).fingerprint
+        for thing in things
+    )
+    assert first == other
+
+
+class Loss:
+    def __call__(self, wanted, found):
+        return keras.losses.sparse_categorical_crossentropy(wanted, found, from_logits=True)
+
+
+def test_where_settings_of_a_learner_lie_does_not_count():
+    learners = [FitLearner.maker("adam", loss=Loss()) for _ in range(2)]
+    assert learners[0].fingerprint != learners[1].fingerprint
+    first, other = (ActiveExplorationEnv(CONFIG, learner=each).fingerprint for each in learners)
+    assert first == other
+
+
+def test_the_order_of_a_set_which_each_process_draws_does_not_count():
+    told = []
+    for numbers in ([0, 8, 16], [16, 8, 0]):
+        # Integers that share a place in the table lie in the order in which they came.
+        given = set(numbers)
+        env = ActiveExplorationEnv(CONFIG, reward=functools.partial(reward, given))
+        told.append((repr(given), env.fingerprint))
+    assert told[0][0] != told[1][0]
+    assert told[0][1] == told[1][1]
+
+
+def test_each_number_of_an_array_that_a_function_is_given_counts():
+    table = np.zeros(5000)
+    first = functools.partial(reward, table)
+    changed = functools.partial(reward, np.where(np.arange(5000) == 2500, 1, table))
+    again = functools.partial(reward, table.copy())
+    found = [ActiveExplorationEnv(CONFIG, reward=each).fingerprint for each in (first, again)]
+    assert found[0] == found[1] != ActiveExplorationEnv(CONFIG, reward=changed).fingerprint
+
+
 def write(path, color):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8), color).save(path)
@@ -80,7 +133,7 @@ def test_other_weights_of_a_network_are_told(tmp_path):
     def own(shape, num_classes, weight_decay, seeds):
         raise AssertionError("nobody builds it")
 
-    own.weights_file = lambda: tmp_path / "weights"
+    own.weights_file = lambda: str(tmp_path / "weights")  # a text, or a path as below
     register_network("with-weights", own)
     try:
         env, found = ActiveExplorationEnv(CONFIG.replace(network="with-weights")), []

@@ -59,6 +59,25 @@ def test_what_is_kept_changes_no_bit_and_saves_work(scale, monkeypatch):
     assert sum(pairs) < 0.25 * sum(150 * (60 + 4 * step) for step in range(30))
 
 
+@pytest.mark.parametrize("copies", [1, 4])
+def test_what_is_kept_changes_no_bit_of_images_that_are_nearly_alike(copies, monkeypatch):
+    """Such as copies of a few images, whose features differ by rounding."""
+    monkeypatch.setattr(nearest, "_BLOCK", 2000)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        features = rng.normal(size=(5, 20)).astype(np.float32)[rng.integers(0, 5, 300 // copies)]
+        features *= 1 + 6e-8 * rng.integers(-2, 3, features.shape).astype(np.float32)
+        features, kept = np.concatenate([features] * copies), NearestLabelled()
+        order = rng.permutation(len(features))
+        for labelled, some in ((order[:70], order[200:]), (order[:140], order[150:])):
+            found = kept.distances(features, some, labelled)
+            alone = NearestLabelled().distances(features, some, labelled)
+            np.testing.assert_array_equal(found, alone)
+            wanted = of_pairs(features, some, labelled)
+            scale = 2.0 ** (np.floor(np.log2(np.abs(features).max())) + 1)
+            np.testing.assert_allclose(found * scale, wanted, rtol=1e-9, atol=0)
+
+
 @pytest.mark.parametrize("change", ["features", "fewer labels", "another pool"])
 def test_what_no_longer_holds_is_not_kept(change):
     rng = np.random.default_rng(2)

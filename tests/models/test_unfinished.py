@@ -1,5 +1,6 @@
 """What frozen layers had computed when the process was interrupted or killed is taken up."""
 
+import errno
 import itertools
 import shutil
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from emoc_tf.data.views import ImageView
-from emoc_tf.models import forward, trained_part, unfinished
+from emoc_tf.models import forward, kept_outputs, trained_part, unfinished
 from emoc_tf.models.trained_part import TrainedPart
 from emoc_tf.storage.system_locks import lock
 from tests.models.test_kept_outputs import folder
@@ -191,3 +192,105 @@ def test_what_nobody_takes_up_goes_in_time(tmp_path, images, monkeypatch):
                 continue
     assert not files(tmp_path)
     assert len(list((tmp_path / "store").glob("*/frozen-*"))) == 3
+
+
+@pytest.mark.parametrize("call", [0, 1])
+def test_a_second_interruption_before_anything_is_computed_loses_nothing(
+    tmp_path, images, monkeypatch, seen, call
+):
+    """While the first batch is compared, and before there is another one."""
+    model = pooled(frozen())
+    for stopped in (5, call):
+        with monkeypatch.context() as patch:
+            before(patch, stopped, stop)
+            with pytest.raises(KeyboardInterrupt):
+                _ = TrainedPart(model, images).inputs
+    assert len(files(tmp_path)) == 2
+    seen.clear()
+    found = TrainedPart(model, images).inputs
+    assert sum(seen) == BATCH + COUNT - 5 * BATCH
+    np.testing.assert_allclose(found, expected(images, model), rtol=1e-5)
+
+
+def test_an_interruption_before_anything_was_computed_leaves_nothing(tmp_path, images, monkeypatch):
+    before(monkeypatch, 0, stop)
+    with pytest.raises(KeyboardInterrupt):
+        _ = TrainedPart(pooled(frozen()), images).inputs
+    assert not files(tmp_path)
+
+
+def test_a_disk_too_full_for_a_note_ends_nothing(tmp_path, images, monkeypatch, seen):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    model = pooled(frozen())
+    monkeypatch.setattr(unfinished, "SECONDS", -1)
+    monkeypatch.setattr(unfinished.atomic, "write_text", full)
+    found = TrainedPart(model, images).inputs
+    assert sum(seen) == COUNT
+    np.testing.assert_allclose(found, expected(images, model), rtol=1e-5)
+    assert not files(tmp_path)
+
+
+def test_where_there_are_no_locks_what_another_machine_is_at_stays(tmp_path, monkeypatch):
+    def none(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    part = tmp_path / ".it.npy.part"
+    part.write_bytes(b"rows")
+    monkeypatch.setattr(unfinished, "lock", none)
+    with unfinished.unfinished(tmp_path / "it.npy") as one:
+        assert one.path != part
+    assert part.read_bytes() == b"rows"
+    part.unlink()
+    with unfinished.unfinished(tmp_path / "it.npy"):
+        assert not part.exists()
+
+
+def test_old_files_that_vanish_while_they_are_looked_at_cost_nothing(
+    tmp_path, images, monkeypatch, seen
+):
+    model = pooled(frozen())
+    gone = kept_outputs.left_over
+    monkeypatch.setattr(
+        kept_outputs, "left_over", lambda folder, names: [*gone(folder, names), folder / "gone"]
+    )
+    _ = TrainedPart(model, images).inputs
+    assert sum(seen) == COUNT
+
+
+def test_what_may_not_be_written_to_is_left_alone(tmp_path):
+    """Such as a file that another user's process left; a folder may not be opened by anybody."""
+    (tmp_path / ".it.npy.part").mkdir()
+    with unfinished.unfinished(tmp_path / "it.npy") as one:
+        assert one.begin(4, 4, stop) == 0
+        one.room((4, 2), np.dtype(np.float32))[:] = 3
+        one.finish(tmp_path / "it.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "it.npy"), np.full((4, 2), 3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".it.npy.part", "it.npy"]
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EIO])
+def test_what_nobody_took_up_yet_makes_room(tmp_path, images, monkeypatch, seen, reason):
+    base = frozen()
+    model, kernel = pooled(base), base.get_layer("first").kernel
+    with monkeypatch.context() as patch:
+        before(patch, 5, stop)
+        with pytest.raises(KeyboardInterrupt):
+            _ = TrainedPart(model, images).inputs
+    (part,) = (tmp_path / "store").glob("*/.frozen-*.npy.part")
+    kernel.assign(2 * kernel)
+
+    def reserve(_):
+        if part.exists():
+            raise OSError(reason, "that is why")
+
+    monkeypatch.setattr(unfinished, "reserve", reserve)
+    seen.clear()
+    found = TrainedPart(model, images).inputs
+    np.testing.assert_allclose(found, expected(images, model), rtol=1e-5)
+    kept = list((tmp_path / "store").glob("*/frozen-*"))
+    if reason == errno.ENOSPC:
+        assert (sum(seen), len(kept), files(tmp_path)) == (COUNT, 1, [])
+    else:
+        assert (len(kept), len(files(tmp_path))) == (0, 2)

@@ -52,6 +52,26 @@ def test_half_finished_grids_say_so(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_policy_looks_alike_in_all_figures(tmp_path, monkeypatch):
+    """A variant alone in one figure, which looks like its policy, may not be alone in another."""
+    for agent, seeds in (
+        ("random", (0, 1)), ("emoc:references=9", (0, 1)), ("emoc", (7,)), ("mine", (7,)),
+        ("yours", (0, 1)),
+    ):  # fmt: skip
+        for seed in seeds:
+            write(tmp_path, agent, seed)
+    found, plain, among = gather(tmp_path), drawing.style, set()
+
+    def noting(agent, agents):
+        among.add(tuple(agents))
+        return plain(agent, agents)
+
+    monkeypatch.setattr(drawing, "style", noting)
+    report(tmp_path)
+    assert not found.is_compared("emoc")
+    assert among == {tuple(found.agents)}
+
+
 def test_broken_and_failed_runs_are_named(tmp_path):
     write(tmp_path, seed=0)
     broken = write(tmp_path, seed=1)

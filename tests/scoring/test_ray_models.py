@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from emoc_tf.scoring import ray_models
 from emoc_tf.scoring.ray_models import pack, sent_graph, unpack
@@ -102,6 +103,34 @@ def test_what_a_configuration_does_not_tell_is_refused():
     told = "^model: expected layers that get_config and their weights tell whole, .* other outputs"
     with pytest.raises(ValueError, match=told):
         received(model)
+
+
+class Root(layers.Layer):
+    offset = 0.0
+
+    def call(self, inputs):
+        return keras.ops.sqrt(self.offset - keras.ops.abs(inputs))
+
+
+def test_what_is_no_number_there_is_refused():
+    model = own(Root())
+    model.layers[1].offset = 9.0
+    with pytest.raises(ValueError, match="got other outputs from the model that was made there"):
+        received(model)
+
+
+def test_a_gpu_compares_in_the_precision_of_a_processor(monkeypatch):
+    used, plain = [], ray_models.functional
+
+    def noting(model):
+        used.append(tf.config.experimental.tensor_float_32_execution_enabled())
+        return plain(model)
+
+    monkeypatch.setattr(ray_models, "functional", noting)
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    received(own())
+    assert used == [False, False]
+    assert tf.config.experimental.tensor_float_32_execution_enabled() == before
 
 
 def test_a_layer_that_is_copied_where_it_was_shared_is_refused():

@@ -119,13 +119,14 @@ def _event(content: bytes, setting: Setting, item: Any, tell: Callable[[Event], 
     differing, by_processor = _begin(setting)
     if differing:
         return ELSEWHERE, (differing, by_processor)
-    work = _serving(_loaded(content))
-    tell((BEGUN, None))
-    try:
-        with _heard(tell):
+    serve = _loaded(content)
+    with _heard(tell):  # what data sets say as they are read, too
+        work = _serving(serve)
+        tell((BEGUN, None))
+        try:
             return RESULT, work(item)
-    except Exception as error:  # such as a full disk, which another item may escape
-        return FAILED, _sendable(error)
+        except Exception as error:  # such as a full disk, which another item may escape
+            return FAILED, _sendable(error)
 
 
 @contextlib.contextmanager

@@ -254,6 +254,24 @@ def test_a_mixed_cluster_may_differ_in_processors_alone(
     assert ray_task._begin(setting) == (differing, by_processor)
 
 
+def test_what_is_said_while_the_environment_is_made_is_told(monkeypatch):
+    """Such as that a folder is read for long, or that files of it are no images."""
+
+    def serve(stepped):
+        logging.getLogger("emoc_tf").info("reading")
+        warnings.warn("no image", stacklevel=1)
+        return lambda item: item
+
+    monkeypatch.setattr(ray_task, "_begin", lambda setting: ([], True))
+    monkeypatch.setattr(ray_task, "_loaded", lambda content: serve)
+    monkeypatch.setattr(logging.getLogger("emoc_tf"), "level", logging.WARNING)  # restored
+    monkeypatch.setattr(warnings, "filters", [])  # as in a process that is no test
+    assert list(ray_task.work_on(b"", [], 1)) == [
+        ("said", (logging.INFO, "reading")), ("said", (logging.WARNING, "no image")),
+        ("begun", None), ("result", 1),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("own", [None, "/its/own"])
 def test_data_sets_are_looked_for_where_the_command_does_unless_a_machine_has_its_own_place(
     monkeypatch, tmp_path, own

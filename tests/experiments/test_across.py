@@ -1,0 +1,41 @@
+"""Several settings side by side: names as they are, and one style for a policy."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from emoc_tf.report import drawing
+from tests import benchmark
+from tests.records.written import write
+
+NAME = "a$b$ [x]"
+
+
+@pytest.fixture(scope="module")
+def across():
+    return benchmark("across")
+
+
+@pytest.fixture
+def settings(tmp_path, across):
+    folder = tmp_path / NAME
+    for agent in ("emoc:references=9", "emoc:references=3", "random"):
+        for seed in (0, 1):
+            write(folder, agent, seed)
+    return across.read({NAME: str(folder)}, "emoc:references=9")
+
+
+def test_names_are_written_out(across, settings):
+    printed = io.StringIO()
+    Console(file=printed, width=200).print(across.table(settings[0], "emoc:references=9"))
+    assert NAME in printed.getvalue()
+    (panel,) = across.draw(settings, "emoc:references=9").axes
+    assert panel.get_title().startswith(NAME.replace("$", r"\$"))
+
+
+def test_a_variant_beside_that_it_is_compared_with_is_not_drawn_as_the_policy(across, settings):
+    (panel,) = across.draw(settings, "emoc:references=9").axes
+    colours = {line.get_color() for line in panel.lines}
+    assert drawing.style("random", ["random"])[0] in colours
+    assert drawing.style("emoc", ["emoc"])[0] not in colours
