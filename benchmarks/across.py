@@ -1,7 +1,7 @@
 r"""Who wins where: policies against one of them in several settings, side by side.
 
     python benchmarks/across.py results/transfer/minibatch-cluster results/transfer/uniform \
-        [--baseline=random] [--output=FOLDER/NAME]
+        [--baseline=random] [--figure=FOLDER/NAME]
 
 Each folder is one setting, as `compare` writes it, and has its name. Differences are paired within
 a setting, with 95% intervals; labels saved are those of reports; seconds a choice are the median of
@@ -32,7 +32,7 @@ from emoc_tf.report import drawing, policy_rows, tables
 from emoc_tf.storage import atomic, csv_files
 
 BASELINE = flags.DEFINE_string("baseline", "random", "The policy to compare with.")
-OUTPUT = flags.DEFINE_string("output", None, "Where figure and table go, without an ending.")
+FIGURE = flags.DEFINE_string("figure", None, "Where figure and table go, without an ending.")
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ def main(argv: list[str]) -> None:
     console = Console(width=200)
     for setting in settings:
         console.print(table(setting, BASELINE.value))
-    if OUTPUT.value:
-        target = Path(OUTPUT.value)
+    if FIGURE.value:
+        target = Path(FIGURE.value)
         written = drawing.save(draw(settings, BASELINE.value), target)
         text = target.with_name(f"{target.name}.csv")
         atomic.write_text(text, csv_files.text(to_rows(settings)))

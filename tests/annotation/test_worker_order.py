@@ -76,7 +76,7 @@ def chooser(monkeypatch):
     worker = Worker(Settings("images", "out"), queue.Queue(), io.StringIO())
     worker._exploration, worker._agent = Chosen(), Counting()
     monkeypatch.setattr(worker, "_publish", lambda: None)
-    monkeypatch.setattr("emoc_tf.envs.observation.observe", lambda state, config: {})
+    monkeypatch.setattr("emoc_tf.envs.observation.observe", lambda state, config, nearest: {})
     return worker
 
 
