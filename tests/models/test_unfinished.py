@@ -48,6 +48,14 @@ def stop():
     raise KeyboardInterrupt
 
 
+def interrupt(model, images, monkeypatch):
+    """Stops the computation when five batches are done."""
+    with monkeypatch.context() as patch:
+        before(patch, 5, stop)
+        with pytest.raises(KeyboardInterrupt):
+            _ = TrainedPart(model, images).inputs
+
+
 def files(tmp_path):
     return sorted(path.name for path in (tmp_path / "store").glob("*/.frozen*"))
 
@@ -58,10 +66,7 @@ def expected(images, model):
 
 def test_what_was_computed_before_an_interruption_is_taken_up(tmp_path, images, monkeypatch, seen):
     model = pooled(frozen())
-    with monkeypatch.context() as patch:
-        before(patch, 5, stop)
-        with pytest.raises(KeyboardInterrupt):
-            _ = TrainedPart(model, images).inputs
+    interrupt(model, images, monkeypatch)
     assert len(files(tmp_path)) == 2
     seen.clear()
     found = np.array(TrainedPart(model, images).inputs)
@@ -99,10 +104,7 @@ def test_what_a_killed_process_noted_is_taken_up(tmp_path, images, monkeypatch, 
 @pytest.mark.parametrize("damage", ["bits", "rows", "file", "count"])
 def test_what_does_not_fit_is_computed_anew(tmp_path, images, monkeypatch, seen, damage):
     model = pooled(frozen())
-    with monkeypatch.context() as patch:
-        before(patch, 5, stop)
-        with pytest.raises(KeyboardInterrupt):
-            _ = TrainedPart(model, images).inputs
+    interrupt(model, images, monkeypatch)
     (part,) = (tmp_path / "store").glob("*/.frozen-*.npy.part")
     rows = part.with_name(f"{part.name}.rows")
     assert rows.read_text() == f"{5 * BATCH}\n"
@@ -127,10 +129,7 @@ def test_what_does_not_fit_is_computed_anew(tmp_path, images, monkeypatch, seen,
 
 def test_another_process_at_the_same_images_is_left_alone(tmp_path, images, monkeypatch):
     model = pooled(frozen())
-    with monkeypatch.context() as patch:
-        before(patch, 5, stop)
-        with pytest.raises(KeyboardInterrupt):
-            _ = TrainedPart(model, images).inputs
+    interrupt(model, images, monkeypatch)
     (part,) = (tmp_path / "store").glob("*/.frozen-*.npy.part")
     content = part.read_bytes()
     with open(part, "ab") as other:
@@ -274,10 +273,7 @@ def test_what_may_not_be_written_to_is_left_alone(tmp_path):
 def test_what_nobody_took_up_yet_makes_room(tmp_path, images, monkeypatch, seen, reason):
     base = frozen()
     model, kernel = pooled(base), base.get_layer("first").kernel
-    with monkeypatch.context() as patch:
-        before(patch, 5, stop)
-        with pytest.raises(KeyboardInterrupt):
-            _ = TrainedPart(model, images).inputs
+    interrupt(model, images, monkeypatch)
     (part,) = (tmp_path / "store").glob("*/.frozen-*.npy.part")
     kernel.assign(2 * kernel)
 

@@ -118,7 +118,7 @@ def test_the_bits_of_sketches():
 
 @pytest.mark.parametrize("name", ["unfrozen_within_a_block", "adapters_alone"])
 def test_the_bits_of_what_keras_does_not_save(name):
-    """Layers of one's own, and variables that are frozen one by one."""
+    """Layers of your own, and variables that are frozen one by one."""
     model = built_models.make(name)
     images = built_models.make_images(model, 40)
     wanted = EMOCScorer(model).scores(images[:20], images[20:])
