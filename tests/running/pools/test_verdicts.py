@@ -7,7 +7,7 @@ from emoc_tf.running.pools import ray_task
 from emoc_tf.running.pools.machines import At, Machines
 from emoc_tf.running.pools.parcels import Change
 from emoc_tf.running.pools.verdicts import Verdicts
-from tests.running.pools.test_machines import BAD, NEW, OLD, Ray
+from tests.running.pools.acted import BAD, NEW, OLD, Ray
 
 
 def test_what_a_run_leaves_that_failed_at_once_is_no_step():
