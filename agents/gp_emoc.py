@@ -15,6 +15,7 @@ from emoc_tf.exploration.state import ExplorationState
 
 KERNELS = ("rbf", "linear")
 _MEDIAN_OF = 500  # pool images, evenly spaced, whose distances tell the bandwidth
+_BLOCK = 1024  # images whose features are in float64 at once
 
 
 class GPEMOCAgent(SetScoringAgent):
@@ -87,11 +88,11 @@ class GPEMOCAgent(SetScoringAgent):
         return scores
 
     def _kernel_of(self, state: ExplorationState) -> Kernel:
+        if self._kernel == "rbf":
+            return rbf_kernel(state.features)
         features = state.features.astype(np.float64)
-        if self._kernel == "linear":
-            features = np.concatenate([features, np.ones((len(features), 1))], axis=1)
-            return linear_kernel(features / np.sqrt(np.square(features).sum(axis=1).mean()))
-        return rbf_kernel(features)
+        features = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+        return linear_kernel(features / np.sqrt(np.square(features).sum(axis=1).mean()))
 
 
 def _means(
@@ -117,12 +118,20 @@ def _means(
 
 
 def rbf_kernel(features: np.ndarray) -> Kernel:
-    """Returns exp(−‖φ − φ'‖² / 2σ²) of (n, d) features, σ² by the median rule."""
-    features = features - features.mean(axis=0)  # distances keep more digits
-    squares = np.square(features).sum(axis=1)
+    """Returns exp(−‖φ − φ'‖² / 2σ²) of (n, d) features, σ² by the median rule.
+
+    It is computed in float64, without a copy of all features in it.
+    """
+    mean = features.mean(axis=0, dtype=np.float64)
+
+    def centred(rows: np.ndarray) -> np.ndarray:  # distances keep more digits
+        return features[rows] - mean
+
+    parts = np.array_split(np.arange(len(features)), len(features) // _BLOCK + 1)
+    squares = np.concatenate([np.square(centred(rows)).sum(axis=1) for rows in parts])
 
     def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        products = features[one] @ features[other].T
+        products = centred(one) @ centred(other).T
         return np.maximum(squares[one, None] + squares[other] - 2 * products, 0)
 
     some = np.unique(np.linspace(0, len(features) - 1, min(len(features), _MEDIAN_OF)).astype(int))

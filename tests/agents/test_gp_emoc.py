@@ -1,6 +1,7 @@
 """GP-EMOC against Gaussian processes that are fitted with and without each set."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -97,6 +98,20 @@ def test_the_bandwidth_of_features_that_are_mostly_or_all_the_same():
     many = np.random.default_rng(0).normal(size=(2000, 4))
     kernel = gp_emoc.rbf_kernel(many)(np.arange(2), np.arange(2, 4))
     assert ((kernel > 0.01) & (kernel < 1)).all()
+
+
+def test_a_pools_features_are_not_copied_for_the_kernel():
+    features = np.random.default_rng(0).normal(size=(20_000, 256)).astype(np.float32)
+    tracemalloc.start()
+    kernel = gp_emoc.rbf_kernel(features)
+    found = kernel(np.arange(3), np.arange(20))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < features.nbytes
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(
+        found, gp_emoc.rbf_kernel(features.astype(np.float64))(np.arange(3), np.arange(20)), 1e-12
+    )
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "linear"])
