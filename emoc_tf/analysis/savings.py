@@ -38,8 +38,9 @@ def labels_saved(runs: Sequence[RunRecord], baseline: str, resamples: int = 9999
 
     Mean curves of test accuracy are compared, with straight lines between the steps, at the lower
     of the accuracies that the two end with. The labels saved are how many fewer the policy's needs
-    until it first comes there, below 0 if it needs more. Equal curves save nothing, also where they
-    fall again, and against each other two policies have the same number with opposite signs.
+    until it first comes there, below 0 if it needs more. The curves end where the shortest run of
+    either policy does. Equal curves save nothing, also where they fall again, and against each
+    other two policies have the same number with opposite signs.
 
     Intervals are bootstrap percentiles over the seeds, at the level of `expanded_level`. Their
     simulated coverage is 0.92 to 0.94 with 20 seeds drawn from those of `results/cifar100-confirm`.
