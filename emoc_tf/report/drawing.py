@@ -3,7 +3,7 @@
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -43,6 +43,7 @@ _STYLES: dict[str, tuple[str, str, str]] = {
     "core-set": ("#4A50C8", "8", "-."),
     "egl": ("#228B8D", "p", "-."),
 }
+_LONG = 30  # letters of a name on one line
 # Variants and policies of your own: 4 colours × 5 markers × 3 dashes that go round separately.
 _COLOURS, _MARKERS, _DASHES = (
     ("#8C6D31", "#8E6BC9", "#666666", "#66A61E"),
@@ -61,6 +62,33 @@ def style(agent: str, agents: Sequence[str]) -> tuple[str, str, str]:
         return _STYLES[name]
     i = [a for a in ordered(agents) if stands_for(a, agents) not in _STYLES].index(agent)
     return _COLOURS[i % 4], _MARKERS[i % 5], _DASHES[i % 3]
+
+
+def named(agent: str) -> str:
+    """Returns a policy's name to write into a figure; a long variant's goes on below."""
+    lines = [""]
+    for part in re.split("(?=:)", agent):
+        if lines[-1] and len(lines[-1]) + len(part) > _LONG:
+            lines.append("")
+        lines[-1] += part
+    return literal("\n".join(lines))
+
+
+def cut(agent: str) -> str:
+    """Returns a policy's name to write into a figure, of a long variant's the beginning."""
+    return literal(agent if len(agent) <= _LONG else f"{agent[: _LONG - 1]}…")
+
+
+def lessen(axes: Axes) -> None:
+    """Makes names of several lines beside the rows of a figure smaller, to part them."""
+    for text in axes.get_yticklabels():
+        if "\n" in text.get_text():
+            text.set_fontsize("small")
+
+
+def width_of(names: Iterable[str]) -> int:
+    """Returns the letters of the longest line of some names."""
+    return max((len(part) for name in names for part in name.split("\n")), default=1)
 
 
 def line(
@@ -93,7 +121,7 @@ def line(
         markeredgecolor="white",
         markeredgewidth=0.5,
         linewidth=1.6,
-        label=literal(agent),
+        label=named(agent),
     )
     if band is not None and np.isfinite(band[0]).any():
         axes.fill_between(labelled, *band, color=colour, alpha=0.13, lw=0)
@@ -104,7 +132,7 @@ def reference_line(
 ) -> None:
     """Draws the curve of a policy that others are seen against: thin, in its own style."""
     colour, _, dashes = style(agent, agents)
-    axes.plot(labelled, mean, dashes, color=colour, linewidth=0.9, label=literal(agent), zorder=1.9)
+    axes.plot(labelled, mean, dashes, color=colour, linewidth=0.9, label=named(agent), zorder=1.9)
 
 
 def other_line(axes: Axes, labelled: np.ndarray, mean: np.ndarray) -> None:
@@ -149,14 +177,14 @@ def points(
         marker=marker,
         linestyle="",
         capsize=2.5,
-        label=literal(agent),
+        label=named(agent),
     )
 
 
 def legend(figure: Figure, axes: Axes, title: str) -> None:
     """Puts the policies drawn on `axes` below the figure, under a title."""
     handles, labels = axes.get_legend_handles_labels()
-    fitting = max(1, 90 // (7 + max(map(len, labels), default=1)))
+    fitting = max(1, 90 // (7 + width_of(labels)))
     rows = max(1, math.ceil(len(labels) / fitting))
     figure.legend(
         handles,

@@ -132,7 +132,7 @@ def draw(policies: list[FirstSets]) -> Figure:
             axes.set_xlabel(f"{text} (new)" if queried.new else text, color=colour)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        axes_of[0].set_ylabel(literal(policy.agent), fontsize="large")
+        axes_of[0].set_ylabel(drawing.named(policy.agent), fontsize="large")
     for axes in grid.flat:
         if not axes.images:
             axes.set_axis_off()

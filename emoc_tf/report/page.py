@@ -21,6 +21,8 @@ from emoc_tf.records.run_record import RunRecord
 from emoc_tf.report import drawing, panels, plots, tables
 from emoc_tf.report.first_sets import Data, Shown, class_names
 
+# Rows of class rasters on a page, half a kilobyte each: of a hundred classes 50 rasters.
+_MOST_ROWS = 5000
 _DASHES = {"--": "6 3", ":": "2 3", "-.": "7 3 2 3", "-": "none"}
 
 
@@ -228,18 +230,28 @@ def _reach_rows(findings: Findings) -> list[dict[str, Any]]:
     return rows
 
 
-def _rasters(findings: Findings, data: Data) -> list[dict[str, Any]]:
+def _rasters(findings: Findings, data: Data) -> dict[str, Any]:
+    """Returns the rasters of each seed, of many the fullest or first, and how many it left out."""
+    by_seed = {
+        seed: found
+        for seed in sorted({run.seed for run in findings.finished})
+        if (found := plots.with_recalls(findings.finished, seed))
+    }
+    chosen, rows = [], 0
+    for seed in sorted(by_seed, key=lambda seed: (-len(by_seed[seed]), seed)):
+        rows += sum(len(run.classes) for run in by_seed[seed])
+        if not chosen or rows <= _MOST_ROWS:
+            chosen.append(seed)
     rasters = []
-    for seed in sorted({run.seed for run in findings.finished}):
+    for seed in sorted(chosen):
         svgs = []
-        for run in plots.with_recalls(findings.finished, seed):
+        for run in by_seed[seed]:
             draw = partial(plots.class_raster, run=run, names=class_names(run, data))
             height = 1.0 + 0.17 * len(run.classes)
             label = f"recall of each class, {run.agent}, initialisation {seed}"
             svgs.append(_svg(draw, label, 3.6, height))
-        if svgs:
-            rasters.append({"seed": seed, "svgs": svgs})
-    return rasters
+        rasters.append({"seed": seed, "svgs": svgs})
+    return {"seeds": rasters, "left_out": len(by_seed) - len(chosen)}
 
 
 def _jpeg(picture: np.ndarray) -> str:

@@ -133,7 +133,7 @@ def _small(
 
 def _name(axes: Axes, family: str) -> None:
     """Puts a panel's family above it, with the policies that it names."""
-    longest = max(map(len, axes.get_legend_handles_labels()[1]))
+    longest = drawing.width_of(axes.get_legend_handles_labels()[1])
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.0),

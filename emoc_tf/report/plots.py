@@ -20,6 +20,7 @@ from emoc_tf.report import drawing, panels
 
 # Class rasters of many policies side by side.
 _ACROSS = 6
+_LABEL = 40  # letters along a panel
 _PARTS = {
     "selection_seconds": ("choosing", "#D55E00"),
     "training_seconds": ("training", "#56B4E9"),
@@ -102,7 +103,9 @@ def differences(
             if not panels.draw_behind(axes, agent, agents, shown, labelled, mean):
                 band = tuple(np.transpose([interval(step, 1999) for step in values.T]))
                 drawing.line(axes, agent, agents, labelled, mean, band)
-    drawing.finish(axes, "labelled images", f"{called[column]}: difference to {literal(baseline)}")
+    parts = f"{called[column]}:", "difference to", drawing.named(baseline)
+    label = " ".join(parts)
+    drawing.finish(axes, "labelled images", label if len(label) <= _LABEL else "\n".join(parts))
 
 
 def penalty_matrix(axes: Axes, agents: Sequence[str], matrix: np.ndarray) -> None:
@@ -117,9 +120,11 @@ def penalty_matrix(axes: Axes, agents: Sequence[str], matrix: np.ndarray) -> Non
                 axes.fill_between([x, x + 1], y, y + 1, color="#D55E00", alpha=0.75 * value, lw=0)
             text = f"{value:.2f}" if np.isfinite(value) else "–" if x == row else "·"
             axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=size)
-    names = [literal(agent) for agent in agents]
-    axes.set_xticks(np.arange(count) + 0.5, names, rotation=slope, ha="left")
+    short = [drawing.cut(agent) for agent in agents]  # two slanted lines would meet others
+    axes.set_xticks(np.arange(count) + 0.5, short, rotation=slope, ha="left")
+    names = [drawing.named(agent) for agent in agents]
     axes.set_yticks([*np.arange(count) + 0.5, count + 0.75], [*names, "mean of column"])
+    drawing.lessen(axes)
     axes.xaxis.tick_top()
     axes.set(xlim=(0, count), ylim=(count + 1.25, 0))
     axes.set_xlabel("steps at which\nrow beats column")
@@ -163,7 +168,7 @@ def class_raster(axes: Axes, run: RunRecord, names: Sequence[str]) -> None:
     axes.set(xlim=(-0.5, steps[-1] + 0.5), ylim=(len(names) - 0.5, -0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("update step")
-    axes.set_title(literal(run.agent), fontsize="medium")
+    axes.set_title(drawing.named(run.agent), fontsize="medium")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -182,7 +187,7 @@ def seconds(axes: Axes, runs: Sequence[RunRecord]) -> None:
             np.nanmedian(parts[agent]) if np.isfinite(parts[agent]).any() else 0 for agent in agents
         ]
         axes.barh(
-            [literal(agent) for agent in agents],
+            [drawing.named(agent) for agent in agents],
             widths,
             left=left,
             label=label,
@@ -276,7 +281,7 @@ def class_figure(runs: Sequence[RunRecord], names: Sequence[str]) -> Figure:
 
 def penalty_size(agents: Sequence[str]) -> tuple[float, float]:
     """Returns width and height in inches that a penalty matrix needs."""
-    longest = max(14, *map(len, agents))
+    longest = max(14, drawing.width_of(map(drawing.named, agents)))
     if len(agents) <= drawing.TOGETHER:
         return 0.7 + 0.62 * len(agents) + 0.14 * longest, 1.5 + 0.42 * len(agents) + 0.05 * longest
     return 0.4 + 0.38 * len(agents) + 0.1 * longest, 1.4 + 0.27 * len(agents) + 0.07 * longest

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from matplotlib.axes import Axes
 
 from emoc_tf.analysis import families
-from emoc_tf.data.figures import literal
+from emoc_tf.report import drawing
 
 HEIGHT = 0.235  # inches of a row
 
@@ -19,10 +19,11 @@ def places(agents: Iterable[str]) -> dict[str, int]:
 
 def label(axes: Axes, rows: dict[str, int]) -> None:
     """Writes the names of the rows beside them, headings in bold, the first row on top."""
-    axes.set_yticks([*rows.values()], [literal(name.strip()) for name in rows])
+    axes.set_yticks([*rows.values()], [drawing.named(name.strip()) for name in rows])
     for name, text in zip(rows, axes.get_yticklabels(), strict=True):
         if name.startswith(" "):
             text.set_fontweight("bold")
+    drawing.lessen(axes)
     axes.set_ylim(len(rows) - 0.4, -0.6)
 
 

@@ -63,6 +63,18 @@ def test_a_variant_that_stands_alone_looks_like_its_policy():
     assert len(set(styles)) == len(styles) and styles[-1] == PUBLISHED["emoc"]
 
 
+def test_long_names_go_on_below_or_are_cut():
+    long = "lookahead:learning_rate=0.01:iterations=250:references=256"
+    lines = "lookahead:learning_rate=0.01\n:iterations=250:references=256"
+    assert drawing.named(long) == lines
+    assert drawing.named("emoc:references=1000") == "emoc:references=1000"
+    assert drawing.named(":") == ":"
+    assert drawing.width_of(["ab", lines]) == 30 and drawing.width_of([]) == 1
+    assert drawing.cut(long) == "lookahead:learning_rate=0.01:…"
+    assert drawing.cut("x" * 30) == "x" * 30
+    assert drawing.named("mine:a=$") == drawing.cut("mine:a=$") == r"mine:a=\$"
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_policies_of_a_panel_are_apart_in_every_eye_and_in_grey(family):
     members = [*FAMILIES[family], "random", "emoc"]

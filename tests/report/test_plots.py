@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import re
 
 import numpy as np
@@ -229,6 +230,21 @@ def test_names_above_a_panel_stay_within_its_width(many):
         if axes.get_legend():
             legend = axes.get_legend().get_window_extent(canvas.get_renderer())
             assert legend.x1 <= axes.get_window_extent().x1 + 10
+
+
+def test_names_beside_panels_do_not_meet(many):
+    long = "lookahead:learning_rate=0.01:iterations=250:references=256"
+    runs = [r if r.agent != "mine" else dataclasses.replace(r, agent=long) for r in many]
+    for figure in (plots.difference_curves(runs, long), plots.difference_curves(many, "random")):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        extents = [
+            axes.yaxis.label.get_window_extent(canvas.get_renderer())
+            for axes in figure.axes
+            if axes.get_ylabel()
+        ]
+        assert len(extents) > 1
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(extents, 2))
 
 
 def test_up_to_eight_policies_are_together(many):

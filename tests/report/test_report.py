@@ -9,6 +9,8 @@ from rich.console import Console
 from emoc_tf import agents
 from emoc_tf.analysis.findings import gather
 from emoc_tf.experiments import comparison
+from emoc_tf.records.run_record import read_runs
+from emoc_tf.report import page as page_module
 from emoc_tf.report import tables
 from emoc_tf.report.write import PAGE
 from tests.records.written import write
@@ -166,6 +168,21 @@ def test_letters_are_of_one_size(grid):
     assert len(widths) > 8
     for rem, points in widths:
         assert float(rem) / float(points) == pytest.approx(6.6 / 72, rel=0.01)
+
+
+def test_a_page_shows_rasters_of_the_fullest_initialisations(tmp_path, monkeypatch):
+    for agent, seeds in (("random", 3), ("min", 3), ("emoc", 2)):
+        for seed in range(3 - seeds, 3):
+            write(tmp_path, agent, seed)
+    _, page = report(tmp_path)
+    assert page.count("<summary>initialisation") == 3 and "left out" not in page
+    rows = len(read_runs(tmp_path)[0].classes)
+    for most, shown in ((6 * rows, [1, 2]), (5 * rows, [1]), (1, [1])):
+        monkeypatch.setattr(page_module, "_MOST_ROWS", most)
+        _, page = report(tmp_path)
+        assert re.findall(r"<summary>initialisation (\d)", page) == [str(seed) for seed in shown]
+        left = "1 more initialisation is left out" if len(shown) == 2 else "2 more initialisations"
+        assert left in page
 
 
 def test_the_page_of_many_policies_goes_family_by_family(tmp_path):
