@@ -3,10 +3,12 @@ r"""Who wins where: policies against one of them in several settings, side by si
     python benchmarks/across.py results/transfer/minibatch-cluster results/transfer/uniform \
         [--baseline=random] [--figure=FOLDER/NAME]
 
-Each folder is one setting, as `compare` writes it, and has its name. Differences are paired within
-a setting, with 95% intervals; labels saved are those of reports; seconds a choice are the median of
-each run's, averaged. The primary measure is drawn into NAME.png and NAME.svg, all is written into
-NAME.csv. Nothing is tested here: `report` tests the policies of one setting.
+Each folder is one setting, as `compare` writes it, and has its name. The baseline's row has its
+means, the others' differences to it, paired within a setting, with 95% intervals; labels saved are
+those of reports; seconds a choice are the median of each run's, averaged; minutes a run the median
+of what runs took, without imports and the data set. The primary measure is drawn into NAME.png and
+NAME.svg, all is written into NAME.csv. Nothing is tested here: `report` tests the policies of one
+setting.
 """
 
 import sys
@@ -23,7 +25,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from emoc_tf.analysis import families
-from emoc_tf.analysis.measures import MEASURES, PRIMARY, by_agent, summarise
+from emoc_tf.analysis.measures import MEASURES, PRIMARY, PolicySummary, by_agent, summarise
 from emoc_tf.analysis.savings import Saving, labels_saved
 from emoc_tf.analysis.statistics import PairedDifference, paired_differences
 from emoc_tf.data.figures import literal
@@ -32,6 +34,7 @@ from emoc_tf.report import drawing, policy_rows, tables
 from emoc_tf.storage import atomic, csv_files
 
 BASELINE = flags.DEFINE_string("baseline", "random", "The policy to compare with.")
+COSTS = ("seconds_per_choice", "minutes_per_run")
 FIGURE = flags.DEFINE_string("figure", None, "Where figure and table go, without an ending.")
 
 
@@ -41,13 +44,15 @@ class Setting:
 
     Attributes:
         name: Of the folder.
-        seconds: Of a choice, by policy.
+        summaries: By policy, the baseline too.
+        minutes: Of a run, the median, by policy.
         differences: To the baseline, by policy, in each of `MEASURES`.
         saved: Labels saved against the baseline, by policy.
     """
 
     name: str
-    seconds: dict[str, float]
+    summaries: dict[str, PolicySummary]
+    minutes: dict[str, float]
     differences: dict[str, dict[str, PairedDifference]]
     saved: dict[str, Saving]
 
@@ -62,9 +67,17 @@ class Setting:
         for measure in MEASURES:
             for row in paired_differences(runs, baseline, measure):
                 differences.setdefault(row.agent, {})[measure] = row
-        seconds = {row.agent: row.selection_seconds.mean for row in summarise(runs)}
+        summaries = {row.agent: row for row in summarise(runs)}
+        minutes = {
+            agent: float(np.median([run.timings["step_seconds"].sum() / 60 for run in group]))
+            for agent, group in by_agent(runs).items()
+        }
         saved = {row.agent: row for row in labels_saved(runs, baseline)}
-        return cls(name, seconds, differences, saved)
+        return cls(name, summaries, minutes, differences, saved)
+
+    def costs(self, agent: str) -> list[float]:
+        """Returns seconds of a choice and minutes of a run."""
+        return [self.summaries[agent].selection_seconds.mean, self.minutes[agent]]
 
 
 def draw(settings: list[Setting], baseline: str) -> Figure:
@@ -97,18 +110,23 @@ def draw(settings: list[Setting], baseline: str) -> Figure:
 
 def table(setting: Setting, baseline: str) -> Table:
     """Returns what a setting says, to print."""
-    found = Table(escape(f"{setting.name}\nminus {baseline}"), "pairs", box=box.SIMPLE_HEAD)
+    found = Table(escape(f"{setting.name}\nminus {baseline}"), "runs", box=box.SIMPLE_HEAD)
     for heading in (*(measure.label for measure in MEASURES.values()), "labels saved"):
         found.add_column(heading, justify="right")
-    found.add_column("s per choice", justify="right")
+    for heading in ("s per choice", "min per run"):
+        found.add_column(heading, justify="right")
+    own = setting.summaries[baseline]
+    means = [getattr(own, name).text(measure.digits, False) for name, measure in MEASURES.items()]
+    costs = [tables.number(value, 2) for value in setting.costs(baseline)]
+    found.add_row(baseline, str(own.runs), *means, "–", *costs, end_section=True)
     for agent in families.ordered(setting.differences):
         of = setting.differences[agent]
         labels = "–"
         if (saving := setting.saved.get(agent)) is not None:
             labels = tables.with_interval(saving.labels, saving.low, saving.high, 0)
         cells = [tables.difference(of[measure]) for measure in MEASURES]
-        seconds = tables.number(setting.seconds[agent], 2)
-        found.add_row(agent, str(of[PRIMARY].pairs), *cells, labels, seconds)
+        costs = [tables.number(value, 2) for value in setting.costs(agent)]
+        found.add_row(agent, str(of[PRIMARY].pairs), *cells, labels, *costs)
     return found
 
 
@@ -119,9 +137,9 @@ def to_rows(settings: list[Setting]) -> list[list]:
         differences = [list(of.values()) for of in setting.differences.values()]
         heading, *others = tables.difference_rows(differences, saved=setting.saved.values())
         tested = heading.index("p")
-        rows += [] if rows else [["setting", *heading[:tested], "seconds_per_choice"]]
+        rows += [] if rows else [["setting", *heading[:tested], *COSTS]]
         rows += [
-            [setting.name, *row[:tested], csv_files.rounded([setting.seconds[row[1]]])[0]]
+            [setting.name, *row[:tested], *csv_files.rounded(setting.costs(row[1]))]
             for row in others
         ]
     return rows

@@ -34,6 +34,18 @@ def test_names_are_written_out(across, settings):
     assert panel.get_title().startswith(NAME.replace("$", r"\$"))
 
 
+def test_a_table_has_the_baselines_means_and_what_runs_cost(across, settings):
+    printed = io.StringIO()
+    Console(file=printed, width=200).print(across.table(settings[0], "emoc:references=9"))
+    rows = [line.split() for line in printed.getvalue().splitlines()]
+    (own,) = [row for row in rows if row[:1] == ["emoc:references=9"]]
+    # Three steps of 3 s and choices of 0.5 and 1 s; accuracies 0.4, 0.5, 0.7, a class a step.
+    assert own[1:] == ["2", "0.525", "0.700", "1.00", "2.0", "–", "0.75", "0.15"]
+    heading, *others = across.to_rows(settings)
+    assert heading[-2:] == ["seconds_per_choice", "minutes_per_run"]
+    assert {tuple(row[-2:]) for row in others} == {("0.75", "0.15")}
+
+
 def test_a_variant_beside_that_it_is_compared_with_is_not_drawn_as_the_policy(across, settings):
     (panel,) = across.draw(settings, "emoc:references=9").axes
     colours = {line.get_color() for line in panel.lines}
