@@ -11,6 +11,7 @@ Loggers are called `emoc_tf` and `emoc_tf.…`. They are silent until a program 
 
 import logging
 from importlib import metadata
+from pathlib import Path
 
 import gymnasium as gym
 
@@ -41,6 +42,12 @@ __all__ = [
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+# In a copy of the repository `agents/` and `envs/` lie beside this folder (see setup.py). Python
+# started there finds this folder before the package that was installed.
+_HERE = Path(__file__).parent
+if not (_HERE / "agents").exists():
+    __path__.append(str(_HERE.parent))
 
 try:
     # What setup.py says, once installed.

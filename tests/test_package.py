@@ -88,6 +88,22 @@ def test_agents_and_envs_never_become_top_level_modules(tmp_path):
     assert ended.returncode == 0, ended.stderr
 
 
+def test_a_copy_of_the_repository_is_whole_where_python_starts_in_it():
+    """`pip install .` put another one elsewhere, which this one then hides."""
+    code = (
+        "import sys\n"
+        "sys.meta_path = [one for one in sys.meta_path if 'editable' not in str(one).lower()]\n"
+        "import emoc_tf, emoc_tf.agents.registry, emoc_tf.envs\n"
+        "from emoc_tf import agents, envs\n"
+        "print(emoc_tf.__file__, agents.__file__, envs.__file__)\n"
+        "assert not {'agents', 'envs'} & set(sys.modules)"
+    )
+    ended = processes.run("-c", code, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
+    folders = ("emoc_tf", "agents", "envs")
+    assert ended.stdout.split() == [str(ROOT / folder / "__init__.py") for folder in folders]
+
+
 @pytest.mark.parametrize("name", ["emoc_tf", "emoc_tf.agents", "emoc_tf.envs", "emoc_tf.scoring"])
 def test_public_names_exist_and_are_documented(name):
     module = importlib.import_module(name)
