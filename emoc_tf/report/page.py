@@ -237,7 +237,8 @@ def _rasters(findings: Findings, data: Data) -> dict[str, Any]:
         for seed in sorted({run.seed for run in findings.finished})
         if (found := plots.with_recalls(findings.finished, seed))
     }
-    chosen, rows = [], 0
+    chosen: list[int] = []
+    rows = 0
     for seed in sorted(by_seed, key=lambda seed: (-len(by_seed[seed]), seed)):
         rows += sum(len(run.classes) for run in by_seed[seed])
         if not chosen or rows <= _MOST_ROWS:
