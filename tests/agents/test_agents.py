@@ -175,6 +175,7 @@ def test_a_policy_of_ones_own_is_one_line(monkeypatch):
         ("emoc:colour=1", r"agent 'emoc': expected settings among \['labels', .*got 'colour'"),
         ("random:x=1", r"agent 'random': expected settings among \[\], got 'x'"),
         ("emoc:output", "agent: expected variants as key=value, got 'output'"),
+        ("emoc:references=5:references=9", "agent: expected each setting once, got 'references'"),
         ("emoc:output=both", r"output: expected one of \['logits', 'softmax'\], got 'both'"),
         ("emoc:labels=own", "labels: expected one of .*got 'own'"),
         ("emoc:regularizer=2", "regularizer: expected True or False, got 2"),
