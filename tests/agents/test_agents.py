@@ -186,6 +186,7 @@ def test_a_policy_of_ones_own_is_one_line(monkeypatch):
         ("gp-emoc:references=1.5", "references: expected an integer above 0, got 1.5"),
         ("emoc:precision=half", r"precision: expected one of .*'bfloat16'.*, got 'half'"),
         ("emoc-expected:memory_budget=0", "memory_budget: expected a number of bytes above 0"),
+        ("emoc:memory_budget=2e9", "memory_budget: .* above 0, an integer, got 2000000000.0"),
     ],
 )
 def test_unknown_policies_and_settings(spec, message):
