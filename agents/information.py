@@ -62,9 +62,10 @@ def of_images(logits: np.ndarray, sets: np.ndarray) -> np.ndarray:
 
 
 def of_labels(logits: np.ndarray, sets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns the information of each set's labels, jointly, (M,), in [0, log T].
+    """Returns the information of each set's labels, jointly, (M,), at most log T.
 
-    Exact where a set has at most 5,000 labellings, otherwise a mean over 512 that are drawn.
+    Exact, and at least 0, where a set has at most 5,000 labellings. Otherwise a mean over 512 that
+    are drawn: where models hardly differ it may be a little below 0.
 
     Args:
         logits: (T, n, C).

@@ -136,7 +136,8 @@ def make(name: str, seed: int = 0, **settings: Any) -> Agent:
         **settings: Keyword arguments of the policy; they go before those in `name`.
 
     Raises:
-        ValueError: The policy or a setting is unknown, or a value is out of range.
+        ValueError: The policy or a setting is unknown, `name` has a setting twice, or a value is
+            out of range.
 
     Example:
         >>> from emoc_tf import agents
@@ -151,7 +152,11 @@ def make(name: str, seed: int = 0, **settings: Any) -> Agent:
     variants = _SETTINGS.split(settings_of) if separator else []
     if base not in AGENTS:
         raise ValueError(f"agent: expected one of {names()}, got {base!r}")
-    parsed = dict(_parse(variant) for variant in variants)
+    parsed: dict[str, Any] = {}
+    for key, value in map(_parse, variants):
+        if key in parsed:
+            raise ValueError(f"agent: expected each setting once, got {key!r} twice in {name!r}")
+        parsed[key] = value
     settings = {**parsed, **settings}
     known = [key for key in inspect.signature(AGENTS[base]).parameters if key != "seed"]
     for key in settings:

@@ -67,6 +67,10 @@ class MiniBatchCluster:
             self._sizes = np.bincount(groups, minlength=len(self._centres))
         else:  # sets are drawn once more, since other images wait now
             groups = nearest(features, waiting, self._centres)
+            counts = np.bincount(groups, minlength=len(self._centres))
+            if counts.max() < inputs.set_size:  # too few are left for so many clusters
+                largest = np.argsort(-counts, kind="stable")[: _number_of(inputs)]
+                groups = nearest(features, waiting, self._centres[np.sort(largest)])
         return within(groups, inputs)
 
     def get_arrays(self) -> dict[str, np.ndarray]:

@@ -240,5 +240,7 @@ def distinct(names: Sequence[str]) -> tuple[str, ...]:
     """Returns names of which each is there once: a second one of a name gets its class id."""
     found: dict[str, int] = {}
     for class_id, name in enumerate(names):
-        found[name if name not in found and name.strip() else f"{name} ({class_id})"] = class_id
+        while name in found or not name.strip():  # an earlier one may be called so already
+            name = f"{name} ({class_id})"
+        found[name] = class_id
     return tuple(found)

@@ -46,12 +46,13 @@ def uneven(config: ExplorationConfig, root: int, waiting: Sequence[np.ndarray]) 
 def answering(config: ExplorationConfig, root: int, episode: Episode) -> Oracle:
     """Returns who answers from the true labels: always, or with errors.
 
-    A share of the images is rejected, and a share named as another class of the episode, each of
-    the others equally likely. An image that is asked about twice gets the same answer, a copy of it
-    too.
+    A share of the images is rejected, and a share of the rest named as another class of the
+    episode, each of the others equally likely. An image that is asked about twice gets the same
+    answer, a copy of it too.
 
     Args:
-        config: `rejected` and `wrong_answers`, shares of the pool's images.
+        config: `rejected` and `wrong_answers`: how likely an image is to be rejected, and one that
+            is not to be named wrongly.
         root: Of the episode.
         episode: With true labels.
     """

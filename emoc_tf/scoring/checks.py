@@ -80,7 +80,7 @@ def check_memory_budget(memory_budget: int) -> int:
     """Returns a number of bytes; raises `ValueError` unless it is an integer above 0."""
     if not is_integer(memory_budget) or memory_budget < 1:
         raise ValueError(
-            f"memory_budget: expected a number of bytes above 0, got {memory_budget!r}"
+            f"memory_budget: expected a number of bytes above 0, an integer, got {memory_budget!r}"
         )
     return int(memory_budget)
 

@@ -175,6 +175,7 @@ def test_a_policy_of_ones_own_is_one_line(monkeypatch):
         ("emoc:colour=1", r"agent 'emoc': expected settings among \['labels', .*got 'colour'"),
         ("random:x=1", r"agent 'random': expected settings among \[\], got 'x'"),
         ("emoc:output", "agent: expected variants as key=value, got 'output'"),
+        ("emoc:references=5:references=9", "agent: expected each setting once, got 'references'"),
         ("emoc:output=both", r"output: expected one of \['logits', 'softmax'\], got 'both'"),
         ("emoc:labels=own", "labels: expected one of .*got 'own'"),
         ("emoc:regularizer=2", "regularizer: expected True or False, got 2"),
@@ -185,6 +186,7 @@ def test_a_policy_of_ones_own_is_one_line(monkeypatch):
         ("gp-emoc:references=1.5", "references: expected an integer above 0, got 1.5"),
         ("emoc:precision=half", r"precision: expected one of .*'bfloat16'.*, got 'half'"),
         ("emoc-expected:memory_budget=0", "memory_budget: expected a number of bytes above 0"),
+        ("emoc:memory_budget=2e9", "memory_budget: .* above 0, an integer, got 2000000000.0"),
     ],
 )
 def test_unknown_policies_and_settings(spec, message):

@@ -61,6 +61,21 @@ def test_in_a_step_centres_move_once():
         np.testing.assert_array_equal(before[name], after[name])
 
 
+def test_in_a_step_few_images_of_each_cluster_are_sets_too():
+    """Most of each may be in open queries: nobody could be asked about the rest otherwise."""
+    features, sampler = heaps(), MiniBatchCluster()
+    sampler(inputs(features))
+    before = sampler.get_arrays()
+    groups = nearest(features, np.arange(len(features)), before["centres"])
+    left = np.sort(np.concatenate([np.flatnonzero(groups == g)[:4] for g in range(8)]))
+    assert len(left) >= 20  # of which two clusters and more could form sets of five
+    sets, mask = sampler(inputs(features, waiting=left))
+    assert mask.any()
+    assert np.isin(sets[mask], left).all()
+    for name, array in sampler.get_arrays().items():
+        np.testing.assert_array_equal(before[name], array)
+
+
 def test_what_is_kept_resumes_it():
     features = heaps()
     straight = MiniBatchCluster()

@@ -9,7 +9,7 @@ import pytest
 
 from emoc_tf import ExplorationConfig, ImageData, streams
 from emoc_tf.exploration import Exploration
-from emoc_tf.exploration.drawing import draw_episode
+from emoc_tf.exploration.drawing import distinct, draw_episode
 
 CONFIG = ExplorationConfig(known_classes=2, novel_classes=2, initial_per_class=5, pool_per_class=95)
 
@@ -146,6 +146,18 @@ def test_classes_of_one_name_are_told_apart():
     exploration = Exploration(SMALL.replace(pretrain_iterations=0), tuple(data))
     assert exploration.reset(0).step == 0
     assert exploration.class_names == ("crane", "dog", "crane (2)", "cat")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("a", "a (2)", "a"), ("a", "a (2)", "a (2) (2)")),
+        (("a", "a", "a (1)"), ("a", "a (1)", "a (1) (2)")),
+        (("", " ", ""), (" (0)", "  (1)", " (2)")),
+    ],
+)
+def test_there_is_a_name_for_each_class(names, told):
+    assert distinct(names) == told
 
 
 @pytest.mark.filterwarnings("ignore:data")
