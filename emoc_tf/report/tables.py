@@ -63,7 +63,7 @@ def summary_table(findings: Findings) -> Table:
     Policies with other initialisations than the rest have a star.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=0)
-    table.add_column("\npolicy", overflow="fold", min_width=13)
+    table.add_column("\npolicy", overflow="fold")
     table.add_column("\nruns", justify="right")
     for name, heading, _, _ in COLUMNS:
         heading = findings.label(name) if name in MEASURES else heading
@@ -78,7 +78,7 @@ def summary_table(findings: Findings) -> Table:
 def difference_table(findings: Findings, baseline: str) -> Table:
     """Returns the paired differences to one policy, to print."""
     table = Table(box=box.SIMPLE_HEAD, padding=0)
-    table.add_column(Text(f"difference\nto {baseline}"), overflow="fold", min_width=13)
+    table.add_column(Text(f"difference\nto {baseline}"), overflow="fold")
     table.add_column("\npairs", justify="right")
     for measure in COMPARED:
         table.add_column(f"\n{findings.label(measure)}", justify="right", no_wrap=True)

@@ -1,6 +1,7 @@
 import csv
 import html.parser
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from emoc_tf import agents
 from emoc_tf.analysis.findings import gather
+from emoc_tf.analysis.measures import Estimate
 from emoc_tf.experiments import comparison
 from emoc_tf.records.run_record import read_runs
 from emoc_tf.report import page as page_module
@@ -136,6 +138,23 @@ def test_the_console_shows_tables_and_what_pairs_can_show(grid):
     assert "difference" in printed
     assert re.search(r"emoc +6 +\+0\.075 \[0\.07\d, 0\.07\d\] +0\.062", printed)
     assert "corrected by Holm; here it is at least 0.062, so that no difference can" in printed
+
+
+@pytest.mark.parametrize("name", ["emoc", "lookahead:iterations=250:references=256"])
+def test_no_number_is_cut_in_80_characters(grid, name):
+    found = gather(grid[0])
+    wide = {"low": -15.36, "mean": -8.91, "high": -13.65, "p_corrected": 4.7e-08}
+    for key, rows in found.differences.items():
+        found.differences[key] = [replace(row, agent=name, **wide) for row in rows[:1]]
+    seconds = Estimate(1234.56, np.nan)
+    found.summaries[0] = replace(found.summaries[0], agent=name, update_seconds=seconds)
+    console = Console(record=True, width=80)
+    console.print(tables.difference_table(found, "random"))
+    console.print(tables.summary_table(found))
+    printed = console.export_text()
+    assert printed.count("4.7e-08") == printed.count("−13.65") == 2
+    assert "1234.56" in printed
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 def test_latex(grid):
