@@ -102,14 +102,20 @@ def legend(findings: Findings) -> str:
 
 def power(findings: Findings) -> str:
     """Returns in words which tests there are and the least p-value that they can give."""
-    least = [least_p(rows) for rows in findings.differences.values()]
+    families = findings.differences.values()
+    least = [least_p(rows) for rows in families]
     if np.isnan(least).all():
         return f"Tests need {MIN_TESTED} pairs: none was made."
     floor = float(np.nanmin(least))
     text = f"p: Wilcoxon's test, corrected by Holm; here it is at least {p_value(floor)}"
-    return text + (
-        f", so that no difference can be significant at {LEVEL}." if floor >= LEVEL else "."
-    )
+    if floor >= LEVEL:
+        text += f", so that no difference can be significant at {LEVEL}"
+    if any(row.pairs < MIN_TESTED for rows in families for row in rows):
+        text += (
+            f". Policies with fewer than {MIN_TESTED} pairs (–) are not tested, and the correction "
+            f"does not count them"
+        )
+    return f"{text}."
 
 
 def summary_rows(

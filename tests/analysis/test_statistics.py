@@ -75,6 +75,19 @@ def test_paired_differences_by_hand(tmp_path):
             )
 
 
+def test_a_policy_without_values_makes_no_other_ones_test_harder(tmp_path):
+    curves = {
+        "random": [(0.4, 0.5, 0.5)] * 6,
+        "emoc": [(0.4, 0.5, 0.6 + 0.01 * seed) for seed in range(6)],
+        "max": [(0.4, 0.5, np.nan)] * 6,
+    }
+    emoc, most = statistics.paired_differences(grid(tmp_path, curves), "random", "final_accuracy")
+    assert (emoc.is_tested, most.is_tested) == (True, False)
+    assert emoc.p_corrected == emoc.p == 2 / 2**6
+    assert statistics.least_p([emoc, most]) == 2 / 2**6
+    assert np.isnan(most.p_corrected)
+
+
 def test_wilcoxon_by_hand():
     assert statistics.wilcoxon_p(np.arange(1.0, 10)) == 2 / 2**9
     # Ranks 1 to 5 with the least one negative: W = 1, two-sided P(W <= 1) = 2 · 2 / 2^5.

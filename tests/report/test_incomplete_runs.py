@@ -52,6 +52,19 @@ def test_half_finished_grids_say_so(tmp_path):
     ]  # fmt: skip
 
 
+def test_who_is_tested_and_counted_is_told(tmp_path):
+    for seed in range(7):
+        for agent, ahead in (("random", 0.0), ("emoc", 0.1), ("min", 0.2)):
+            if agent != "min" or 1 <= seed < 6:
+                last = 0.5 + ahead + 0.001 * seed * (agent != "random")
+                write(tmp_path, agent, seed, accuracies=(0.4, 0.5, last))
+    printed, page = report(tmp_path)
+    sentence = "Policies with fewer than 6 pairs (–) are not tested, and the correction does not"
+    assert sentence in page and sentence in printed
+    row = next(r for r in gather(tmp_path).differences["random", "accuracy_area"] if r.pairs == 7)
+    assert row.p_corrected == row.p == 2 / 2**7  # one policy, not two
+
+
 def test_a_policy_looks_alike_in_all_figures(tmp_path, monkeypatch):
     """A variant alone in one figure, which looks like its policy, may not be alone in another."""
     for agent, seeds in (
