@@ -17,6 +17,7 @@ from emoc_tf.analysis.measures import (
     labels_to_reach,
     summarise,
 )
+from emoc_tf.analysis.notes import of_answers
 from emoc_tf.analysis.savings import Saving, labels_saved
 from emoc_tf.analysis.statistics import PairedDifference, paired_differences, penalties
 from emoc_tf.records.run_record import RunRecord, read_run, run_folders, run_path
@@ -37,7 +38,7 @@ class Reach:
         runs: Finished runs that have a target.
         reached: How many of them reached it.
         median: Labelled images at that point, the median of all runs; ∞ if half or more never did.
-        most: Labelled images at the end.
+        most: Labelled images that all runs that never did had at the end; NaN if all did.
     """
 
     agent: str
@@ -45,7 +46,7 @@ class Reach:
     runs: int
     reached: int
     median: float
-    most: int
+    most: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +158,7 @@ def gather(
     notes += _failures(unfinished) + _mixtures(finished)
     finished, shortened = untested.of_one_length(finished)
     accuracy_column = untested.best_accuracy(finished)
-    notes += [*shortened, *untested.told(finished, accuracy_column)]
+    notes += [*shortened, *untested.told(finished, accuracy_column), *of_answers(finished)]
     finished = untested.measured_by(finished, accuracy_column)
     compared = comparable(finished)
     notes += _not_compared(finished, compared)
@@ -318,13 +319,12 @@ def _reach(
     rows = []
     for text, column, target in targets:
         for agent, group in by_agent(runs).items():
-            labels = [
-                labels_to_reach(run, column, target[run.seed])
-                for run in group
-                if run.seed in target
-            ]
-            reached = int(np.isfinite(labels).sum())
-            median = float(np.median(labels)) if labels else float("nan")
-            most = int(group[0].steps["labelled"][-1])
-            rows.append(Reach(agent, text, len(labels), reached, median, most))
+            asked = [run for run in group if run.seed in target]
+            labels = np.array([labels_to_reach(run, column, target[run.seed]) for run in asked])
+            reached = np.isfinite(labels)
+            median = float(np.median(labels)) if asked else float("nan")
+            # Where images are rejected or skipped, runs end at different counts.
+            ends = np.array([run.steps["labelled"][-1] for run in asked])[~reached]
+            most = float(min(ends, default=np.nan))
+            rows.append(Reach(agent, text, len(asked), int(reached.sum()), median, most))
     return rows

@@ -222,7 +222,7 @@ def _reach_rows(findings: Findings) -> list[dict[str, Any]]:
         cells = []
         for found in findings.reach:
             if found.agent == agent:
-                median = f"{found.median:.0f}" if found.median < np.inf else f"> {found.most}"
+                median = f"{found.median:.0f}" if found.median < np.inf else f"> {found.most:.0f}"
                 median = median if found.runs else "–"
                 cells.append({"median": median, "reached": f"{found.reached} of {found.runs}"})
         against = [_apart(saved.get((agent, name), "–")) for name in findings.saved]

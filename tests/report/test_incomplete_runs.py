@@ -206,6 +206,7 @@ def test_labels_to_targets(tmp_path):
     assert (by_class.target, by_class.reached, by_class.median) == ("all classes", 2, 50)
     never = gather(tmp_path, accuracy=0.75).reach[0]
     assert (never.reached, never.median, never.most) == (1, np.inf, 50)
+    assert np.isnan(gather(tmp_path, accuracy=0.5).reach[0].most)  # all did
     _, page = report(tmp_path, accuracy=0.75)
     assert "<td>&gt; 50</td><td>1 of 3</td>" in page
     # Each seed has its own target: the baseline's last accuracy there.
@@ -214,6 +215,25 @@ def test_labels_to_targets(tmp_path):
     random, emoc = gather(tmp_path).reach[:2]
     assert random.target == emoc.target == "random's final accuracy"
     assert (random.reached, random.runs, emoc.reached, emoc.runs) == (2, 2, 1, 2)
+
+
+def test_runs_that_end_at_other_counts_are_told(tmp_path):
+    """Where images are rejected; nothing is claimed beyond what a run that never got there had."""
+    for seed, lost in enumerate((0, 4, 1)):
+        steps = write(tmp_path, "random", seed, accuracies=(0.4, 0.5, 0.6)).path / "steps.csv"
+        steps.write_text(steps.read_text().replace("2,50,", f"2,{50 - lost},"))
+    found = gather(tmp_path, accuracy=0.9)
+    assert [row.most for row in found.reach] == [46, 46]
+    _, page = report(tmp_path, accuracy=0.9)
+    assert "<td>&gt; 46</td><td>0 of 3</td>" in page
+    (note,) = found.notes
+    assert note.startswith("At the end 46 to 50 images are labelled: final values")
+
+
+def test_classes_that_wrong_answers_name_are_told(tmp_path):
+    for agent in ("random", "emoc"):
+        write(tmp_path, agent, 0, CONFIG.replace(wrong_answers=0.2))
+    assert report(tmp_path)[1].count("Of the answers 20% are wrong, and a class counts as") == 1
 
 
 def test_what_runs_were_made_with_is_told_of_all(tmp_path):
