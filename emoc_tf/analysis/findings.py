@@ -293,13 +293,21 @@ def _mixtures(runs: Sequence[RunRecord]) -> list[str]:
         if len({run.environment.get("fingerprint") for run in group}) > 1:
             notes.append(f"Note: the runs of {agent} are of different policies with that name")
     for name in _PLACE:
-        values = {str(run.environment.get(name)) for run in runs}
-        if name == "onednn":  # the first releases did not tell it
-            values.discard("None")
-        if name == "commit":  # twelve digits are enough to find one
-            values = {re.sub("([0-9a-f]{12})[0-9a-f]{28}", r"\1", value) for value in values}
-        if len(values) > 1:
-            notes.append(f"Note: the runs differ in {name}: {'; '.join(sorted(values))}")
+        values: dict[int, set[str]] = {}
+        for run in runs:
+            value = str(run.environment.get(name))
+            if name == "commit":  # twelve digits are enough to find one
+                value = re.sub("([0-9a-f]{12})[0-9a-f]{28}", r"\1", value)
+            if name != "onednn" or value != "None":  # the first releases did not tell it
+                values.setdefault(run.seed, set()).add(value)
+        every = sorted(set().union(*values.values()))
+        if len(every) > 1:
+            within = sum(len(of_seed) > 1 for of_seed in values.values())
+            pairs = f"in {within} of {len(values)} initialisations" if within else "in none"
+            notes.append(
+                f"Note: the runs differ in {name}: {'; '.join(every)} (runs of one initialisation, "
+                f"which are paired, {pairs})"
+            )
     return notes
 
 

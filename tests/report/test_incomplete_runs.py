@@ -14,6 +14,16 @@ from tests.records.written import CONFIG, write
 from tests.report.test_report import Reader, report
 
 
+def report_of_few_seeds(path):
+    """The page where some policies have fewer seeds, maybe for good."""
+    for agent, seeds in (("random", 2), ("emoc", 1)):
+        for seed in range(seeds):
+            write(path, agent, seed)
+    _, page = report(path)
+    assert "Not a full grid: 3 finished\nruns, 1 not begun." in page
+    return page
+
+
 def test_half_finished_grids_say_so(tmp_path):
     write(tmp_path, "random", 0)
     write(tmp_path, "random", 1)
@@ -23,6 +33,7 @@ def test_half_finished_grids_say_so(tmp_path):
         assert sentence in printed
         assert sentence in page
     assert "Half-finished: 2 finished" in page
+    assert "Half-finished" not in report_of_few_seeds(tmp_path / "few")
     assert "emoc/0: 1 steps done" in page
     assert gather(tmp_path).baselines == ("random",)
     assert "Tests" not in printed  # no pairs at all
@@ -241,11 +252,23 @@ def test_what_runs_were_made_with_is_told_of_all(tmp_path):
         path = write(tmp_path, agent, 0).path / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": commit}))
     _, page = report(tmp_path)
-    assert f"the runs differ in commit: {'a' * 12}; {'b' * 12}" in page
+    told = f"the runs differ in commit: {'a' * 12}; {'b' * 12} (runs of one initialisation, which"
+    assert f"{told} are paired, in 1 of 1 initialisations)" in page
     rows = Reader(page).rows
     assert {*next(row for row in rows if row[:1] == ["commit"])[1].split("; ")} == {
         "a" * 40, "b" * 40,
     }  # fmt: skip
+
+
+def test_pairs_of_one_place_are_told_from_those_of_two(tmp_path):
+    for agent in ("random", "emoc"):
+        for seed in (0, 1):
+            path = write(tmp_path, agent, seed).path / "config.json"
+            place = {"cpu": f"kind {seed}", "source": agent if seed else "all"}
+            path.write_text(json.dumps(json.loads(path.read_text()) | place))
+    notes = " ".join(gather(tmp_path).notes)
+    assert "cpu: kind 0; kind 1 (runs of one initialisation, which are paired, in none)" in notes
+    assert "all; emoc; random (runs of one initialisation, which are paired, in 1 of 2" in notes
 
 
 def test_runs_with_and_without_onednn_are_told_apart_where_that_is_known(tmp_path):
