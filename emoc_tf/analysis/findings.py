@@ -233,8 +233,8 @@ def _not_compared(finished: Sequence[RunRecord], compared: Sequence[RunRecord]) 
     others = list(dict.fromkeys(run.agent for run in left_out if run.agent not in agents))
     if others:
         notes.append(
-            f"Other initialisations than the rest, some of which are harder than others: the means "
-            f"(*) of {_list(others)} compare with nothing, paired differences do"
+            f"Other or fewer initialisations than the rest, some of which are harder than others: "
+            f"the means (*) of {_list(others)} compare with nothing, paired differences do"
         )
     return notes
 

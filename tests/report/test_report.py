@@ -222,3 +222,25 @@ def test_the_page_of_many_policies_goes_family_by_family(tmp_path):
     assert re.findall(r"</svg>([\w-]+)</span>", curves) == ["random", "novel", "emoc"]
     assert curves.count("<figure>") == 2
     assert "<h3>uncertainty</h3>\n<dl><dt>min</dt>" in page
+
+
+def test_a_page_of_many_policies_of_which_few_are_compared_is_whole(tmp_path):
+    """Curves of few have a key, and what is said of lines is so: two variants, no plain emoc."""
+    few = ["random", "emoc:references=9", "badge"]
+    for agent in (*few, "emoc:labels=image", "min", "max", "1-vs-2", "entropy", "egl"):
+        for seed in range(7 if agent in few else 2):
+            write(tmp_path, agent, seed)
+    _, page = report(tmp_path, baselines=["emoc:references=9", "random"])
+    learning, *differences, _ = re.split("<h2>(?=Learn|Diff|Who)", page)[1:]
+    assert re.findall(r"</svg>([\w:=-]+)</span>", learning) == few
+    assert "grey" not in learning
+    to_emoc, to_random = differences
+    assert "Policies of other families are grey, random thin.</p>" in to_emoc
+    assert "Policies of other families are grey.</p>" in to_random
+    assert "9 policies, 2 to 7 initialisations</h1>" in page
+    variants = f"A variant. Plain emoc: {agents.describe('emoc')}</dd>".replace("'", "&#39;")
+    assert page.count(variants) == 2
+    saved = next(row for row in gather(tmp_path).saved["random"] if row.agent == "min")
+    assert saved.pairs == 2
+    cells = ["–"] * 4 + ["0"] * 2
+    assert ["min*", *cells] in Reader(page).rows
