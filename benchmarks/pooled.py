@@ -4,9 +4,10 @@ r"""Paired differences over the runs of several folders, made by one protocol at
         [--baselines=emoc,random]
 
 Of the policies that all folders have, over all initialisations: a table for each baseline, with
-p-values corrected by Holm for the policies of it; in how many initialisations each policy is behind
-the baseline; the labels that each saves; and the baseline's lead step by step. One folder alone may
-be given too. Settings that both have must be equal: older records lack some that came since.
+p-values corrected by Holm for the policies of it; in how many initialisations each policy is ahead
+of the baseline; the labels that each saves; and how far each is ahead step by step. One folder
+alone may be given too. Settings that both have must be equal: older records lack some that came
+since.
 """
 
 import sys
@@ -21,6 +22,7 @@ from rich.table import Table
 from emoc_tf.analysis.measures import MEASURES, PRIMARY, by_agent
 from emoc_tf.analysis.savings import labels_saved
 from emoc_tf.analysis.statistics import interval, paired_differences
+from emoc_tf.analysis.untested import of_one_length
 from emoc_tf.records.run_record import RunRecord, read_runs
 from emoc_tf.report import tables
 
@@ -28,7 +30,7 @@ BASELINES = flags.DEFINE_list("baselines", ["emoc", "random"], "Policies to comp
 
 
 def pooled(folders: Sequence[str]) -> list[RunRecord]:
-    """Returns the finished runs of the policies that all folders have.
+    """Returns the finished runs of the policies that all folders have, as far as the shortest went.
 
     Raises:
         ValueError: No policy has finished runs in all of them, or two folders have a run in common
@@ -51,7 +53,7 @@ def pooled(folders: Sequence[str]) -> list[RunRecord]:
                 f"folders: expected runs of one protocol, got {run.agent}/{run.seed} that differs "
                 f"from {runs[0].agent}/{runs[0].seed} in {differing}"
             )
-    return runs
+    return of_one_length(runs)[0]
 
 
 def _differences(runs: Sequence[RunRecord], baseline: str) -> Table:
@@ -87,7 +89,7 @@ def _differences(runs: Sequence[RunRecord], baseline: str) -> Table:
 
 
 def _steps(runs: Sequence[RunRecord], baseline: str) -> Table:
-    """Returns how far each policy is behind a baseline in accuracy, step by step."""
+    """Returns how far each policy is ahead of a baseline in accuracy, step by step."""
     groups = by_agent(runs)
     own = {run.seed: run.steps["test_accuracy"] for run in groups.pop(baseline)}
     rows = {
@@ -114,9 +116,13 @@ def main(argv: list[str]) -> None:
         sys.exit("usage: python benchmarks/pooled.py OUTPUT_DIR [OUTPUT_DIR ...]")
     try:
         runs = pooled(argv[1:])
+        for name in BASELINES.value:
+            if name not in by_agent(runs):
+                raise ValueError(f"baselines: expected some of {[*by_agent(runs)]}, got {name!r}")
     except ValueError as error:
         raise app.UsageError(str(error)) from None
     console = Console(width=220)
+    console.print(f"{len(runs[0].steps['step']) - 1} steps")
     for name, group in by_agent(runs).items():
         means = ", ".join(
             f"{measure.label} {np.mean([measure.of(run) for run in group]):.{measure.digits}f}"
