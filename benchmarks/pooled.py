@@ -11,7 +11,7 @@ since.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import app, flags
@@ -26,6 +26,7 @@ from emoc_tf.analysis.untested import of_one_length
 from emoc_tf.records.run_record import RunRecord, read_runs
 from emoc_tf.report import tables
 
+_ACROSS = 7  # policies side by side
 BASELINES = flags.DEFINE_list("baselines", ["emoc", "random"], "Policies to compare with.")
 
 
@@ -88,8 +89,8 @@ def _differences(runs: Sequence[RunRecord], baseline: str) -> Table:
     return table
 
 
-def _steps(runs: Sequence[RunRecord], baseline: str) -> Table:
-    """Returns how far each policy is ahead of a baseline in accuracy, step by step."""
+def _steps(runs: Sequence[RunRecord], baseline: str) -> Iterator[Table]:
+    """Yields how far each policy is ahead of a baseline in accuracy, a row a step."""
     groups = by_agent(runs)
     own = {run.seed: run.steps["test_accuracy"] for run in groups.pop(baseline)}
     rows = {
@@ -99,15 +100,18 @@ def _steps(runs: Sequence[RunRecord], baseline: str) -> Table:
         for agent, group in groups.items()
         if any(run.seed in own for run in group)
     }
-    table = Table(f"minus {baseline}", *map(str, range(len(next(iter(own.values()))))))
-    table.box = box.SIMPLE_HEAD
-    for agent, differences in rows.items():
-        cells = []
-        for column in differences.T:
-            low, high = interval(column)
-            cells.append(tables.with_interval(float(column.mean()), low, high, 3))
-        table.add_row(agent, *cells)
-    return table
+    columns = {
+        agent: [tables.with_interval(step.mean(), *interval(step), 3) for step in differences.T]
+        for agent, differences in rows.items()
+    }
+    names = list(columns)
+    for agents in (names[i : i + _ACROSS] for i in range(0, len(names), _ACROSS)):
+        table = Table(f"step, minus {baseline}", box=box.SIMPLE_HEAD)
+        for agent in agents:
+            table.add_column(agent, justify="right", overflow="fold")
+        for step, cells in enumerate(zip(*(columns[agent] for agent in agents), strict=True)):
+            table.add_row(str(step), *cells)
+        yield table
 
 
 def main(argv: list[str]) -> None:
@@ -131,7 +135,8 @@ def main(argv: list[str]) -> None:
         console.print(f"{name}: {len(group)} initialisations, {means}")
     for baseline in BASELINES.value:
         console.print(_differences(runs, baseline))
-        console.print(_steps(runs, baseline))
+        for table in _steps(runs, baseline):
+            console.print(table)
 
 
 if __name__ == "__main__":

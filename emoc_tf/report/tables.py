@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emoc_tf.analysis.findings import Findings
-from emoc_tf.analysis.measures import MEASURES, PRIMARY, PolicySummary
+from emoc_tf.analysis.measures import MEASURES, PRIMARY
 from emoc_tf.analysis.savings import Saving
 from emoc_tf.analysis.statistics import LEVEL, MIN_TESTED, PairedDifference, least_p
 from emoc_tf.storage import csv_files
@@ -118,22 +118,22 @@ def power(findings: Findings) -> str:
     return f"{text}."
 
 
-def summary_rows(
-    summaries: Sequence[PolicySummary], called: Callable[[str], str] = str
-) -> list[list[Any]]:
+def summary_rows(findings: Findings, called: Callable[[str], str] = str) -> list[list[Any]]:
     """Returns all summaries with standard errors, a heading first.
 
+    The last column is 0 for policies with a star, whose means compare with nothing, else 1.
+
     Args:
-        summaries: A row each.
+        findings: With a summary a policy.
         called: Gives what a measure is called in the heading, see `Findings.name`.
     """
     names = [name for name, *_ in COLUMNS]
     headings = (f"{called(name)}{end}" for name in names for end in ("", "_standard_error"))
-    rows: list[list[Any]] = [["agent", "runs", *headings]]
-    for row in summaries:
+    rows: list[list[Any]] = [["agent", "runs", *headings, "compared"]]
+    for row in findings.summaries:
         estimates = [getattr(row, name) for name in names]
         values = [value for e in estimates for value in (e.mean, e.standard_error)]
-        rows.append([row.agent, row.runs, *values])
+        rows.append([row.agent, row.runs, *values, int(findings.is_compared(row.agent))])
     return rows
 
 

@@ -1,3 +1,4 @@
+import csv
 import json
 import re
 import shutil
@@ -53,6 +54,10 @@ def test_half_finished_grids_say_so(tmp_path):
     printed, page = report(tmp_path)
     assert "the means (*) of max compare with nothing" in printed
     assert re.search(r"max\* +1 ", printed)
+    with open(tmp_path / "table.csv", newline="") as file:
+        assert {row["agent"]: row["compared"] for row in csv.DictReader(file)} == {
+            "random": "1", "emoc": "1", "max": "0",
+        }  # fmt: skip
     rows = [row for row in Reader(page).rows if row]
     assert [row[:2] for row in rows if row[0] in ("random", "emoc", "max*")][:3] == [
         ["random", "3"], ["emoc", "3"], ["max*", "1"],
