@@ -6,7 +6,8 @@ r"""Who wins where: policies against one of them in several settings, side by si
 Each folder is one setting, as `compare` writes it, and has its name. The baseline's row has its
 means, the others' differences to it, paired within a setting, with 95% intervals; labels saved are
 those of reports; seconds a choice are the median of each run's, averaged; minutes a run the median
-of what runs took, without imports and the data set. The primary measure is drawn into NAME.png and
+of what runs took, without imports and the data set. Runs count as far as the shortest of a setting
+went, as in reports. The primary measure is drawn into NAME.png and
 NAME.svg, all is written into NAME.csv. Nothing is tested here: `report` tests the policies of one
 setting.
 """
@@ -26,8 +27,10 @@ from rich.table import Table
 
 from emoc_tf.analysis import families
 from emoc_tf.analysis.measures import MEASURES, PRIMARY, PolicySummary, by_agent, summarise
+from emoc_tf.analysis.notes import of_answers
 from emoc_tf.analysis.savings import Saving, labels_saved
 from emoc_tf.analysis.statistics import PairedDifference, paired_differences
+from emoc_tf.analysis.untested import of_one_length
 from emoc_tf.data.figures import literal
 from emoc_tf.records.run_record import RunRecord, read_runs
 from emoc_tf.report import drawing, policy_rows, tables
@@ -48,6 +51,7 @@ class Setting:
         minutes: Of a run, the median, by policy.
         differences: To the baseline, by policy, in each of `MEASURES`.
         saved: Labels saved against the baseline, by policy.
+        notes: What a reader must know of the runs, in sentences.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Setting:
     minutes: dict[str, float]
     differences: dict[str, dict[str, PairedDifference]]
     saved: dict[str, Saving]
+    notes: list[str]
 
     @classmethod
     def of(cls, name: str, runs: list[RunRecord], baseline: str) -> "Setting":
@@ -63,17 +68,21 @@ class Setting:
         Raises:
             ValueError: The baseline has no run.
         """
+        minutes = {
+            agent: float(np.median([run.timings["step_seconds"].sum() / 60 for run in group]))
+            for agent, group in by_agent(runs).items()
+        }
+        runs, notes = of_one_length(runs)
+        if baseline not in by_agent(runs):
+            raise ValueError(f"baseline: {'; '.join(notes)}")
         differences: dict[str, dict[str, PairedDifference]] = {}
         for measure in MEASURES:
             for row in paired_differences(runs, baseline, measure):
                 differences.setdefault(row.agent, {})[measure] = row
         summaries = {row.agent: row for row in summarise(runs)}
-        minutes = {
-            agent: float(np.median([run.timings["step_seconds"].sum() / 60 for run in group]))
-            for agent, group in by_agent(runs).items()
-        }
         saved = {row.agent: row for row in labels_saved(runs, baseline)}
-        return cls(name, summaries, minutes, differences, saved)
+        notes += of_answers(runs)
+        return cls(name, summaries, minutes, differences, saved, notes)
 
     def costs(self, agent: str) -> list[float]:
         """Returns seconds of a choice and minutes of a run."""
@@ -176,6 +185,8 @@ def main(argv: list[str]) -> None:
     console = Console(width=200)
     for setting in settings:
         console.print(table(setting, BASELINE.value))
+        for note in setting.notes:
+            console.print(escape(f"{setting.name}: {note}"))
     if FIGURE.value:
         target = Path(FIGURE.value)
         written = drawing.save(draw(settings, BASELINE.value), target)

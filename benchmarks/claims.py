@@ -3,13 +3,13 @@
     python benchmarks/claims.py results/cifar100-paper [--agent=emoc]
 
 Three tables and a line, from the finished runs alone, over the initialisations that all policies
-have:
+have, as far as the shortest run went:
 
 1. step by step: in how many initialisations each policy has the highest accuracy (least and most
    over the steps; a tie counts for all), and at how many steps the policy asked about is above and
    below it in a paired t-test at 0.05, not corrected;
 2. the shares of queries that go to classes known at the start, to novel ones not found yet and
-   to novel ones found already (candidate sets are of one class);
+   to novel ones found already; only where candidate sets are of one class;
 3. accuracy on the classes known at the start, at first and at the end, and what that is against
    `random`'s;
 4. of the variance of a policy's runs in each measure, the share that is the initialisation's,
@@ -28,8 +28,9 @@ from scipy import stats
 
 from emoc_tf.analysis.measures import MEASURES, Measure, by_agent, comparable
 from emoc_tf.analysis.statistics import LEVEL, interval
+from emoc_tf.analysis.untested import of_one_length
 from emoc_tf.records.run_record import RunRecord, read_runs
-from emoc_tf.report.tables import number
+from emoc_tf.report.tables import number, with_interval
 
 AGENT = flags.DEFINE_string("agent", "emoc", "The policy that step by step is about.")
 Groups = dict[str, list[RunRecord]]
@@ -119,17 +120,19 @@ def show(groups: Groups, agent: str) -> None:
     for name, (least, most, above, below) in step_by_step(groups, agent).items():
         table.add_row(name, f"{least} to {most}", str(above), str(below))
     console.print(table)
-    table = _table("queries: first classes", "novel, new", "novel, found")
-    for name, group in groups.items():
-        table.add_row(name, *(number(share, 3) for share in query_shares(group)))
-    console.print(table)
+    if runs[0].configuration["sampler"] == "single_class":
+        table = _table("queries: first classes", "novel, new", "novel, found")
+        for name, group in groups.items():
+            table.add_row(name, *(number(share, 3) for share in query_shares(group)))
+        console.print(table)
+    else:
+        console.print("Shares of queries: none, since candidate sets are of several classes")
     table = _table("first classes, at first", "change", "in the worst run", "minus random's")
     for name, group in groups.items():
         start, change, least, mean, ends = retention(group, groups.get("random", group))
-        changes = (number(value, 3, signed=True) for value in (change, least, mean))
-        low, high = (number(end, 3) for end in ends)
-        first, worst, against = changes
-        table.add_row(name, number(start, 3), first, worst, f"{against} [{low}, {high}]")
+        first, worst = (number(value, 3, signed=True) for value in (change, least))
+        against = with_interval(mean, *ends, 3) if "random" in groups else "–"
+        table.add_row(name, number(start, 3), first, worst, against)
     console.print(table)
     if len(groups) > 1 and len(runs) > 1:
         shares = ", ".join(
@@ -154,7 +157,7 @@ def main(argv: list[str]) -> None:
     if not finished:
         raise app.UsageError(f"expected a finished run in {argv[1]}, got none")
     try:
-        show(by_agent(comparable(finished)), AGENT.value)
+        show(by_agent(comparable(of_one_length(finished)[0])), AGENT.value)
     except ValueError as error:
         raise app.UsageError(str(error)) from None
 

@@ -4,13 +4,14 @@ r"""Paired differences over the runs of several folders, made by one protocol at
         [--baselines=emoc,random]
 
 Of the policies that all folders have, over all initialisations: a table for each baseline, with
-p-values corrected by Holm for the policies of it; in how many initialisations each policy is behind
-the baseline; the labels that each saves; and the baseline's lead step by step. One folder alone may
-be given too. Settings that both have must be equal: older records lack some that came since.
+p-values corrected by Holm for the policies of it; in how many initialisations each policy is ahead
+of the baseline; the labels that each saves; and how far each is ahead step by step. One folder
+alone may be given too. Settings that both have must be equal: older records lack some that came
+since.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import app, flags
@@ -21,14 +22,16 @@ from rich.table import Table
 from emoc_tf.analysis.measures import MEASURES, PRIMARY, by_agent
 from emoc_tf.analysis.savings import labels_saved
 from emoc_tf.analysis.statistics import interval, paired_differences
+from emoc_tf.analysis.untested import of_one_length
 from emoc_tf.records.run_record import RunRecord, read_runs
 from emoc_tf.report import tables
 
+_ACROSS = 7  # policies side by side
 BASELINES = flags.DEFINE_list("baselines", ["emoc", "random"], "Policies to compare with.")
 
 
 def pooled(folders: Sequence[str]) -> list[RunRecord]:
-    """Returns the finished runs of the policies that all folders have.
+    """Returns the finished runs of the policies that all folders have, as far as the shortest went.
 
     Raises:
         ValueError: No policy has finished runs in all of them, or two folders have a run in common
@@ -51,7 +54,7 @@ def pooled(folders: Sequence[str]) -> list[RunRecord]:
                 f"folders: expected runs of one protocol, got {run.agent}/{run.seed} that differs "
                 f"from {runs[0].agent}/{runs[0].seed} in {differing}"
             )
-    return runs
+    return of_one_length(runs)[0]
 
 
 def _differences(runs: Sequence[RunRecord], baseline: str) -> Table:
@@ -86,8 +89,8 @@ def _differences(runs: Sequence[RunRecord], baseline: str) -> Table:
     return table
 
 
-def _steps(runs: Sequence[RunRecord], baseline: str) -> Table:
-    """Returns how far each policy is behind a baseline in accuracy, step by step."""
+def _steps(runs: Sequence[RunRecord], baseline: str) -> Iterator[Table]:
+    """Yields how far each policy is ahead of a baseline in accuracy, a row a step."""
     groups = by_agent(runs)
     own = {run.seed: run.steps["test_accuracy"] for run in groups.pop(baseline)}
     rows = {
@@ -97,15 +100,18 @@ def _steps(runs: Sequence[RunRecord], baseline: str) -> Table:
         for agent, group in groups.items()
         if any(run.seed in own for run in group)
     }
-    table = Table(f"minus {baseline}", *map(str, range(len(next(iter(own.values()))))))
-    table.box = box.SIMPLE_HEAD
-    for agent, differences in rows.items():
-        cells = []
-        for column in differences.T:
-            low, high = interval(column)
-            cells.append(tables.with_interval(float(column.mean()), low, high, 3))
-        table.add_row(agent, *cells)
-    return table
+    columns = {
+        agent: [tables.with_interval(step.mean(), *interval(step), 3) for step in differences.T]
+        for agent, differences in rows.items()
+    }
+    names = list(columns)
+    for agents in (names[i : i + _ACROSS] for i in range(0, len(names), _ACROSS)):
+        table = Table(f"step, minus {baseline}", box=box.SIMPLE_HEAD)
+        for agent in agents:
+            table.add_column(agent, justify="right", overflow="fold")
+        for step, cells in enumerate(zip(*(columns[agent] for agent in agents), strict=True)):
+            table.add_row(str(step), *cells)
+        yield table
 
 
 def main(argv: list[str]) -> None:
@@ -114,9 +120,13 @@ def main(argv: list[str]) -> None:
         sys.exit("usage: python benchmarks/pooled.py OUTPUT_DIR [OUTPUT_DIR ...]")
     try:
         runs = pooled(argv[1:])
+        for name in BASELINES.value:
+            if name not in by_agent(runs):
+                raise ValueError(f"baselines: expected some of {[*by_agent(runs)]}, got {name!r}")
     except ValueError as error:
         raise app.UsageError(str(error)) from None
     console = Console(width=220)
+    console.print(f"{len(runs[0].steps['step']) - 1} steps")
     for name, group in by_agent(runs).items():
         means = ", ".join(
             f"{measure.label} {np.mean([measure.of(run) for run in group]):.{measure.digits}f}"
@@ -125,7 +135,8 @@ def main(argv: list[str]) -> None:
         console.print(f"{name}: {len(group)} initialisations, {means}")
     for baseline in BASELINES.value:
         console.print(_differences(runs, baseline))
-        console.print(_steps(runs, baseline))
+        for table in _steps(runs, baseline):
+            console.print(table)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from emoc_tf.analysis.measures import (
     labels_to_reach,
     summarise,
 )
+from emoc_tf.analysis.notes import of_answers
 from emoc_tf.analysis.savings import Saving, labels_saved
 from emoc_tf.analysis.statistics import PairedDifference, paired_differences, penalties
 from emoc_tf.records.run_record import RunRecord, read_run, run_folders, run_path
@@ -37,7 +38,7 @@ class Reach:
         runs: Finished runs that have a target.
         reached: How many of them reached it.
         median: Labelled images at that point, the median of all runs; ∞ if half or more never did.
-        most: Labelled images at the end.
+        most: Labelled images that all runs that never did had at the end; NaN if all did.
     """
 
     agent: str
@@ -45,7 +46,7 @@ class Reach:
     runs: int
     reached: int
     median: float
-    most: int
+    most: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +158,7 @@ def gather(
     notes += _failures(unfinished) + _mixtures(finished)
     finished, shortened = untested.of_one_length(finished)
     accuracy_column = untested.best_accuracy(finished)
-    notes += [*shortened, *untested.told(finished, accuracy_column)]
+    notes += [*shortened, *untested.told(finished, accuracy_column), *of_answers(finished)]
     finished = untested.measured_by(finished, accuracy_column)
     compared = comparable(finished)
     notes += _not_compared(finished, compared)
@@ -232,8 +233,8 @@ def _not_compared(finished: Sequence[RunRecord], compared: Sequence[RunRecord]) 
     others = list(dict.fromkeys(run.agent for run in left_out if run.agent not in agents))
     if others:
         notes.append(
-            f"Other initialisations than the rest, some of which are harder than others: the means "
-            f"(*) of {_list(others)} compare with nothing, paired differences do"
+            f"Other or fewer initialisations than the rest, some of which are harder than others: "
+            f"the means (*) of {_list(others)} compare with nothing, paired differences do"
         )
     return notes
 
@@ -292,13 +293,21 @@ def _mixtures(runs: Sequence[RunRecord]) -> list[str]:
         if len({run.environment.get("fingerprint") for run in group}) > 1:
             notes.append(f"Note: the runs of {agent} are of different policies with that name")
     for name in _PLACE:
-        values = {str(run.environment.get(name)) for run in runs}
-        if name == "onednn":  # the first releases did not tell it
-            values.discard("None")
-        if name == "commit":  # twelve digits are enough to find one
-            values = {re.sub("([0-9a-f]{12})[0-9a-f]{28}", r"\1", value) for value in values}
-        if len(values) > 1:
-            notes.append(f"Note: the runs differ in {name}: {'; '.join(sorted(values))}")
+        values: dict[int, set[str]] = {}
+        for run in runs:
+            value = str(run.environment.get(name))
+            if name == "commit":  # twelve digits are enough to find one
+                value = re.sub("([0-9a-f]{12})[0-9a-f]{28}", r"\1", value)
+            if name != "onednn" or value != "None":  # the first releases did not tell it
+                values.setdefault(run.seed, set()).add(value)
+        every = sorted(set().union(*values.values()))
+        if len(every) > 1:
+            within = sum(len(of_seed) > 1 for of_seed in values.values())
+            pairs = f"in {within} of {len(values)} initialisations" if within else "in none"
+            notes.append(
+                f"Note: the runs differ in {name}: {'; '.join(every)} (runs of one initialisation, "
+                f"which are paired, {pairs})"
+            )
     return notes
 
 
@@ -318,13 +327,12 @@ def _reach(
     rows = []
     for text, column, target in targets:
         for agent, group in by_agent(runs).items():
-            labels = [
-                labels_to_reach(run, column, target[run.seed])
-                for run in group
-                if run.seed in target
-            ]
-            reached = int(np.isfinite(labels).sum())
-            median = float(np.median(labels)) if labels else float("nan")
-            most = int(group[0].steps["labelled"][-1])
-            rows.append(Reach(agent, text, len(labels), reached, median, most))
+            asked = [run for run in group if run.seed in target]
+            labels = np.array([labels_to_reach(run, column, target[run.seed]) for run in asked])
+            reached = np.isfinite(labels)
+            median = float(np.median(labels)) if asked else float("nan")
+            # Where images are rejected or skipped, runs end at different counts.
+            ends = np.array([run.steps["labelled"][-1] for run in asked])[~reached]
+            most = float(min(ends, default=np.nan))
+            rows.append(Reach(agent, text, len(asked), int(reached.sum()), median, most))
     return rows

@@ -97,6 +97,9 @@ PRIMARY = "accuracy_area"
 # Columns of `steps.csv` that curves are drawn of, and what figures call them.
 CURVES = {"test_accuracy": "test accuracy", "discovered_classes": "classes found"}
 
+# Blocks of policies and seeds that `comparable` looks at.
+_MOST_BLOCKS = 1000
+
 
 @dataclass(frozen=True)
 class PolicySummary:
@@ -161,22 +164,30 @@ def comparable(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
     Some initialisations are harder than others, so that means over other seeds say little about
     the policies. Of a half-finished grid this is the largest full block of policies and seeds;
-    among blocks of one size, the one with most policies.
+    among blocks of one size, the one with most policies. (Where runs are missing all over a large
+    grid there may be larger ones than the one found.)
 
     Args:
         runs: At least one.
     """
     seeds = {agent: frozenset(run.seed for run in group) for agent, group in by_agent(runs).items()}
     blocks: set[frozenset[int]] = set()  # of every group of policies, the seeds that all of it have
-    for own in seeds.values():
-        blocks |= {own} | {own & block for block in blocks}
-    blocks.discard(frozenset())
 
     def size(block: frozenset[int]) -> tuple[int, int]:
         policies = sum(block <= own for own in seeds.values())
         return policies * len(block), policies
 
-    best = max(sorted(blocks, key=sorted), key=size)
+    def largest(of: set[frozenset[int]]) -> list[frozenset[int]]:
+        return sorted(sorted(of, key=sorted), key=size, reverse=True)
+
+    for own in seeds.values():
+        blocks |= {own} | {own & block for block in blocks}
+        blocks.discard(frozenset())
+        # Of policies that each lack another seed all intersections would be millions.
+        if len(blocks) > _MOST_BLOCKS:
+            blocks = set(largest(blocks)[:_MOST_BLOCKS])
+
+    best = largest(blocks)[0]
     return [run for run in runs if run.seed in best and best <= seeds[run.agent]]
 
 

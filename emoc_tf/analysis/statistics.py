@@ -37,7 +37,7 @@ class PairedDifference:
         high: Its upper end.
         p: Of Wilcoxon's signed-rank test, two-sided, see `wilcoxon_p`.
         p_corrected: The same after Holm's correction for all policies compared with this
-            baseline in this measure that have `MIN_TESTED` pairs; NaN with fewer.
+            baseline in this measure that are tested, see `is_tested`; NaN of the others.
     """
 
     agent: str
@@ -49,6 +49,15 @@ class PairedDifference:
     high: float
     p: float
     p_corrected: float
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether it counts in Holm's correction: it has `MIN_TESTED` pairs, and a value in all."""
+        return _is_tested(self.pairs, self.p)
+
+
+def _is_tested(pairs: int, p: float) -> bool:
+    return pairs >= MIN_TESTED and not np.isnan(p)
 
 
 def paired_differences(
@@ -82,7 +91,9 @@ def paired_differences(
     }
     differences = {agent: found for agent, found in differences.items() if len(found)}
     p_values = {agent: wilcoxon_p(found) for agent, found in differences.items()}
-    tested = [agent for agent, found in differences.items() if len(found) >= MIN_TESTED]
+    tested = [
+        agent for agent, found in differences.items() if _is_tested(len(found), p_values[agent])
+    ]
     corrected = dict(
         zip(tested, holm_correction([p_values[agent] for agent in tested]), strict=True)
     )
@@ -165,7 +176,7 @@ def least_p(rows: Sequence[PairedDifference]) -> float:
     Returns:
         m · 2^(1−n) for the m policies tested and their most pairs n; NaN if none is tested.
     """
-    pairs = [row.pairs for row in rows if row.pairs >= MIN_TESTED]
+    pairs = [row.pairs for row in rows if row.is_tested]
     return len(pairs) * 2.0 ** (1 - max(pairs)) if pairs else float("nan")
 
 

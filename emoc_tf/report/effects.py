@@ -94,7 +94,7 @@ def summary_rows(setting: str, findings: dict[Any, Findings]) -> list[list[Any]]
     """Returns the summaries of all values, the value in the first column, a heading first."""
     rows: list[list[Any]] = []
     for value, found in findings.items():
-        heading, *others = tables.summary_rows(found.summaries)
+        heading, *others = tables.summary_rows(found)
         rows += [] if rows else [[setting, *heading]]
         rows += [[str(value), *row] for row in others]
     return rows

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from emoc_tf import agents
 from emoc_tf.analysis import families
 from emoc_tf.analysis.findings import Findings
-from emoc_tf.analysis.measures import CURVES, MEASURES, PRIMARY, steps_ahead
+from emoc_tf.analysis.measures import CURVES, MEASURES, PRIMARY, by_agent, steps_ahead
 from emoc_tf.analysis.statistics import LEVEL, MIN_BEATEN, MIN_PAIRS, PairedDifference
 from emoc_tf.records.run_record import RunRecord
 from emoc_tf.report import drawing, panels, plots, tables
@@ -56,7 +56,7 @@ def _content(findings: Findings, shown: Shown) -> dict[str, Any]:
         "apart": len({run.agent for run in compared}) < len(findings.agents),
         "summary_rows": _summary_rows(findings),
         "policies": [
-            (family, [(agent, agents.describe(agent)) for agent in members])
+            (family, [(agent, _described(agent)) for agent in members])
             for family, members in families.by_family(findings.agents).items()
         ],
         "key": _key(findings.agents, findings),
@@ -96,11 +96,15 @@ def _content(findings: Findings, shown: Shown) -> dict[str, Any]:
 
 
 def _count(runs: Sequence[RunRecord]) -> str:
-    policies, seeds = len({run.agent for run in runs}), len({run.seed for run in runs})
-    return (
-        f"{policies} polic{'ies' if policies > 1 else 'y'}, {seeds} "
-        f"initialisation{'s' * (seeds > 1)}"
-    )
+    counts = [len(group) for group in by_agent(runs).values()]
+    policies = f"{len(counts)} polic{'ies' if len(counts) > 1 else 'y'}"
+    return f"{policies}, {drawing.initialisations(counts)}"
+
+
+def _described(agent: str) -> str:
+    """Returns what a policy does; of a variant, what the policy does without its settings."""
+    text, base = agents.describe(agent), families.base(agent)
+    return f"A variant. Plain {base}: {text}" if text and base != agent else text
 
 
 def _subtitle(configuration: dict[str, Any]) -> str:
@@ -154,19 +158,22 @@ def _panels(draw: partial, findings: Findings, baseline: str | None = None) -> l
     """Returns what each panel of curves is of, its key where it has one of its own, and figures."""
     runs = draw.keywords["runs"]
     agents_of = {run.agent for run in runs}
-    references = [a for a in panels.references(findings.agents) if a in agents_of]
+    references = [a for a in panels.references(findings.agents) if a in agents_of - {baseline}]
     draw = partial(draw, called=findings.curves, agents=findings.agents)
     found = []
     for family, members in panels.families_apart(agents_of, baseline).items():
         more = f", minus {baseline}'s" if baseline else ""
         more += f", {family}" if family else ""
-        thin = [agent for agent in references if agent not in {baseline, *members}]
+        thin = [agent for agent in references if agent not in members]
         figures = [
             _figure(partial(draw, column=column, shown=members if family else None), named, more)
             for column, named in findings.curves.items()
         ]
-        key = _key(families.ordered([*members, *thin]), findings, thin) if family else []
-        found.append({"family": family, "key": key, "figures": figures})
+        thin = thin if family else []
+        # Of few policies one key stands above all panels of the page.
+        own = family or len(findings.agents) > drawing.TOGETHER
+        key = _key(families.ordered([*members, *thin]), findings, thin) if own else []
+        found.append({"family": family, "key": key, "figures": figures, "thin": references})
     return found
 
 
@@ -217,16 +224,22 @@ def _reach_rows(findings: Findings) -> list[dict[str, Any]]:
         for baseline, rows in findings.saved.items()
         for row in rows
     }
+    by_agent_of = {
+        agent: [found for found in findings.reach if found.agent == agent]
+        for agent in findings.agents
+    }
+    unknown = [{"median": "–", "reached": "–"}] * max(map(len, by_agent_of.values()))
     rows = []
-    for agent in filter(findings.is_compared, findings.agents):
+    for agent, reach in by_agent_of.items():
         cells = []
-        for found in findings.reach:
-            if found.agent == agent:
-                median = f"{found.median:.0f}" if found.median < np.inf else f"> {found.most}"
-                median = median if found.runs else "–"
-                cells.append({"median": median, "reached": f"{found.reached} of {found.runs}"})
+        for found in reach:
+            median = f"{found.median:.0f}" if found.median < np.inf else f"> {found.most:.0f}"
+            median = median if found.runs else "–"
+            cells.append({"median": median, "reached": f"{found.reached} of {found.runs}"})
+        # Medians are of the same seeds; labels saved are paired, and every policy has its own.
         against = [_apart(saved.get((agent, name), "–")) for name in findings.saved]
-        rows.append({"agent": agent, "cells": cells, "saved": against})
+        name = findings.starred(agent)
+        rows.append({"agent": name, "cells": cells or unknown, "saved": against})
     return rows
 
 

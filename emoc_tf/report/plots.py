@@ -82,6 +82,8 @@ def differences(
 ) -> None:
     """Draws mean paired differences to a policy with their 95% intervals, step by step.
 
+    They stand at the images that the policy itself has labelled, in the mean of its pairs.
+
     Args:
         axes: To draw on.
         runs: Finished runs of one configuration.
@@ -96,9 +98,10 @@ def differences(
     own = {run.seed: run.steps[column] for run in groups[baseline]}
     axes.axhline(0, color=drawing.style(baseline, agents)[0], linestyle="--", linewidth=1)
     for agent in families.ordered(groups):
-        pairs = [run.steps[column] - own[run.seed] for run in groups[agent] if run.seed in own]
-        if agent != baseline and pairs:
-            values, labelled = np.stack(pairs), _labelled(groups[agent])
+        paired = [run for run in groups[agent] if run.seed in own]
+        if agent != baseline and paired:
+            values = np.stack([run.steps[column] - own[run.seed] for run in paired])
+            labelled = _labelled(paired)
             mean = values.mean(axis=0)
             if not panels.draw_behind(axes, agent, agents, shown, labelled, mean):
                 band = tuple(np.transpose([interval(step, 1999) for step in values.T]))

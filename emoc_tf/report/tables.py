@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emoc_tf.analysis.findings import Findings
-from emoc_tf.analysis.measures import MEASURES, PRIMARY, PolicySummary
+from emoc_tf.analysis.measures import MEASURES, PRIMARY
 from emoc_tf.analysis.savings import Saving
 from emoc_tf.analysis.statistics import LEVEL, MIN_TESTED, PairedDifference, least_p
 from emoc_tf.storage import csv_files
@@ -63,7 +63,7 @@ def summary_table(findings: Findings) -> Table:
     Policies with other initialisations than the rest have a star.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=0)
-    table.add_column("\npolicy", overflow="fold", min_width=13)
+    table.add_column("\npolicy", overflow="fold")
     table.add_column("\nruns", justify="right")
     for name, heading, _, _ in COLUMNS:
         heading = findings.label(name) if name in MEASURES else heading
@@ -78,7 +78,7 @@ def summary_table(findings: Findings) -> Table:
 def difference_table(findings: Findings, baseline: str) -> Table:
     """Returns the paired differences to one policy, to print."""
     table = Table(box=box.SIMPLE_HEAD, padding=0)
-    table.add_column(Text(f"difference\nto {baseline}"), overflow="fold", min_width=13)
+    table.add_column(Text(f"difference\nto {baseline}"), overflow="fold")
     table.add_column("\npairs", justify="right")
     for measure in COMPARED:
         table.add_column(f"\n{findings.label(measure)}", justify="right", no_wrap=True)
@@ -102,32 +102,38 @@ def legend(findings: Findings) -> str:
 
 def power(findings: Findings) -> str:
     """Returns in words which tests there are and the least p-value that they can give."""
-    least = [least_p(rows) for rows in findings.differences.values()]
+    families = findings.differences.values()
+    least = [least_p(rows) for rows in families]
     if np.isnan(least).all():
         return f"Tests need {MIN_TESTED} pairs: none was made."
     floor = float(np.nanmin(least))
     text = f"p: Wilcoxon's test, corrected by Holm; here it is at least {p_value(floor)}"
-    return text + (
-        f", so that no difference can be significant at {LEVEL}." if floor >= LEVEL else "."
-    )
+    if floor >= LEVEL:
+        text += f", so that no difference can be significant at {LEVEL}"
+    if any(row.pairs < MIN_TESTED for rows in families for row in rows):
+        text += (
+            f". Policies with fewer than {MIN_TESTED} pairs (–) are not tested, and the correction "
+            f"does not count them"
+        )
+    return f"{text}."
 
 
-def summary_rows(
-    summaries: Sequence[PolicySummary], called: Callable[[str], str] = str
-) -> list[list[Any]]:
+def summary_rows(findings: Findings, called: Callable[[str], str] = str) -> list[list[Any]]:
     """Returns all summaries with standard errors, a heading first.
 
+    The last column is 0 for policies with a star, whose means compare with nothing, else 1.
+
     Args:
-        summaries: A row each.
+        findings: With a summary a policy.
         called: Gives what a measure is called in the heading, see `Findings.name`.
     """
     names = [name for name, *_ in COLUMNS]
     headings = (f"{called(name)}{end}" for name in names for end in ("", "_standard_error"))
-    rows: list[list[Any]] = [["agent", "runs", *headings]]
-    for row in summaries:
+    rows: list[list[Any]] = [["agent", "runs", *headings, "compared"]]
+    for row in findings.summaries:
         estimates = [getattr(row, name) for name in names]
         values = [value for e in estimates for value in (e.mean, e.standard_error)]
-        rows.append([row.agent, row.runs, *values])
+        rows.append([row.agent, row.runs, *values, int(findings.is_compared(row.agent))])
     return rows
 
 

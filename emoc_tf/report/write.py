@@ -45,7 +45,7 @@ def write_report(
     for name, figure in _figures(findings, shown).items():
         written += drawing.save(figure, folder / name)
     texts = {
-        "table.csv": csv_files.text(tables.summary_rows(findings.summaries, findings.name)),
+        "table.csv": csv_files.text(tables.summary_rows(findings, findings.name)),
         "differences.csv": csv_files.text(
             tables.difference_rows(
                 findings.differences.values(),

@@ -1,4 +1,6 @@
+import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +75,19 @@ def test_paired_differences_by_hand(tmp_path):
             statistics.paired_differences(
                 runs, **{"baseline": "random", "measure": "final_accuracy", name: message}
             )
+
+
+def test_a_policy_without_values_makes_no_other_ones_test_harder(tmp_path):
+    curves = {
+        "random": [(0.4, 0.5, 0.5)] * 6,
+        "emoc": [(0.4, 0.5, 0.6 + 0.01 * seed) for seed in range(6)],
+        "max": [(0.4, 0.5, np.nan)] * 6,
+    }
+    emoc, most = statistics.paired_differences(grid(tmp_path, curves), "random", "final_accuracy")
+    assert (emoc.is_tested, most.is_tested) == (True, False)
+    assert emoc.p_corrected == emoc.p == 2 / 2**6
+    assert statistics.least_p([emoc, most]) == 2 / 2**6
+    assert np.isnan(most.p_corrected)
 
 
 def test_wilcoxon_by_hand():
@@ -196,6 +211,24 @@ def test_means_are_of_the_same_seeds(tmp_path, seeds, compared):
     for run in measures.comparable(read_runs(tmp_path)):
         found[run.agent] = found.get(run.agent, "") + str(run.seed)
     assert found == compared
+
+
+def test_a_grid_of_which_runs_are_missing_all_over_takes_no_time(tmp_path):
+    """Each policy lacks another seed: a million intersections, the largest being all but half."""
+    write(tmp_path)
+    (one,) = read_runs(tmp_path)
+    grid = [
+        replace(one, agent=f"p{policy}", seed=seed)
+        for policy in range(20)
+        for seed in range(25)
+        if seed != policy
+    ]
+    start = time.process_time()
+    found = measures.comparable(grid)
+    assert time.process_time() - start < 10
+    agents, seeds = {run.agent for run in found}, {run.seed for run in found}
+    # p policies have 25 - p seeds in common: 12 or 13 of them make the largest block.
+    assert len(found) == len(agents) * len(seeds) == 12 * 13
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from emoc_tf.report import drawing
 from tests import benchmark
-from tests.records.written import write
+from tests.records.written import CONFIG, write
 
 NAME = "a$b$ [x]"
 
@@ -51,3 +51,16 @@ def test_a_variant_beside_that_it_is_compared_with_is_not_drawn_as_the_policy(ac
     colours = {line.get_color() for line in panel.lines}
     assert drawing.style("random", ["random"])[0] in colours
     assert drawing.style("emoc", ["emoc"])[0] not in colours
+
+
+def test_runs_that_ended_early_and_wrong_answers_are_told(tmp_path, across):
+    config = CONFIG.replace(max_steps=4, wrong_answers=0.25)
+    write(tmp_path, "random", 0, config, accuracies=(0.4, 0.5, 0.6, 0.7, 0.8), rows=5)
+    ended = write(tmp_path, "emoc", 0, config, accuracies=(0.4, 0.5, 0.9), rows=3)
+    ended.finish("right=2")
+    (setting,) = across.read({"early": str(tmp_path)}, "random")
+    # As in a report: both after two steps.
+    assert setting.differences["emoc"]["final_accuracy"].mean == pytest.approx(0.3)
+    assert "The runs have 2 to 4 steps" in setting.notes[0]
+    assert "25% are wrong" in setting.notes[1]
+    assert setting.minutes["random"] == pytest.approx(5 * 3 / 60)

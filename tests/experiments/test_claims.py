@@ -1,5 +1,7 @@
 """What is counted against the paper's sentences, on records counted by hand."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -40,9 +42,8 @@ def record(seed=0, accuracies=(0.1, 0.2, 0.3), known=(0.5, 0.4, 0.3), queried=(5
         "queried_class": np.array([np.nan, *queried]),
     }
     classes = (5, 7, 1, 2)
-    return RunRecord(
-        "any", seed, {"known_classes": 2}, {}, None, steps, {}, classes, np.zeros((3, 4))
-    )
+    settings = {"known_classes": 2, "sampler": "single_class"}
+    return RunRecord("any", seed, settings, {}, None, steps, {}, classes, np.zeros((3, 4)))
 
 
 def test_first_places_and_tests_step_by_step(claims):
@@ -91,3 +92,11 @@ def test_tables_are_printed(claims, capsys):
     printed = capsys.readouterr().out
     assert "2 initialisations of 2 policies, 2 steps" in printed
     assert "0.500" in printed
+    assert "queries: first classes" in printed
+    # Without random nothing is said against it, and shares of classes are of sets of one class.
+    for run in groups["emoc"]:
+        run.configuration["sampler"] = "minibatch-cluster"
+    claims.show({"emoc": groups["emoc"]}, "emoc")
+    printed = capsys.readouterr().out
+    assert "queries: first classes" not in printed
+    assert re.search(r"emoc +0.500 +−0.200 +−0.200 +– *\n", printed)

@@ -1,3 +1,4 @@
+import csv
 import json
 import re
 import shutil
@@ -14,6 +15,16 @@ from tests.records.written import CONFIG, write
 from tests.report.test_report import Reader, report
 
 
+def report_of_few_seeds(path):
+    """The page where some policies have fewer seeds, maybe for good."""
+    for agent, seeds in (("random", 2), ("emoc", 1)):
+        for seed in range(seeds):
+            write(path, agent, seed)
+    _, page = report(path)
+    assert "Not a full grid: 3 finished\nruns, 1 not begun." in page
+    return page
+
+
 def test_half_finished_grids_say_so(tmp_path):
     write(tmp_path, "random", 0)
     write(tmp_path, "random", 1)
@@ -23,6 +34,7 @@ def test_half_finished_grids_say_so(tmp_path):
         assert sentence in printed
         assert sentence in page
     assert "Half-finished: 2 finished" in page
+    assert "Half-finished" not in report_of_few_seeds(tmp_path / "few")
     assert "emoc/0: 1 steps done" in page
     assert gather(tmp_path).baselines == ("random",)
     assert "Tests" not in printed  # no pairs at all
@@ -42,6 +54,10 @@ def test_half_finished_grids_say_so(tmp_path):
     printed, page = report(tmp_path)
     assert "the means (*) of max compare with nothing" in printed
     assert re.search(r"max\* +1 ", printed)
+    with open(tmp_path / "table.csv", newline="") as file:
+        assert {row["agent"]: row["compared"] for row in csv.DictReader(file)} == {
+            "random": "1", "emoc": "1", "max": "0",
+        }  # fmt: skip
     rows = [row for row in Reader(page).rows if row]
     assert [row[:2] for row in rows if row[0] in ("random", "emoc", "max*")][:3] == [
         ["random", "3"], ["emoc", "3"], ["max*", "1"],
@@ -50,6 +66,19 @@ def test_half_finished_grids_say_so(tmp_path):
     assert [line.get_label() for line in plots.learning_curves(found.compared).axes[0].lines] == [
         "random", "emoc",
     ]  # fmt: skip
+
+
+def test_who_is_tested_and_counted_is_told(tmp_path):
+    for seed in range(7):
+        for agent, ahead in (("random", 0.0), ("emoc", 0.1), ("min", 0.2)):
+            if agent != "min" or 1 <= seed < 6:
+                last = 0.5 + ahead + 0.001 * seed * (agent != "random")
+                write(tmp_path, agent, seed, accuracies=(0.4, 0.5, last))
+    printed, page = report(tmp_path)
+    sentence = "Policies with fewer than 6 pairs (–) are not tested, and the correction does not"
+    assert sentence in page and sentence in printed
+    row = next(r for r in gather(tmp_path).differences["random", "accuracy_area"] if r.pairs == 7)
+    assert row.p_corrected == row.p == 2 / 2**7  # one policy, not two
 
 
 def test_a_policy_looks_alike_in_all_figures(tmp_path, monkeypatch):
@@ -193,6 +222,7 @@ def test_labels_to_targets(tmp_path):
     assert (by_class.target, by_class.reached, by_class.median) == ("all classes", 2, 50)
     never = gather(tmp_path, accuracy=0.75).reach[0]
     assert (never.reached, never.median, never.most) == (1, np.inf, 50)
+    assert np.isnan(gather(tmp_path, accuracy=0.5).reach[0].most)  # all did
     _, page = report(tmp_path, accuracy=0.75)
     assert "<td>&gt; 50</td><td>1 of 3</td>" in page
     # Each seed has its own target: the baseline's last accuracy there.
@@ -203,16 +233,47 @@ def test_labels_to_targets(tmp_path):
     assert (random.reached, random.runs, emoc.reached, emoc.runs) == (2, 2, 1, 2)
 
 
+def test_runs_that_end_at_other_counts_are_told(tmp_path):
+    """Where images are rejected; nothing is claimed beyond what a run that never got there had."""
+    for seed, lost in enumerate((0, 4, 1)):
+        steps = write(tmp_path, "random", seed, accuracies=(0.4, 0.5, 0.6)).path / "steps.csv"
+        steps.write_text(steps.read_text().replace("2,50,", f"2,{50 - lost},"))
+    found = gather(tmp_path, accuracy=0.9)
+    assert [row.most for row in found.reach] == [46, 46]
+    _, page = report(tmp_path, accuracy=0.9)
+    assert "<td>&gt; 46</td><td>0 of 3</td>" in page
+    (note,) = found.notes
+    assert note.startswith("At the end 46 to 50 images are labelled: final values")
+
+
+def test_classes_that_wrong_answers_name_are_told(tmp_path):
+    for agent in ("random", "emoc"):
+        write(tmp_path, agent, 0, CONFIG.replace(wrong_answers=0.2))
+    assert report(tmp_path)[1].count("Of the answers 20% are wrong, and a class counts as") == 1
+
+
 def test_what_runs_were_made_with_is_told_of_all(tmp_path):
     for agent, commit in (("random", "a" * 40), ("emoc", "b" * 40)):
         path = write(tmp_path, agent, 0).path / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": commit}))
     _, page = report(tmp_path)
-    assert f"the runs differ in commit: {'a' * 12}; {'b' * 12}" in page
+    told = f"the runs differ in commit: {'a' * 12}; {'b' * 12} (runs of one initialisation, which"
+    assert f"{told} are paired, in 1 of 1 initialisations)" in page
     rows = Reader(page).rows
     assert {*next(row for row in rows if row[:1] == ["commit"])[1].split("; ")} == {
         "a" * 40, "b" * 40,
     }  # fmt: skip
+
+
+def test_pairs_of_one_place_are_told_from_those_of_two(tmp_path):
+    for agent in ("random", "emoc"):
+        for seed in (0, 1):
+            path = write(tmp_path, agent, seed).path / "config.json"
+            place = {"cpu": f"kind {seed}", "source": agent if seed else "all"}
+            path.write_text(json.dumps(json.loads(path.read_text()) | place))
+    notes = " ".join(gather(tmp_path).notes)
+    assert "cpu: kind 0; kind 1 (runs of one initialisation, which are paired, in none)" in notes
+    assert "all; emoc; random (runs of one initialisation, which are paired, in 1 of 2" in notes
 
 
 def test_runs_with_and_without_onednn_are_told_apart_where_that_is_known(tmp_path):

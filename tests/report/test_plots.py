@@ -55,11 +55,15 @@ def test_many_variants_stay_apart(tmp_path):
 
 
 def test_differences_are_paired(runs, tmp_path):
-    write(tmp_path, "emoc", 2, accuracies=(0, 0, 0))  # a seed that random does not have
+    alone = write(tmp_path, "emoc", 2, accuracies=(0, 0, 0))  # a seed that random does not have
+    (alone.path / "steps.csv").write_text(
+        (alone.path / "steps.csv").read_text().replace("2,50,", "2,44,")
+    )
     figure = plots.difference_curves(read_runs(tmp_path), "random")
     zero, emoc, _ = figure.axes[0].lines
     np.testing.assert_allclose(zero.get_ydata(), 0)
     np.testing.assert_allclose(emoc.get_ydata(), [0, 0.1, 0], atol=1e-12)
+    np.testing.assert_allclose(emoc.get_xdata(), [40, 45, 50])
     assert not figure.axes[0].collections  # no interval of two pairs
     title = figure.legends[0].get_title().get_text()
     assert title == "mean paired difference over 2 initialisations"

@@ -1,6 +1,7 @@
 import csv
 import html.parser
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from emoc_tf import agents
 from emoc_tf.analysis.findings import gather
+from emoc_tf.analysis.measures import Estimate
 from emoc_tf.experiments import comparison
 from emoc_tf.records.run_record import read_runs
 from emoc_tf.report import page as page_module
@@ -138,6 +140,23 @@ def test_the_console_shows_tables_and_what_pairs_can_show(grid):
     assert "corrected by Holm; here it is at least 0.062, so that no difference can" in printed
 
 
+@pytest.mark.parametrize("name", ["emoc", "lookahead:iterations=250:references=256"])
+def test_no_number_is_cut_in_80_characters(grid, name):
+    found = gather(grid[0])
+    wide = {"low": -15.36, "mean": -8.91, "high": -13.65, "p_corrected": 4.7e-08}
+    for key, rows in found.differences.items():
+        found.differences[key] = [replace(row, agent=name, **wide) for row in rows[:1]]
+    seconds = Estimate(1234.56, np.nan)
+    found.summaries[0] = replace(found.summaries[0], agent=name, update_seconds=seconds)
+    console = Console(record=True, width=80)
+    console.print(tables.difference_table(found, "random"))
+    console.print(tables.summary_table(found))
+    printed = console.export_text()
+    assert printed.count("4.7e-08") == printed.count("−13.65") == 2
+    assert "1234.56" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
 def test_latex(grid):
     folder, _, _ = grid
     text = (folder / "table.tex").read_text()
@@ -203,3 +222,25 @@ def test_the_page_of_many_policies_goes_family_by_family(tmp_path):
     assert re.findall(r"</svg>([\w-]+)</span>", curves) == ["random", "novel", "emoc"]
     assert curves.count("<figure>") == 2
     assert "<h3>uncertainty</h3>\n<dl><dt>min</dt>" in page
+
+
+def test_a_page_of_many_policies_of_which_few_are_compared_is_whole(tmp_path):
+    """Curves of few have a key, and what is said of lines is so: two variants, no plain emoc."""
+    few = ["random", "emoc:references=9", "badge"]
+    for agent in (*few, "emoc:labels=image", "min", "max", "1-vs-2", "entropy", "egl"):
+        for seed in range(7 if agent in few else 2):
+            write(tmp_path, agent, seed)
+    _, page = report(tmp_path, baselines=["emoc:references=9", "random"])
+    learning, *differences, _ = re.split("<h2>(?=Learn|Diff|Who)", page)[1:]
+    assert re.findall(r"</svg>([\w:=-]+)</span>", learning) == few
+    assert "grey" not in learning
+    to_emoc, to_random = differences
+    assert "Policies of other families are grey, random thin.</p>" in to_emoc
+    assert "Policies of other families are grey.</p>" in to_random
+    assert "9 policies, 2 to 7 initialisations</h1>" in page
+    variants = f"A variant. Plain emoc: {agents.describe('emoc')}</dd>".replace("'", "&#39;")
+    assert page.count(variants) == 2
+    saved = next(row for row in gather(tmp_path).saved["random"] if row.agent == "min")
+    assert saved.pairs == 2
+    cells = ["–"] * 4 + ["0"] * 2
+    assert ["min*", *cells] in Reader(page).rows
