@@ -1,13 +1,12 @@
 """What the run folders of a comparison say, before it is shown in any form."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from emoc_tf.analysis import families, untested
+from emoc_tf.analysis import families, notes, untested
 from emoc_tf.analysis.measures import (
     CURVES,
     MEASURES,
@@ -17,15 +16,9 @@ from emoc_tf.analysis.measures import (
     labels_to_reach,
     summarise,
 )
-from emoc_tf.analysis.notes import of_answers
 from emoc_tf.analysis.savings import Saving, labels_saved
 from emoc_tf.analysis.statistics import PairedDifference, paired_differences, penalties
 from emoc_tf.records.run_record import RunRecord, read_run, run_folders, run_path
-
-# What runs of one comparison should have in common.
-_PLACE = (
-    "versions", "commit", "source", "cpu", "gpus", "onednn", "intra_op_threads", "variables",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,23 +138,24 @@ def gather(
     runs, broken = _readable(folder)
     finished = [run for run in runs if run.finished]
     unfinished = [run for run in runs if not run.finished]
-    notes = [f"Left out: {sentence}" for sentence in broken.values()]
+    told = [f"Left out: {sentence}" for sentence in broken.values()]
     if unfinished:
-        notes.append(f"{len(unfinished)} of {len(runs)} runs are unfinished: left out")
+        told.append(f"{len(unfinished)} of {len(runs)} runs are unfinished: left out")
     if not finished:
-        told = "; ".join([*notes, *_failures(unfinished)])
-        raise ValueError(f"output_dir: expected a finished run in {output_dir}, got none ({told})")
+        why = "; ".join([*told, *notes.failures(unfinished)])
+        raise ValueError(f"output_dir: expected a finished run in {output_dir}, got none ({why})")
     _check_one_configuration(finished)
     missing = _missing(runs, broken)
     if missing:
-        notes.append(f"Not begun, though others with these names and seeds are: {_list(missing)}")
-    notes += _failures(unfinished) + _mixtures(finished)
+        names = notes.listed(missing)
+        told.append(f"Not begun, though others with these names and seeds are: {names}")
+    told += notes.failures(unfinished) + notes.mixtures(finished)
     finished, shortened = untested.of_one_length(finished)
     accuracy_column = untested.best_accuracy(finished)
-    notes += [*shortened, *untested.told(finished, accuracy_column), *of_answers(finished)]
+    told += [*shortened, *untested.told(finished, accuracy_column), *notes.of_answers(finished)]
     finished = untested.measured_by(finished, accuracy_column)
     compared = comparable(finished)
-    notes += _not_compared(finished, compared)
+    told += notes.not_compared(finished, compared)
     inside = {run.agent for run in compared}
     summaries = summarise(compared)
     usual: tuple[str, ...] = tuple(n for n in ("random", "emoc") if n in inside)
@@ -182,7 +176,7 @@ def gather(
         compared=compared,
         unfinished=unfinished,
         missing=missing,
-        notes=notes,
+        notes=told,
         summaries=summaries,
         baselines=chosen,
         differences={
@@ -219,30 +213,6 @@ def _readable(output_dir: Path) -> tuple[list[RunRecord], dict[str, str]]:
     return sorted(runs, key=lambda run: (place[run.agent], run.seed)), broken
 
 
-def _not_compared(finished: Sequence[RunRecord], compared: Sequence[RunRecord]) -> list[str]:
-    """Returns in sentences which runs have no part in means and curves, or only in their own."""
-    inside, agents = set(map(id, compared)), {run.agent for run in compared}
-    left_out = [run for run in finished if id(run) not in inside]
-    notes = []
-    further = [f"{run.agent}/{run.seed}" for run in left_out if run.agent in agents]
-    if further:
-        notes.append(
-            f"Not all policies have finished these initialisations, so that they count in paired "
-            f"differences only: {_list(further)}"
-        )
-    others = list(dict.fromkeys(run.agent for run in left_out if run.agent not in agents))
-    if others:
-        notes.append(
-            f"Other or fewer initialisations than the rest, some of which are harder than others: "
-            f"the means (*) of {_list(others)} compare with nothing, paired differences do"
-        )
-    return notes
-
-
-def _failures(runs: Sequence[RunRecord]) -> list[str]:
-    return [f"{run.agent}/{run.seed} failed: {run.failure}" for run in runs if run.failure]
-
-
 def _missing(runs: Sequence[RunRecord], broken: Mapping[str, str]) -> list[str]:
     there = {(run.agent, run.seed) for run in runs}
     seeds = sorted({seed for _, seed in there})
@@ -253,11 +223,6 @@ def _missing(runs: Sequence[RunRecord], broken: Mapping[str, str]) -> list[str]:
         for seed in seeds
         if (agent, seed) not in there and "/".join(run_path("", agent, seed).parts) not in broken
     ]
-
-
-def _list(names: Sequence[str], most: int = 12) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _check_one_configuration(runs: Sequence[RunRecord]) -> None:
@@ -272,43 +237,6 @@ def _check_one_configuration(runs: Sequence[RunRecord]) -> None:
                 f"output_dir: expected runs of one configuration, got {runs[0].agent}/"
                 f"{runs[0].seed} and {run.agent}/{run.seed} that differ in {differing}"
             )
-
-
-def _mixtures(runs: Sequence[RunRecord]) -> list[str]:
-    """Returns in sentences where the runs were not made in one place."""
-    notes = [
-        f"Note: {run.agent}/{run.seed} is mixed: a part of it was made in another place"
-        for run in runs
-        if run.environment.get("mixed")
-    ]
-    for seed in sorted({run.seed for run in runs}):
-        paired = [run for run in runs if run.seed == seed]
-        accuracies = {run.steps["test_accuracy"][0] for run in paired}
-        if (
-            len(np.unique([*accuracies])) > 1
-            or len({run.classes for run in paired if run.classes}) > 1
-        ):
-            notes.append(f"Note: the runs of seed {seed} did not start alike: they are not paired")
-    for agent, group in by_agent(runs).items():
-        if len({run.environment.get("fingerprint") for run in group}) > 1:
-            notes.append(f"Note: the runs of {agent} are of different policies with that name")
-    for name in _PLACE:
-        values: dict[int, set[str]] = {}
-        for run in runs:
-            value = str(run.environment.get(name))
-            if name == "commit":  # twelve digits are enough to find one
-                value = re.sub("([0-9a-f]{12})[0-9a-f]{28}", r"\1", value)
-            if name != "onednn" or value != "None":  # the first releases did not tell it
-                values.setdefault(run.seed, set()).add(value)
-        every = sorted(set().union(*values.values()))
-        if len(every) > 1:
-            within = sum(len(of_seed) > 1 for of_seed in values.values())
-            pairs = f"in {within} of {len(values)} initialisations" if within else "in none"
-            notes.append(
-                f"Note: the runs differ in {name}: {'; '.join(every)} (runs of one initialisation, "
-                f"which are paired, {pairs})"
-            )
-    return notes
 
 
 def _reach(
