@@ -96,7 +96,9 @@ def test_a_copy_of_the_repository_is_whole_where_python_starts_in_it():
         "import emoc_tf, emoc_tf.agents.registry, emoc_tf.envs\n"
         "from emoc_tf import agents, envs\n"
         "print(emoc_tf.__file__, agents.__file__, envs.__file__)\n"
-        "assert not {'agents', 'envs'} & set(sys.modules)"
+        "assert not {'agents', 'envs'} & set(sys.modules)\n"
+        "from emoc_tf.storage import provenance\n"  # a run's record tells which source it is of
+        "assert provenance.environment()['source']\n"
     )
     ended = processes.run("-c", code, cwd=ROOT)
     assert ended.returncode == 0, ended.stderr

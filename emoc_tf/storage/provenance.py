@@ -144,8 +144,8 @@ def source_files(*more: str) -> dict[str, Path]:
     """
     files = {}
     for package, parts in _DECIDES.items():
-        spec = importlib.util.find_spec(package)  # imports nothing but emoc_tf
-        (folder,) = map(Path, spec.submodule_search_locations)
+        # Imports nothing but emoc_tf, which in a copy of the repository has two places to search.
+        folder = Path(importlib.util.find_spec(package).origin).parent
         for part in parts:
             found = sorted((folder / part).rglob("*.py")) or [folder / part]
             for file in found:
