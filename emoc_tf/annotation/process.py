@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from emoc_tf.annotation.settings import Settings
+from emoc_tf.annotation.settings import LOG, Settings
 
-LOG = "worker.log"
+_WORKER = "emoc_tf.annotation.worker"
 # Exit statuses, as in `worker`.
 WRONG, DIVERGED = 3, 4
 # Seconds before it is started again, by how often it died without having become ready.
@@ -82,7 +82,10 @@ class WorkerProcess:
     def _run(self) -> tuple[bool, str]:
         """Runs one worker to its end; returns whether it became ready, and why it ended."""
         was_ready, reason, begun = False, "", time.time()
-        command = [sys.executable, "-m", "emoc_tf.annotation.worker"]
+        # Modules are those of this process. With `-m` the folder that it was started in came first,
+        # where somebody may have a `queue.py`, or a copy of the library.
+        code = f"import sys; sys.path[:] = {sys.path}; from {_WORKER} import main; main()"
+        command = [sys.executable, "-P", "-c", code]
         log = self._settings.folder / LOG
         with open(log, "ab") as errors:
             process = subprocess.Popen(

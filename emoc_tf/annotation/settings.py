@@ -7,6 +7,8 @@ from typing import Any, Self
 
 from emoc_tf.config import ExplorationConfig
 
+# In the output folder: what the worker has to say.
+LOG = "worker.log"
 # Settings of an exploration that a person can give; the others are of simulations.
 FIELDS = (
     "num_candidate_sets", "set_size", "sampler", "network", "pretrain_iterations",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from emoc_tf.annotation.journal import FILE, Follower
-from emoc_tf.annotation.settings import Settings
+from emoc_tf.annotation.settings import LOG, Settings
 from emoc_tf.running import quiet
 from emoc_tf.storage.locks import FolderLock
 
@@ -87,6 +87,8 @@ class Worker:
         self.tell("status", phase="reading images")
         self._take()  # how many lines are safe
         self._exploration, self._agent, rest = exploring.make(self._settings, progress)
+        if left_out := self._exploration.task.images.left_out_text():
+            print(f"{left_out}\nthese files are left out", file=sys.stderr, flush=True)  # into LOG
         self._wait_for_the_worker_before()
         self.tell("status", phase="training on what is labelled")
         self._recording = Recording(
@@ -285,7 +287,7 @@ def main() -> None:
     commands: queue.Queue[dict] = queue.Queue()
     threading.Thread(target=_listen, args=(sys.stdin, commands), daemon=True).start()
     worker = Worker(settings, commands, out)
-    warnings.showwarning = lambda message, *_: worker.tell("warning", text=str(message))
+    warnings.showwarning = lambda message, *_: worker.tell("warning", text=_at_the_page(message))
     try:
         worker.tell("status", phase="loading TensorFlow")
         quiet.load_tensorflow()
@@ -303,5 +305,6 @@ def main() -> None:
         raise
 
 
-if __name__ == "__main__":
-    main()
+def _at_the_page(message: object) -> str:
+    """Returns a warning with the remedy of somebody who writes no Python."""
+    return str(message).replace("ImageFolder.print_left_out()", f"{LOG} in the output folder")

@@ -143,7 +143,10 @@ def _of_names(values: list[Any], class_names: Sequence[str], former: Mapping[str
         if isinstance(value, str):
             name = value if value in ids else value.strip()
             if not name:
-                raise AnswerError("oracle: expected a name or a class id, got an empty text")
+                raise AnswerError(
+                    "oracle: expected a name or a class id, got an empty text; None or "
+                    f"{SKIP} skips an image"
+                )
             if name not in ids:
                 ids[name] = len(names)
                 names.append(name)

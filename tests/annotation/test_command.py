@@ -225,6 +225,31 @@ def test_a_worker_that_cannot_be_started_is_told(tmp_path, monkeypatch):
     assert begun == 0 and "worker.log" in heard[-1]["text"]
 
 
+def test_the_worker_takes_no_modules_of_the_folder_and_lists_what_it_leaves_out(
+    tmp_path, monkeypatch, images
+):
+    (images / "notes.txt").write_text("no image")
+    (tmp_path / "queue.py").write_text("raise SystemExit('a script of somebody')")
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    heard, over = [], threading.Event()
+
+    def hear(told):
+        heard.append(told)
+        if told["type"] == "ended" or str(told.get("phase")).startswith("training"):
+            over.set()
+
+    begin = {"lines": 0, "reserve": 1, "shown": []}
+    worker = WorkerProcess(Settings(str(images), str(tmp_path / "out")), hear, lambda: begin)
+    worker.start()
+    assert over.wait(120)
+    worker.close()
+    assert all(told["type"] != "ended" for told in heard), heard
+    (warning,) = [told["text"] for told in heard if told["type"] == "warning"]
+    assert warning.endswith("worker.log in the output folder lists them")
+    assert "notes.txt  not a JPEG" in (tmp_path / "out" / "worker.log").read_text()
+
+
 def test_settings_that_cannot_work_are_not_tried_again(tmp_path, monkeypatch):
     heard, begun = keep(tmp_path, monkeypatch, ECHO + f"sys.exit({WRONG})", 5)
     assert begun == 1 and heard[-1]["fatal"]

@@ -124,7 +124,7 @@ def test_where_nothing_is_known_a_name_is_the_first_class(given):
         ([0, "dog", 2], r"expected class ids in \[0, 2\) or names, got 2"),
         ([0, "dog", -3], r"got -3"),
         ([0, "dog", ""], "empty text"),
-        (["cat", "dog", "  "], "empty text"),
+        (["cat", "dog", "  "], "empty text; None or -1 skips"),
         (Answer([0, 1, 3], ["fox"]), r"\[0, 3\)"),
         (Answer([0, 1, 2], "fox"), "new_classes: expected a sequence of names, got 'fox'"),
         (Answer([0, 1, 2], [""]), "new_classes: expected names, got ''"),
