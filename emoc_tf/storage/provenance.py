@@ -145,7 +145,7 @@ def source_files(*more: str) -> dict[str, Path]:
     files = {}
     for package, parts in _DECIDES.items():
         spec = importlib.util.find_spec(package)  # imports nothing but emoc_tf
-        (folder,) = map(Path, spec.submodule_search_locations)
+        folder = Path(spec.origin).parent  # in a copy of the repository others are searched too
         for part in parts:
             found = sorted((folder / part).rglob("*.py")) or [folder / part]
             for file in found:
