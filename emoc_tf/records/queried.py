@@ -196,6 +196,7 @@ class AnswerFiles:
 
     def begin(self) -> None:
         """Writes all files anew, each whole or not at all."""
+        self._is_whole = False
         self._episode = self._exploration.episode
         paths = {row["sha256"][:32]: row["path"] for row in self._kept}
         self._rows = AnswerRows(self._episode, self._exploration.gone, paths)
@@ -205,6 +206,7 @@ class AnswerFiles:
         if self._is_task:
             lines = map(self._rows.line, self._exploration.journal)
             atomic.write_text(self._folder / JOURNAL, "".join(lines))
+        self._is_whole = True
 
     def _lines_of_gone(self) -> list[dict[str, str]]:
         """Returns the lines of `images.csv` of images that are not there any more."""
@@ -223,10 +225,14 @@ class AnswerFiles:
         return [{**line, "image": ""} for line in lines if line["sha256"] not in there]
 
     def write(self) -> None:
-        """Brings the files up to date after a step, an answer, a correction or an undoing."""
-        if self._exploration.episode is not self._episode:
+        """Brings the files up to date after a step, an answer, a correction or an undoing.
+
+        Where it failed, as on a full disk, the next call writes them anew.
+        """
+        if self._exploration.episode is not self._episode or not self._is_whole:
             self.begin()
             return
+        self._is_whole = False
         new = self._exploration.journal[self._rows.num_entries :]
         written = len(self._rows)
         for entry in new:
@@ -239,6 +245,7 @@ class AnswerFiles:
         else:
             for row in self._rows.rows(written):
                 self._table.write(row)
+        self._is_whole = True
 
     @property
     def _is_task(self) -> bool:
