@@ -16,6 +16,8 @@ import numpy as np
 UNLABELLED = ("unlabelled", "unlabeled")
 # A file that marks a folder of decoded images, which is no class.
 STORE_MARK = "emoc_store.json"
+# A file that marks a folder of copies of images, such as an export: it may lie in their folder.
+COPIES_MARK = ".emoc_copies"
 # What systems leave behind, beside all that begins with a dot.
 _SYSTEM = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
 
@@ -88,6 +90,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _SYSTEM
 
 
+def mark_copies(folder: Path) -> None:
+    """Marks a folder of copies, which is read where it is named and not as a part of another."""
+    (folder / COPIES_MARK).touch()
+
+
 def class_ids(labels: Sequence[str | None]) -> tuple[tuple[str, ...], np.ndarray]:
     """Returns the names of the classes, sorted, and each image's class id, −1 where unknown."""
     names: dict[str, str] = {}
@@ -127,6 +134,10 @@ def _folder(root: Path, left_out: list[LeftOut]) -> list[Listed]:
             folders.clear()
             continue
         inside = Path(folder).relative_to(root)
+        if COPIES_MARK in files and inside.parts:
+            folders.clear()
+            left_out.append(LeftOut(inside.as_posix(), "copies, written by emoc_tf: read alone"))
+            continue
         folders[:] = [name for name in folders if not is_hidden(name)]
         linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in [*linked, *(name for name in files if not is_hidden(name))]:

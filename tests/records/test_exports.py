@@ -88,7 +88,7 @@ def test_lists_are_read_by_the_library(answered, tmp_path, name, beside):
 def test_class_folders_are_read_by_the_library(answered, tmp_path, way):
     found, expected, run = answered
     target, _ = exports.export(run, "folders", tmp_path / "out", way=way)
-    files = [file for file in target.rglob("*") if not file.is_dir()]
+    files = [file for file in target.rglob("[!.]*") if not file.is_dir()]
     assert sorted(file.parent.name for file in files) == sorted(expected.values())
     root = found.task.images.root
     wanted = {(hashlib.sha256((root / p).read_bytes()).hexdigest(), c) for p, c in expected.items()}
@@ -99,6 +99,22 @@ def test_class_folders_are_read_by_the_library(answered, tmp_path, way):
     if way != "symlink":
         again = ImageFolder(target, 8)
         assert len(again) == len(expected) and set(again.class_names) == set(expected.values())
+
+
+@pytest.mark.parametrize("name", ["folders", "fiftyone", "imagefolder"])
+@pytest.mark.filterwarnings("ignore:.* left out")
+def test_an_export_into_the_folder_of_images_is_no_part_of_it(tmp_path, name):
+    """Else what people said would be another class tomorrow, or none."""
+    found = tasks.exploration(tasks.folder_task(tmp_path / "images"))
+    tasks.answer(found, ["owl", "cat"])
+    run = tasks.leave(tmp_path / "images" / "out", found)
+    target, count = exports.export(run, name)
+    again = tasks.again(tmp_path / "images")
+    assert again.images.paths == found.task.images.paths
+    assert again.labels.tolist() == found.task.labels.tolist()
+    inside = target.relative_to(tmp_path / "images").as_posix()
+    assert dict(again.images.left_out)[inside] == "copies, written by emoc_tf: read alone"
+    assert len(ImageFolder(target, 8)) == count
 
 
 def test_a_run_without_a_label_exports_nothing(tmp_path):
