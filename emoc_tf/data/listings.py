@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -175,12 +176,12 @@ def _lies_in(file: str, root: str) -> bool:
 
 def _list(file: Path) -> list[Listed]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(
             f"{file}: expected UTF-8 text, got other bytes; save it as UTF-8"
         ) from None
-    lines = text.split("\n")  # JSON may hold what else ends a line
+    lines = re.split(r"\r\n|\r|\n", text)  # JSON may hold what else ends a line
     first = next((line for line in lines if line.strip()), "")
     json_lines = first.lstrip().startswith("{")
     rows = _json_rows(file, lines) if json_lines else _csv_rows(file, text, first)
@@ -207,13 +208,18 @@ def _csv_rows(file: Path, text: str, first: str) -> Iterable[tuple[int, Any, Any
             f"{file}: expected a CSV file whose first line names the columns 'path' and 'label', "
             f"or JSON Lines with those keys, got {first[:80]!r}"
         )
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     begun = False
     try:
         for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
             if begun:
+                if any(cell.strip() for cell in row[len(header) :]):
+                    raise ValueError(
+                        f"{file}, line {reader.line_num}: expected {len(header)} cells as in the "
+                        f"first line, got {len(row)}; quote what holds a {delimiter!r}"
+                    )
                 cells = dict(zip(header, row, strict=False))
                 yield reader.line_num, cells.get("path"), cells.get("label")
             begun = True
