@@ -65,6 +65,8 @@ class AnswerRows:
         self._count = len(episode.task.labels)
         start = np.array([image.start for image in gone], np.int64)
         self._book = Book(np.append(episode.task.labels, start), names, known, self._count)
+        # In a store images keep their places when their files are gone.
+        self._away = frozenset(getattr(episode.task.images, "gone", ()))
         self._gone_paths = [(paths or {}).get(image.image_id) for image in gone]
         self._born: dict[int, int] = {}
         self._drafts: list[tuple[Row, _Said | None, _Said | None]] = []
@@ -93,7 +95,7 @@ class AnswerRows:
             row = {
                 "step": entry.step,
                 "chosen_set": entry.choice,
-                "image": index if index < self._count else None,
+                "image": index if self._is_there(index) else None,
                 "path": self._path(index),
                 "kind": _KINDS[entry.kind],
                 "answer": _answer(label, known_before),
@@ -102,6 +104,9 @@ class AnswerRows:
             if self._episode.source_indices is not None:
                 row["data_index"] = int(self._episode.source_indices[index])
             self._drafts.append((row, said, guess))
+
+    def _is_there(self, index: int) -> bool:
+        return index < self._count and index not in self._away
 
     def _path(self, index: int) -> str | None:
         there = index < self._count
@@ -113,7 +118,7 @@ class AnswerRows:
         `gone` tells, by index, the files of images that are not there any more.
         """
         told = entry.to_dict()
-        if gone := {str(i): self._path(i) for i in entry.indices if i >= self._count}:
+        if gone := {str(i): self._path(i) for i in entry.indices if not self._is_there(i)}:
             told["gone"] = gone
         return json.dumps(told, ensure_ascii=False) + "\n"
 
@@ -155,7 +160,7 @@ class AnswerRows:
             if paths is None and label == SKIP:
                 continue
             row: dict[str, object] = {
-                "image": index,
+                "image": index if self._is_there(index) else None,
                 "answer": {SKIP: "", REJECT: "reject"}.get(label, "class"),
             }
             if paths is not None:
