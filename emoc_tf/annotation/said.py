@@ -154,6 +154,10 @@ class Said:
                 name = new
         return name
 
+    def has_heard_of(self, key: str) -> bool:
+        """Whether something was ever said of an image."""
+        return key in self._touched
+
     def _was_merged(self, name: str, since: int) -> bool:
         for number, old, new in self._renamed:
             if number >= since and name == old:
