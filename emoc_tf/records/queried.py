@@ -6,6 +6,7 @@ whenever a run is resumed.
 
 import csv
 import io
+import itertools
 import json
 import os
 import warnings
@@ -34,6 +35,8 @@ IMAGE_COLUMNS = ("image", "path", "sha256", "answer", "label")
 _KINDS = {"answer": "query", "audit": "audit", "correct": "correction"}
 # Entries after which lines that are written already say something else.
 _REWRITING = ("undo", "rename", "merge")
+# An entry that nobody said.
+_LEARN = "learn"
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,7 @@ class AnswerFiles:
         self._folder, self._exploration = folder, exploration
         self._table = Table(folder / QUERIED, QUERIED_COLUMNS)
         self._kept = self._lines_of_gone()
+        self._keep_longer_journal()
         self.begin()
 
     def begin(self) -> None:
@@ -212,6 +216,30 @@ class AnswerFiles:
             lines = map(self._rows.line, self._exploration.journal)
             atomic.write_text(self._folder / JOURNAL, "".join(lines))
         self._is_whole = True
+
+    def _keep_longer_journal(self) -> None:
+        """Keeps a journal that tells more than the checkpoint: it is about to be written over.
+
+        So it is where the newest checkpoint was damaged, or a process ended before it was written.
+        """
+        exploration, file = self._exploration, self._folder / JOURNAL
+        if not self._is_task or not file.exists():
+            return
+        text = file.read_text(encoding="utf-8", errors="replace")
+        written = sum(f'"kind": "{_LEARN}"' not in line for line in text.split("\n")[:-1])
+        unlearnt = [q for q in (exploration.query, *exploration.queries) if q is not None]
+        known = sum(entry.kind != _LEARN for entry in exploration.journal)
+        known += sum(query.classes is not None for query in unlearnt)
+        if written <= known:
+            return
+        names = (f"journal.kept-{number}.jsonl" for number in itertools.count(1))
+        kept = next(path for name in names if not (path := self._folder / name).exists())
+        os.replace(file, kept)
+        warnings.warn(
+            f"{file}: {written - known} of its entries are not in the checkpoint, which was "
+            f"damaged or not written any more, and do not count; {kept.name} keeps them",
+            stacklevel=4,
+        )
 
     def _lines_of_gone(self) -> list[dict[str, str]]:
         """Returns the lines of `images.csv` of images that are not there any more."""

@@ -177,6 +177,28 @@ def test_a_disk_that_was_full_for_a_while_costs_no_answer(tmp_path, monkeypatch,
         assert again.journal == found.journal
 
 
+def test_a_damaged_checkpoint_is_told_and_what_it_held_is_kept(tmp_path):
+    task = tasks.array_task()
+    found = new(task)
+    recording = Recording(found, tmp_path / "out")
+    tasks.answer(found, ["bird", 0])
+    recording.write()
+    found.correct([0], ["owl"])
+    die(recording)
+    folder = recording.path
+    lines = (folder / "journal.jsonl").read_text().splitlines()
+    file = folder / "checkpoint.npz"
+    file.write_bytes(file.read_bytes()[:-100])
+    with (
+        pytest.warns(UserWarning, match=r"journal.jsonl: 1 of its entries .* journal.kept-1.jsonl"),
+        Recording(new(task), tmp_path / "out"),
+    ):
+        assert (folder / "journal.jsonl").read_text().splitlines() == lines[:-1]
+    assert (folder / "journal.kept-1.jsonl").read_text().splitlines() == lines
+    with Recording(new(task), tmp_path / "out"):
+        pass
+
+
 def test_a_training_that_diverges_is_resumed_with_a_lower_rate(tmp_path, monkeypatch):
     def train(learner, *_):
         if learner._learning_rate > 1e-4:
