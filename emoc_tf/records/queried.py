@@ -93,7 +93,7 @@ class AnswerRows:
             said = guess = None
             if label >= 0:
                 said = self._said(label, self._book.class_names)
-            if entry.guesses:
+            if entry.guesses and 0 <= entry.guesses[place] < len(names_before):
                 guess = self._said(entry.guesses[place], names_before)
             row = {
                 "step": entry.step,

@@ -177,6 +177,27 @@ def test_a_disk_that_was_full_for_a_while_costs_no_answer(tmp_path, monkeypatch,
         assert again.journal == found.journal
 
 
+@pytest.mark.parametrize("answers", [["cat", "dog"], ["emu", "cat"]])
+def test_a_guess_at_a_class_that_was_taken_back_since_is_none(tmp_path, answers):
+    """With "emu" its id is another class's."""
+    task = tasks.array_task()
+    found = new(task)
+    recording = Recording(found, tmp_path / "out")
+    tasks.answer(found, ["owl", 0])
+    found._guesses = lambda indices: np.arange(2, 2 - len(indices), -1)  # owl and dog
+    query = found.ask(int(np.flatnonzero(found.state.candidate_mask)[0]))
+    found.undo()
+    found.answer(query, answers)
+    recording.write()
+    rows = read_texts(recording.path / "queried.csv", QUERIED_COLUMNS)[2:]
+    assert [row["class_name"] for row in rows] == answers
+    assert [row["guess_name"] for row in rows] == ["", "dog"]
+    assert found.outcomes[-1].answer_accuracy == (answers[1] == "dog") / 2
+    die(recording)
+    with Recording(new(task), tmp_path / "out") as again:
+        assert again._exploration.journal == found.journal
+
+
 def test_a_damaged_checkpoint_is_told_and_what_it_held_is_kept(tmp_path):
     task = tasks.array_task()
     found = new(task)
