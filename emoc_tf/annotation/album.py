@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from emoc_tf.data import decoding
+from emoc_tf.data import decoding, listings
 
 # Pixels of the longer side.
 SIZES = {"small": 320, "large": 1600}
@@ -46,6 +46,9 @@ class Album:
         self.paths, self.keys = list(paths), list(keys)
         self.place = {key: index for index, key in enumerate(self.keys)}
         self._root, self._cache = root, cache
+        with contextlib.suppress(OSError):  # it may lie in the folder of images
+            cache.mkdir(parents=True, exist_ok=True)
+            listings.mark_copies(cache)
         self._makers = ThreadPoolExecutor(_AT_ONCE)
         self._places = threading.Semaphore(_AT_ONCE)
         self._lock = threading.Lock()

@@ -32,10 +32,14 @@ class Applier:
         self._said = Said(lines)
         self._keys = exploration.keys
         self._place = {key: index for index, key in enumerate(self._keys)}
-        # Whatever could not be brought in before the process ended.
-        labels = exploration.all_labels
-        settled = [i for i, key in enumerate(self._keys) if self._target(key) != SKIP]
-        self._pending = {i for i in settled if labels[i] == SKIP}
+        # Whatever could not be brought in before the process ended, or while its file was away.
+        labels, given = exploration.all_labels, exploration.task.labels
+        self._pending = {
+            i
+            for i, key in enumerate(self._keys)
+            if (labels[i] == SKIP and self._target(key) != SKIP)
+            or (given[i] == SKIP and self._said.has_heard_of(key))  # else a folder may say more
+        }
         if self._said.count:
             self._finish(self._said.entries[-1])
 

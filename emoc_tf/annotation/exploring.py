@@ -13,6 +13,7 @@ from emoc_tf.annotation.said import Label
 from emoc_tf.annotation.settings import Settings
 from emoc_tf.data import ImageFolder
 from emoc_tf.data.decoding import IMAGE_SIZE
+from emoc_tf.data.listings import comparable
 from emoc_tf.exploration.answers import REJECT, SKIP
 from emoc_tf.exploration.loop import Exploration
 from emoc_tf.exploration.oracle import Query
@@ -133,8 +134,10 @@ def make(
         size = settings.image_size or (IMAGE_SIZE if None in shape else tuple(shape))
     agent = agents.make(settings.agent, seed=settings.seed)
     images = ImageFolder(settings.images, size, settings.fit, settings.store_folder, progress)
-    classes = [*names, *(name for name in images.class_names if name not in names)]
-    order = np.array([classes.index(name) for name in images.class_names], np.int64)
+    forms = [*map(comparable, names)]
+    classes = [*names, *(n for n in images.class_names if comparable(n) not in forms)]
+    forms = [*map(comparable, classes)]
+    order = np.array([forms.index(comparable(name)) for name in images.class_names], np.int64)
     labels = np.full(len(images), SKIP)
     labelled = np.flatnonzero(images.labels >= 0)
     labels[labelled] = order[images.labels[labelled]]

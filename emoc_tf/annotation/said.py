@@ -154,6 +154,18 @@ class Said:
                 name = new
         return name
 
+    def has_heard_of(self, key: str) -> bool:
+        """Whether something was ever said of an image."""
+        return key in self._touched
+
+    def _was_merged(self, name: str, since: int) -> bool:
+        for number, old, new in self._renamed:
+            if number >= since and name == old:
+                if self.entries[number]["kind"] == "merge":
+                    return True
+                name = new
+        return False
+
     def label_now(self, label: Label | None, since: int) -> Label:
         """Returns a label of then with the name that its class has now."""
         name = class_of(label)
@@ -195,7 +207,9 @@ class Said:
         undoing: dict[str, Any] = {"kind": "undo", "of": number}
         if entry["kind"] == "rename":
             name, to = self.now(entry["to"], number + 1), entry["name"]
-            if name not in self.members or to in self.members:
+            # What it was merged into is a class of its own, whose name it is not.
+            merged = self._was_merged(entry["to"], number + 1)
+            if merged or name not in self.members or to in self.members:
                 raise ValueError(
                     f"undo: expected a class {entry['to']!r} and none called {to!r}, got another "
                     f"list of classes by now"

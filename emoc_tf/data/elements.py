@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from emoc_tf.data import decoding
+from emoc_tf.data import decoding, listings
+
+# Classes that get their numbers as names at most: a greater one is no count of classes.
+_MOST_NUMBERED = 1_000_000
 
 
 def image_and_label(element: Any) -> tuple[Any, Any]:
@@ -121,6 +124,14 @@ def _pixels(image: Any) -> np.ndarray:
     return array.astype(np.uint8)
 
 
+def _text(name: bytes | str) -> str:
+    """Returns a label as text; raises `ValueError` for bytes that are none."""
+    try:
+        return name.decode() if isinstance(name, bytes) else str(name)
+    except UnicodeDecodeError:
+        raise ValueError(f"dataset: expected names in UTF-8 as labels, got {name!r}") from None
+
+
 class Labels:
     """Labels that are gathered into class ids."""
 
@@ -133,7 +144,8 @@ class Labels:
         """Adds the labels of some images.
 
         Args:
-            label: Integers, whole floats, one-hot rows or names: one, or one an image; or None.
+            label: Integers, whole floats, one-hot rows or names, empty where unknown: one, or one
+                an image; or None.
             count: How many images they belong to.
 
         Raises:
@@ -155,7 +167,7 @@ class Labels:
                 f"{count} images"
             )
         if array.dtype.kind in "SU" or all(isinstance(name, bytes | str) for name in array.flat):
-            names = [name.decode() if isinstance(name, bytes) else str(name) for name in array.flat]
+            names = [_text(name) for name in array.flat]
             self._found.append(np.array(names, object).reshape(array.shape))
             return
         if array.dtype.kind not in "biuf" or (array != np.rint(array)).any():
@@ -190,13 +202,22 @@ class Labels:
             return np.full(self._count, -1, np.int64), class_names or ()
         labels = np.concatenate(self._found)
         if labels.dtype == object:
-            names = class_names or tuple(sorted(set(labels)))
-            ids = {name: i for i, name in enumerate(names)}
-            unknown = sorted(set(labels) - set(ids))
+            told = [name if name.strip() else None for name in labels]
+            names = class_names or listings.class_ids(told)[0]
+            # Of names that differ in their Unicode form alone just the one that is written so.
+            forms = {listings.comparable(name): i for i, name in reversed([*enumerate(names)])}
+            forms |= {name: i for i, name in enumerate(names)}
+            ids = {n: forms.get(n, forms.get(listings.comparable(n))) for n in {*told} - {None}}
+            unknown = sorted(name for name, class_id in ids.items() if class_id is None)
             if unknown:
                 raise ValueError(f"class_names: expected all labels, {unknown[0]!r} is not there")
-            return np.array([ids[name] for name in labels], np.int64), names
+            return np.array([-1 if n is None else ids[n] for n in told], np.int64), names
         number = max(int(labels.max()) + 1, self._columns or 0)
+        if class_names is None and number > _MOST_NUMBERED:
+            raise ValueError(
+                f"dataset: expected class ids that count classes, got {number - 1}; give names as "
+                f"labels, or map them to 0, 1, 2, ..."
+            )
         names = tuple(map(str, range(number))) if class_names is None else class_names
         if labels.min() < -1 or number > len(names):
             raise ValueError(

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ import numpy as np
 UNLABELLED = ("unlabelled", "unlabeled")
 # A file that marks a folder of decoded images, which is no class.
 STORE_MARK = "emoc_store.json"
+# A file that marks a folder of copies of images, such as an export: it may lie in their folder.
+COPIES_MARK = ".emoc_copies"
 # What systems leave behind, beside all that begins with a dot.
 _SYSTEM = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
 
@@ -88,6 +91,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _SYSTEM
 
 
+def mark_copies(folder: Path) -> None:
+    """Marks a folder of copies, which is read where it is named and not as a part of another."""
+    (folder / COPIES_MARK).touch()
+
+
 def class_ids(labels: Sequence[str | None]) -> tuple[tuple[str, ...], np.ndarray]:
     """Returns the names of the classes, sorted, and each image's class id, −1 where unknown."""
     names: dict[str, str] = {}
@@ -127,6 +135,10 @@ def _folder(root: Path, left_out: list[LeftOut]) -> list[Listed]:
             folders.clear()
             continue
         inside = Path(folder).relative_to(root)
+        if COPIES_MARK in files and inside.parts:
+            folders.clear()
+            left_out.append(LeftOut(inside.as_posix(), "copies, written by emoc_tf: read alone"))
+            continue
         folders[:] = [name for name in folders if not is_hidden(name)]
         linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in [*linked, *(name for name in files if not is_hidden(name))]:
@@ -164,12 +176,12 @@ def _lies_in(file: str, root: str) -> bool:
 
 def _list(file: Path) -> list[Listed]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(
             f"{file}: expected UTF-8 text, got other bytes; save it as UTF-8"
         ) from None
-    lines = text.split("\n")  # JSON may hold what else ends a line
+    lines = re.split(r"\r\n|\r|\n", text)  # JSON may hold what else ends a line
     first = next((line for line in lines if line.strip()), "")
     json_lines = first.lstrip().startswith("{")
     rows = _json_rows(file, lines) if json_lines else _csv_rows(file, text, first)
@@ -196,13 +208,18 @@ def _csv_rows(file: Path, text: str, first: str) -> Iterable[tuple[int, Any, Any
             f"{file}: expected a CSV file whose first line names the columns 'path' and 'label', "
             f"or JSON Lines with those keys, got {first[:80]!r}"
         )
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     begun = False
     try:
         for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
             if begun:
+                if any(cell.strip() for cell in row[len(header) :]):
+                    raise ValueError(
+                        f"{file}, line {reader.line_num}: expected {len(header)} cells as in the "
+                        f"first line, got {len(row)}; quote what holds a {delimiter!r}"
+                    )
                 cells = dict(zip(header, row, strict=False))
                 yield reader.line_num, cells.get("path"), cells.get("label")
             begun = True

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from emoc_tf.data.listings import comparable
+
 SKIP = -1
 REJECT = -2
 
@@ -42,7 +44,8 @@ def read(
 
     Args:
         given: An `Answer`, or (k,) class ids, or names; names that are not in the list are new
-            classes. What is missing (None, NaN, masked) is `SKIP`, also as a whole. A name, `SKIP`
+            classes, unless they differ from one in the spaces around them or in their Unicode form
+            alone. What is missing (None, NaN, masked) is `SKIP`, also as a whole. A name, `SKIP`
             or `REJECT` may stand for all images.
         count: k, the images that were asked about.
         class_names: Of the classes there are, by class id.
@@ -134,11 +137,22 @@ def _number(value: Any, given: Any) -> int:
     )
 
 
+def form_of(name: str) -> str:
+    """Returns what spellings of a name share that differ in Unicode form or outer spaces alone."""
+    return comparable(name.strip())
+
+
+def by_form(class_names: Sequence[str]) -> dict[str, int]:
+    """Returns class ids by `form_of` their names; of several the first."""
+    return {form_of(name): i for i, name in reversed(list(enumerate(class_names)))}
+
+
 def _of_names(values: list[Any], class_names: Sequence[str], former: Mapping[str, int]) -> Answer:
     """Returns an answer of ids and names as ids; `new_classes` has the names nobody listed."""
     names, labels = [*class_names], []
     ids = {name: i for i, name in reversed(list(enumerate(names)))}
     ids = dict(former) | {name.strip(): i for name, i in reversed(ids.items())} | ids
+    forms = {form_of(name): i for name, i in former.items()} | by_form(class_names)
     for value in values:
         if isinstance(value, str):
             name = value if value in ids else value.strip()
@@ -147,8 +161,10 @@ def _of_names(values: list[Any], class_names: Sequence[str], former: Mapping[str
                     "oracle: expected a name or a class id, got an empty text; None or "
                     f"{SKIP} skips an image"
                 )
-            if name not in ids:
-                ids[name] = len(names)
+            if name not in ids and form_of(name) in forms:
+                ids[name] = forms[form_of(name)]
+            elif name not in ids:
+                ids[name] = forms[form_of(name)] = len(names)
                 names.append(name)
             labels.append(ids[name])
         else:

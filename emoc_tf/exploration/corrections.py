@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from emoc_tf.exploration.answers import Answer, AnswerError, read
+from emoc_tf.exploration.answers import Answer, AnswerError, by_form, form_of, read
 from emoc_tf.exploration.course import Course
 from emoc_tf.exploration.journal import Entry
 from emoc_tf.exploration.oracle import Query
@@ -146,7 +146,7 @@ class Corrections(Course):
     def _check_new(self, name: Any, remedy: str = "") -> None:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"name: expected a name, got {name!r}")
-        if name.strip() in [each.strip() for each in self._book.class_names]:
+        if form_of(name) in by_form(self._book.class_names):
             raise ValueError(f"name: expected a new name, got {name!r} of a class{remedy}")
 
     def _check_running(self, call: str) -> None:
@@ -175,9 +175,12 @@ class Corrections(Course):
                 )
 
     def _check_class(self, argument: str, class_id: Any) -> int:
-        if isinstance(class_id, str) and class_id in self._book.class_names:
-            class_id = self._book.class_names.index(class_id)
-        count = len(self._book.class_names)
+        names = self._book.class_names
+        if isinstance(class_id, str) and class_id in names:
+            class_id = names.index(class_id)
+        elif isinstance(class_id, str):
+            class_id = by_form(names).get(form_of(class_id), class_id)
+        count = len(names)
         number = isinstance(class_id, int | np.integer) and not isinstance(class_id, bool)
         if not number or not 0 <= class_id < count:
             raise ValueError(

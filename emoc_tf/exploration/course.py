@@ -134,9 +134,8 @@ class Course:
         # What breaks off from here on leaves pool, model and state at odds.
         self._running = False
         self._step, self.timings, self._draws = self._step + 1, {}, 0
-        labels, guesses = (
-            [self._book.resolve(c) for c in ids.tolist()] for ids in (query.classes, query.guesses)
-        )
+        labels = [self._book.resolve(c) for c in query.classes.tolist()]
+        guesses = [self._guess_now(query, c) for c in query.guesses.tolist()]
         self._asked = [each for each in self._asked if each.number != query.number]
         with self._timed("training_seconds"):
             indices, answer = tuple(query.indices.tolist()), tuple(labels)
@@ -146,6 +145,14 @@ class Course:
             self._update(learn_set)
         named = [label for label in labels if label >= 0]
         return self._finish_step(query.choice, int(np.bincount(named).argmax()) if named else None)
+
+    def _guess_now(self, query: Query, class_id: int) -> int:
+        """Returns a class that was predicted for an image, `SKIP` if it was taken back since."""
+        born = self._book.born
+        # Its id may be another class's by now. Queries of earlier versions do not tell.
+        then = query.born[class_id : class_id + 1] or born[class_id : class_id + 1]
+        there = class_id < len(born) and born[class_id] == then[0]
+        return self._book.resolve(class_id) if there else SKIP
 
     def _update(self, learn_set: bool) -> None:
         """Trains on what no update has learnt yet, among all that was known before."""

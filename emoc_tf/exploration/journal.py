@@ -31,7 +31,8 @@ class Entry:
         labels: Class id, `SKIP` or `REJECT` of each of them.
         new_classes: Names of classes that the list lacked.
         first_class: Class id of the first of them; the others follow.
-        guesses: Class id that the model had predicted for each image; empty if it knew none.
+        guesses: Class id that the model had predicted for each image, `SKIP` for a class that was
+            taken back since; empty if it knew none.
         choice: Index of the candidate set.
         of: Numbers of the entries that were taken back or learnt.
         name: The new name of a class.

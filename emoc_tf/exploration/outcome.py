@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from emoc_tf.exploration.answers import by_form, form_of
 from emoc_tf.exploration.episode import Episode
 from emoc_tf.exploration.journal import Book
 
@@ -169,7 +170,9 @@ def _predicted(logits: np.ndarray, known: Sequence[int]) -> np.ndarray:
 def _test_ids(episode: Episode, book: Book) -> np.ndarray:
     """Returns the class id of each test image, −2 for a class that nobody has named yet."""
     ids = {name: i for i, name in reversed(list(enumerate(book.class_names)))}
-    table = [book.resolve(ids[name]) if name in ids else -2 for name in episode.test_names]
+    ids = by_form(book.class_names) | ids
+    found = [ids.get(name, ids.get(form_of(name))) for name in episode.test_names]
+    table = [-2 if class_id is None else book.resolve(class_id) for class_id in found]
     return np.array(table)[episode.test_labels]
 
 

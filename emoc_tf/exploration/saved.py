@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emoc_tf.data.images import read_only
+from emoc_tf.data.listings import comparable
 from emoc_tf.exploration import whereabouts
 from emoc_tf.exploration.answers import REJECT, SKIP
 from emoc_tf.exploration.candidates import PADDING
@@ -209,7 +210,7 @@ def _compare(
 ) -> list[Entry]:
     """Returns what is new in the task, as entries."""
     known = whereabouts.known_then(arrays)
-    before = {full[i]: image.seen for i, image in enumerate(known)}
+    before = {full[i]: image.seen and comparable(image.seen) for i, image in enumerate(known)}
     said: dict[int, str | int] = {}
     former = whereabouts.read(arrays, "gone", {})  # of a version that kept no more
     for i, name in enumerate(former.values(), len(known) - len(former)):
@@ -218,7 +219,7 @@ def _compare(
     for j in range(count):
         label = int(task.labels[j])
         name = task.class_names[label] if label >= 0 else None
-        if name is not None and before.get(j) != name:
+        if name is not None and before.get(j) != comparable(name):
             said[j] = name
     then = range(len(arrays["labels"]))
     lost = sum(full[i] >= count for i in then)
@@ -229,11 +230,16 @@ def _compare(
             f"{new} are new or back",
             stacklevel=4,
         )
-    names = {name: i for i, name in reversed(list(enumerate(book.class_names)))}
-    names = book.first_names() | names
-    added = [name for name in dict.fromkeys(said.values()) if name not in (*names, REJECT)]
-    names |= {name: len(book.class_names) + i for i, name in enumerate(added)}
-    labels = {j: names.get(name, REJECT) for j, name in said.items()}
+    names = {comparable(name): i for name, i in book.first_names().items()}
+    names |= {comparable(name): i for i, name in reversed(list(enumerate(book.class_names)))}
+    added: dict[str, str] = {}
+    for name in said.values():
+        if isinstance(name, str) and comparable(name) not in names:
+            added.setdefault(comparable(name), name)
+    names |= {form: len(book.class_names) + i for i, form in enumerate(added)}
+    labels = {
+        j: names[comparable(name)] if isinstance(name, str) else REJECT for j, name in said.items()
+    }
     labels = {
         j: label
         for j, label in labels.items()
@@ -242,7 +248,7 @@ def _compare(
     if not labels:
         return []
     step = int(arrays["step"])
-    return [Entry("correct", step, tuple(labels), tuple(labels.values()), tuple(added))]
+    return [Entry("correct", step, tuple(labels), tuple(labels.values()), tuple(added.values()))]
 
 
 def take_up(

@@ -11,6 +11,7 @@ import numpy as np
 
 from emoc_tf.data import views
 from emoc_tf.data.images import ImageData, read_only
+from emoc_tf.data.listings import comparable
 from emoc_tf.exploration.answers import REJECT, SKIP
 
 # Images that stand for all of them where reading all would take long.
@@ -29,7 +30,8 @@ class Task:
             indexing by an integer array, such as a NumPy array, a memory map or an
             `emoc_tf.data.ImageFolder`. It is not copied, and read only where it is needed.
         labels: (n,) class ids, −1, None or NaN where unknown or masked, −2 where there is nothing
-            to be named; or names. None where nothing is known of any image; an `ImageFolder` brings
+            to be named; or names, of which those that differ in their Unicode form alone are one
+            class. None where nothing is known of any image; an `ImageFolder` brings
             its own.
         class_names: Of the classes known so far, by class id; of labels that are names they may be
             left out.
@@ -207,10 +209,24 @@ def _of_names(labels: Any, names: tuple[str, ...]) -> tuple[Any, tuple[str, ...]
         return labels, names
     if values.ndim != 1 or not any(isinstance(value, str) for value in values):
         return labels, names
-    told = {value for value in values if isinstance(value, str) and value}
-    names = (*names, *sorted(told - set(names)))
-    kept = (None if isinstance(value, str) and not value else value for value in values)
-    return [names.index(v) if isinstance(v, str) else v for v in kept], names
+    for value in values:
+        # True would be the class id 1; and without names given, ids are of a list that is not told.
+        number = isinstance(value, int | float | np.number) and not np.isnan(value)
+        no_id = number and not names and value not in (SKIP, REJECT)
+        if isinstance(value, bool | np.bool_) or no_id:
+            raise ValueError(
+                f"labels: expected names, and None or {SKIP} where unknown, got {value!r} of type "
+                f"{type(value).__name__} beside names"
+            )
+    kept = [None if isinstance(v, str) and not v.strip() else v for v in values]
+    new: dict[str, str] = {}
+    for name in sorted({value for value in kept if isinstance(value, str)}):
+        new.setdefault(comparable(name), str(name))
+    known = {comparable(name) for name in names}
+    names = (*names, *(name for form, name in new.items() if form not in known))
+    ids = {comparable(name): i for i, name in reversed(list(enumerate(names)))}
+    ids |= {name: i for i, name in enumerate(names)}
+    return [ids.get(v, ids.get(comparable(v))) if isinstance(v, str) else v for v in kept], names
 
 
 def _checked_labels(given: Any, count: int, num_classes: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from emoc_tf.data import pixels
+from emoc_tf.data import listings, pixels
 from emoc_tf.data.images import ImageData
 from emoc_tf.exploration.episode import sample_of
 from emoc_tf.records import image_kind
@@ -191,6 +191,8 @@ def different(names: Iterable[str], numbers: Iterable[int], key: Callable[[str],
 def new_folder(path: Path) -> Iterator[Path]:
     """Makes a folder that is whole or not there: what is written into the one given becomes it.
 
+    It is marked as one of copies, lest its images be read with those that they are copies of.
+
     Raises:
         ValueError: There is something already.
     """
@@ -198,6 +200,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
+        listings.mark_copies(aside)
         yield aside
         aside.chmod(0o777 & ~_umask())
         os.rename(aside, path)  # over an empty folder too

@@ -6,6 +6,7 @@ whenever a run is resumed.
 
 import csv
 import io
+import itertools
 import json
 import os
 import warnings
@@ -34,6 +35,8 @@ IMAGE_COLUMNS = ("image", "path", "sha256", "answer", "label")
 _KINDS = {"answer": "query", "audit": "audit", "correct": "correction"}
 # Entries after which lines that are written already say something else.
 _REWRITING = ("undo", "rename", "merge")
+# An entry that nobody said.
+_LEARN = "learn"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class AnswerRows:
         self._count = len(episode.task.labels)
         start = np.array([image.start for image in gone], np.int64)
         self._book = Book(np.append(episode.task.labels, start), names, known, self._count)
+        # In a store images keep their places when their files are gone.
+        self._away = frozenset(getattr(episode.task.images, "gone", ()))
         self._gone_paths = [(paths or {}).get(image.image_id) for image in gone]
         self._born: dict[int, int] = {}
         self._drafts: list[tuple[Row, _Said | None, _Said | None]] = []
@@ -88,12 +93,12 @@ class AnswerRows:
             said = guess = None
             if label >= 0:
                 said = self._said(label, self._book.class_names)
-            if entry.guesses:
+            if entry.guesses and 0 <= entry.guesses[place] < len(names_before):
                 guess = self._said(entry.guesses[place], names_before)
             row = {
                 "step": entry.step,
                 "chosen_set": entry.choice,
-                "image": index if index < self._count else None,
+                "image": index if self._is_there(index) else None,
                 "path": self._path(index),
                 "kind": _KINDS[entry.kind],
                 "answer": _answer(label, known_before),
@@ -102,6 +107,9 @@ class AnswerRows:
             if self._episode.source_indices is not None:
                 row["data_index"] = int(self._episode.source_indices[index])
             self._drafts.append((row, said, guess))
+
+    def _is_there(self, index: int) -> bool:
+        return index < self._count and index not in self._away
 
     def _path(self, index: int) -> str | None:
         there = index < self._count
@@ -113,7 +121,7 @@ class AnswerRows:
         `gone` tells, by index, the files of images that are not there any more.
         """
         told = entry.to_dict()
-        if gone := {str(i): self._path(i) for i in entry.indices if i >= self._count}:
+        if gone := {str(i): self._path(i) for i in entry.indices if not self._is_there(i)}:
             told["gone"] = gone
         return json.dumps(told, ensure_ascii=False) + "\n"
 
@@ -155,7 +163,7 @@ class AnswerRows:
             if paths is None and label == SKIP:
                 continue
             row: dict[str, object] = {
-                "image": index,
+                "image": index if self._is_there(index) else None,
                 "answer": {SKIP: "", REJECT: "reject"}.get(label, "class"),
             }
             if paths is not None:
@@ -192,10 +200,12 @@ class AnswerFiles:
         self._folder, self._exploration = folder, exploration
         self._table = Table(folder / QUERIED, QUERIED_COLUMNS)
         self._kept = self._lines_of_gone()
+        self._keep_longer_journal()
         self.begin()
 
     def begin(self) -> None:
         """Writes all files anew, each whole or not at all."""
+        self._is_whole = False
         self._episode = self._exploration.episode
         paths = {row["sha256"][:32]: row["path"] for row in self._kept}
         self._rows = AnswerRows(self._episode, self._exploration.gone, paths)
@@ -205,6 +215,31 @@ class AnswerFiles:
         if self._is_task:
             lines = map(self._rows.line, self._exploration.journal)
             atomic.write_text(self._folder / JOURNAL, "".join(lines))
+        self._is_whole = True
+
+    def _keep_longer_journal(self) -> None:
+        """Keeps a journal that tells more than the checkpoint: it is about to be written over.
+
+        So it is where the newest checkpoint was damaged, or a process ended before it was written.
+        """
+        exploration, file = self._exploration, self._folder / JOURNAL
+        if not self._is_task or not file.exists():
+            return
+        text = file.read_text(encoding="utf-8", errors="replace")
+        written = sum(f'"kind": "{_LEARN}"' not in line for line in text.split("\n")[:-1])
+        unlearnt = [q for q in (exploration.query, *exploration.queries) if q is not None]
+        known = sum(entry.kind != _LEARN for entry in exploration.journal)
+        known += sum(query.classes is not None for query in unlearnt)
+        if written <= known:
+            return
+        names = (f"journal.kept-{number}.jsonl" for number in itertools.count(1))
+        kept = next(path for name in names if not (path := self._folder / name).exists())
+        os.replace(file, kept)
+        warnings.warn(
+            f"{file}: {written - known} of its entries are not in the checkpoint, which was "
+            f"damaged or not written any more, and do not count; {kept.name} keeps them",
+            stacklevel=4,
+        )
 
     def _lines_of_gone(self) -> list[dict[str, str]]:
         """Returns the lines of `images.csv` of images that are not there any more."""
@@ -223,10 +258,14 @@ class AnswerFiles:
         return [{**line, "image": ""} for line in lines if line["sha256"] not in there]
 
     def write(self) -> None:
-        """Brings the files up to date after a step, an answer, a correction or an undoing."""
-        if self._exploration.episode is not self._episode:
+        """Brings the files up to date after a step, an answer, a correction or an undoing.
+
+        Where it failed, as on a full disk, the next call writes them anew.
+        """
+        if self._exploration.episode is not self._episode or not self._is_whole:
             self.begin()
             return
+        self._is_whole = False
         new = self._exploration.journal[self._rows.num_entries :]
         written = len(self._rows)
         for entry in new:
@@ -239,6 +278,7 @@ class AnswerFiles:
         else:
             for row in self._rows.rows(written):
                 self._table.write(row)
+        self._is_whole = True
 
     @property
     def _is_task(self) -> bool:

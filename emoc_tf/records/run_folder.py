@@ -87,6 +87,7 @@ class RunFolder(RecordFolder):
         self._config, self._place = config, place
         self._records: list[tuple[StepOutcome, dict[str, Any]]] = []
         self._tested = True
+        self._is_whole = True
 
     def check(self, allow_mixed: bool = False, allow_rate: bool = False) -> None:
         """Checks that the folder is empty or holds records of this policy and seed.
@@ -265,14 +266,20 @@ class RunFolder(RecordFolder):
     ) -> None:
         """Appends a row to each file and the scalars for TensorBoard.
 
+        Where it fails, as on a full disk, the step is not recorded and may be written again.
+
         Args:
             outcome: What the step led to.
             reward: Its reward; None at step 0.
             timings: Seconds by column of `timings.csv`; missing ones stay empty.
         """
         rounded = {name: round(seconds, 4) for name, seconds in timings.items()}
-        self._records.append((outcome, {"reward": reward, "timings": rounded}))
+        if not self._is_whole:  # some files may have the row that failed, or a part of it
+            self.begin(self._sinks, self._rows())
+        self._is_whole = False
         self.write(self._row(outcome, reward, rounded))
+        self._records.append((outcome, {"reward": reward, "timings": rounded}))
+        self._is_whole = True
 
     def rewrite_last(self, outcome: StepOutcome) -> None:
         """Puts another outcome in the place of the last row's: an audit was answered after it."""

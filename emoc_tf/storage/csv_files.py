@@ -1,7 +1,7 @@
 """CSV as all records and tables are written and read: one row a line, quoted where it must be."""
 
 import csv
-import io
+import types
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ import numpy as np
 
 def text(rows: Iterable[Sequence[Any]]) -> str:
     """Returns rows as CSV; numbers with all their digits, None as an empty cell."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
+    lines: list[str] = []
+    # Quoted is what holds a character of the line's end: file names may hold either of them.
+    writer = csv.writer(types.SimpleNamespace(write=lines.append), lineterminator="\r\n")
+    writer.writerows(rows)
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
 def rounded(row: Iterable[Any], digits: int = 6) -> list[Any]:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from emoc_tf.annotation import album
 from emoc_tf.annotation.album import Album
-from emoc_tf.data import decoding
+from emoc_tf.data import ImageFolder, decoding
 from tests.annotation import desks
 from tests.data import pictures
 
@@ -78,6 +78,12 @@ def test_a_page_is_told_what_became_of_a_file(tmp_path):
     (tmp_path / "1.png").unlink()
     browser = desks.client(found)
     assert [desks.image(browser, f"{i}/small").status_code for i in range(3)] == [410, 404, 200]
+
+
+@pytest.mark.filterwarnings("ignore:.* left out")
+def test_small_images_in_the_folder_of_images_are_none_of_it(tmp_path, made):
+    assert made.jpeg(0, "small")
+    assert ImageFolder(tmp_path, 8).paths == tuple(made.paths)
 
 
 def test_sets_are_told_when_their_images_are_small(tmp_path, monkeypatch):

@@ -254,6 +254,25 @@ def test_another_folder_on_another_day(world):
     assert world.found() == expected | {moved: "cat"}
 
 
+@pytest.mark.filterwarnings("ignore:task")
+def test_what_is_said_while_an_image_is_away_counts_when_it_is_back(world):
+    query, images = world.ask()
+    world.answer(query, images, "owl", "owl").apply()
+    first = len(world.lines) - 1
+    world.die()
+    path = world.exploration.task.images.paths[world.exploration.keys.index(images[0])]
+    file, away = world.folder / "images" / path, world.folder / "away.png"
+    file.rename(away)
+    world.begin()
+    world.undo(first).apply()
+    world.answer(*world.ask(), "emu", "emu").apply()
+    world.die()
+    away.rename(file)
+    world.begin()
+    assert world.found() == world.expected()
+    assert images[0] not in world.found()
+
+
 @pytest.mark.parametrize("seed", range(int(os.environ.get("EMOC_CASES", "6"))))
 def test_whatever_is_said_and_whenever_it_dies(tmp_path, seed):
     """Random lines and deaths: labels are always those of the page's replay."""

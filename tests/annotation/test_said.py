@@ -118,6 +118,19 @@ def test_a_renaming_is_not_taken_back_onto_another_class():
         said.undoing(1)
 
 
+def test_a_renaming_is_not_taken_back_from_the_class_that_it_was_merged_into():
+    said = Said()
+    said.enter(answer("a", {"1": cls("cat"), "2": cls("dog")}))
+    said.enter({"kind": "rename", "seat": "s", "name": "cat", "to": "feline"})
+    said.enter({"kind": "rename", "seat": "s", "name": "feline", "to": "felid"})
+    said.enter({"kind": "merge", "seat": "s", "name": "felid", "into": "dog"})
+    with pytest.raises(ValueError, match="undo: expected a class 'feline' and none called 'cat'"):
+        said.undoing(1)
+    undo(said)
+    undo(said, 1)
+    assert names(said) == {"1": "cat", "2": "dog"}
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_a_replay_is_what_was_there(seed):
     """Random journals: books that are kept step by step are those of a replay."""

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from emoc_tf.data import ImageFolder
+from emoc_tf.storage import csv_files
 from tests.data.pictures import PATHS, expected, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(left out|no longer in the folder)")
@@ -20,6 +21,8 @@ LISTS = {
     "more columns": "id,label,path,split\n1,dog,dog/a.png,x\n2,,y.png,x\n3,cat,cat/a.png,x\n",
     "semicolons": "path;label\r\ndog/a.png;dog\r\ny.png;\r\ncat/a.png;cat\r\n",
     "tabs": "Path\tLabel\ndog/a.png\tdog\ny.png\t\ncat/a.png\tcat",
+    "old Macs": "path,label\rdog/a.png,dog\ry.png,\rcat/a.png,cat\r",
+    "empty cells": "path,label\ndog/a.png,dog,,\ny.png,, \ncat/a.png,cat,\n",
     "short rows": "path,label\n\ndog/a.png,dog\ny.png\n\ncat/a.png,cat\n,\n",
     "other spellings": 'path,label\n"dog\\a.png",dog\n./y.png,-1\ncat/../cat/a.png,cat\n',
     "twice": "path,label\ny.png,\ndog/a.png,\ndog/a.png,dog\ncat/a.png,cat\ncat/a.png,cat\n",
@@ -63,6 +66,15 @@ def test_numbers_are_names(folder, label):
     assert ImageFolder(folder / "list").class_names == ("7",)
 
 
+@pytest.mark.parametrize("name", ["a\rb.png", "\r\n.png", "\n.png", '"=1,2;3".png', " .png"])
+def test_lists_name_odd_files(tmp_path, name):
+    write(tmp_path / "a.png", 0)
+    (tmp_path / "a.png").rename(tmp_path / name)
+    (tmp_path / "list").write_bytes(csv_files.text([["path", "label"], [name, "cat"]]).encode())
+    images = ImageFolder(tmp_path / "list", 8)
+    assert (images.paths, images.class_names) == ((name,), ("cat",))
+
+
 def test_lists_with_two_labels_for_one_file(folder):
     (folder / "list").write_text("path,label\ny.png,dog\ny.png,cat\ndog/a.png,dog\n")
     images = ImageFolder(folder / "list")
@@ -90,6 +102,7 @@ def test_lists_in_the_other_form(tmp_path, form):
         ('{"path": "y.png"}\n["y.png"]\n', "line 2: expected {"),
         ('{"file": "y.png"}\n', "line 1: expected a path, got None"),
         ('{"path": "y.png", "label": ["cat", "dog"]}\n', "line 1: expected the name of one class"),
+        ("path,label\ny.png,red, blue\n", "line 2: expected 2 cells .* got 3; quote"),
         ("path,label\ny.png,k\xe4fer\n", "expected UTF-8"),
         ("path,label\ny.png," + 140_000 * "x", "line 2: expected CSV, got field larger than"),
     ],

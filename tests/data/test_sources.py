@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from emoc_tf import Task
 from emoc_tf.data import from_dataset, from_tfds, load
 from tests.data.pictures import page_scripts, write
 
@@ -37,6 +38,27 @@ def test_images_and_labels(batches, channels):
     np.testing.assert_array_equal(images, given)
     np.testing.assert_array_equal(labels, LABELS)
     assert (images.dtype, labels.dtype, names) == (np.uint8, np.int64, NAMES)
+
+
+def test_names_that_are_empty_or_in_another_form():
+    given = np.array(["the\u0301", "", " ", "th\u00e9", "a", "b", "a"])
+    _, labels, names = from_dataset(dataset(labels=given).batch(3))
+    assert labels.tolist() == [2, -1, -1, 2, 0, 1, 0] and names == ("a", "b", "the\u0301")
+    _, labels, names = from_dataset(dataset(labels=given).batch(3), ["b", "th\u00e9", "a"])
+    assert labels.tolist() == [1, -1, -1, 1, 2, 0, 2] and names == ("b", "th\u00e9", "a")
+    assert Task(IMAGES, labels, names).labels.tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([b"\xff", *6 * [b"a"]], r"names in UTF-8 as labels, got b'\\xff'"),
+        ([2**40, *6 * [0]], "class ids that count classes, got 1099511627776"),
+    ],
+)
+def test_labels_that_are_none_are_told(given, message):
+    with pytest.raises(ValueError, match=message):
+        from_dataset(dataset(labels=np.array(given)))
 
 
 FORMS = {

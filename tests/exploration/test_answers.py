@@ -94,6 +94,16 @@ def test_names_with_spaces_at_their_ends_are_found():
     assert read(["cat ", "dog "], 2, ("cat", "cat ", "dog ")).labels.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("listed", ["caf\u00e9", "cafe\u0301 "])
+def test_names_in_the_other_unicode_form_are_found(listed):
+    """Keyboards compose letters, and file systems decompose them."""
+    answer = read(["caf\u00e9", "cafe\u0301", "the\u0301", "th\u00e9"], 4, ("dog", listed))
+    assert answer.labels.tolist() == [1, 1, 2, 2]
+    assert answer.new_classes == ("the\u0301",)
+    answer = read(["caf\u00e9"], 1, ("dog",), {"cafe\u0301": 0})
+    assert (answer.labels.tolist(), answer.new_classes) == ([0], ())
+
+
 def test_of_two_classes_of_one_name_the_first_is_meant():
     assert read(["dog", "cat"], 2, ("cat", "dog", "dog")).labels.tolist() == [1, 0]
 

@@ -140,6 +140,15 @@ def test_split_makes_a_class_of_some_images():
     assert exploration.labels.tolist() == LABELS
 
 
+def test_a_class_is_named_in_any_unicode_form():
+    exploration = explore(LABELS)
+    exploration.correct([5], ["cafe\u0301"])
+    with pytest.raises(ValueError, match="name: expected a new name, got"):
+        exploration.rename("cat", "caf\u00e9")
+    exploration.merge("caf\u00e9", "cat")
+    assert exploration.class_names[exploration.labels[5]] == "cat"
+
+
 @pytest.mark.parametrize("name", ["cat", " cat", "cat ", "lion\n"])
 @pytest.mark.parametrize("call", ["rename", "split"])
 def test_a_name_is_that_of_one_class(name, call):

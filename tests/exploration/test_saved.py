@@ -212,6 +212,24 @@ def test_images_that_come_back_are_what_they_were(said):
 
 
 @pytest.mark.filterwarnings("ignore:task")
+def test_folders_whose_names_are_composed_now_say_nothing_new():
+    """A copy on another system may have them so."""
+
+    def of(form, names, labels):
+        return Task(Files(names), [labels.get(n, -1) for n in names], (form, "dog"))
+
+    first = explore(0, task_=of("the\u0301", "ABCDEFGH", START))
+    first.correct([2], ["th\u00e9"])
+    again = Exploration(
+        config(), task=of("th\u00e9", "ABCDEFGHI", {**START, "I": 0}), model=first.initial_model,
+        learner=Still,
+    )  # fmt: skip
+    again.restore(first.save(), None, None)
+    assert again.class_names == ("the\u0301", "dog")
+    assert again.labels.tolist() == [0, 1, 0, *[-1] * 5, 0]
+
+
+@pytest.mark.filterwarnings("ignore:task")
 @pytest.mark.parametrize("change", ["rename", "merge"])
 def test_new_images_of_a_folder_follow_what_its_class_became(change):
     first = explore(0, task_=task("ABCDEFGH", START))

@@ -132,6 +132,8 @@ def test_class_names_are_any_sequence(names):
         ({"labels": [np.inf, 1, 1, 0]}, r"integer class ids, -1 where unknown, got dtype float64"),
         ({"labels": [True, False, True, True]}, r"got dtype bool"),
         ({"labels": [True, None, True, True]}, r"got dtype object"),
+        ({"labels": ["a", True, "b", None]}, r"got True of type bool beside names"),
+        ({"labels": ["a", 1, "b", None], "class_names": ()}, r"got 1 of type int beside names"),
         ({"class_names": "ab"}, r"class_names: expected a sequence of names, got 'ab'"),
         ({"class_names": None}, r"class_names: expected a sequence"),
         ({"class_names": ["a", ""]}, r"class_names: expected a sequence"),
@@ -188,6 +190,13 @@ def test_the_order_of_the_task_is_the_order_of_the_pool(dtype, own):
     assert task.labels.tolist() == labels
 
 
+def test_test_data_are_matched_in_any_unicode_form():
+    array = images(4, shape=(8, 8, 1))
+    test = ImageData(array[:2], np.zeros(2, int), ("th\u00e9",))
+    task = Task(array, [0, 0, -1, -1], ("the\u0301",), test)
+    assert Exploration(config(), task=task).reset(0).test_accuracy == 1
+
+
 @pytest.mark.parametrize("order", [("b", "a"), ("x", "a", "b"), ("a", "b")])
 def test_test_data_are_matched_by_name(order):
     array = images(8, shape=(8, 8, 1))
@@ -224,6 +233,9 @@ def test_a_task_has_no_other_data_beside_it():
     [
         (["dog", None, "cat", "dog"], (), [1, -1, 0, 1], ("cat", "dog")),
         (np.array(["dog", "", "cat", ""]), ["dog"], [0, -1, 1, -1], ("dog", "cat")),
+        (["dog", " ", "cat", -1], (), [1, -1, 0, -1], ("cat", "dog")),
+        (["the\u0301", "th\u00e9", "a", "a"], ["th\u00e9"], [0, 0, 1, 1], ("th\u00e9", "a")),
+        (["th\u00e9", "the\u0301", "a", None], (), [1, 1, 0, -1], ("a", "the\u0301")),
         (["b", float("nan"), "a", -2], ("a", "b", "c"), [1, -1, 0, -2], ("a", "b", "c")),
     ],
 )

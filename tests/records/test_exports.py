@@ -17,6 +17,7 @@ from emoc_tf.data.pixels import factor_to_pixels
 from emoc_tf.records import exports
 from emoc_tf.records.labels import read_labels
 from emoc_tf.records.placing import write_png
+from emoc_tf.records.queried import IMAGE_COLUMNS, read_texts
 from tests.data import pictures
 from tests.records import tasks
 
@@ -88,7 +89,7 @@ def test_lists_are_read_by_the_library(answered, tmp_path, name, beside):
 def test_class_folders_are_read_by_the_library(answered, tmp_path, way):
     found, expected, run = answered
     target, _ = exports.export(run, "folders", tmp_path / "out", way=way)
-    files = [file for file in target.rglob("*") if not file.is_dir()]
+    files = [file for file in target.rglob("[!.]*") if not file.is_dir()]
     assert sorted(file.parent.name for file in files) == sorted(expected.values())
     root = found.task.images.root
     wanted = {(hashlib.sha256((root / p).read_bytes()).hexdigest(), c) for p, c in expected.items()}
@@ -99,6 +100,52 @@ def test_class_folders_are_read_by_the_library(answered, tmp_path, way):
     if way != "symlink":
         again = ImageFolder(target, 8)
         assert len(again) == len(expected) and set(again.class_names) == set(expected.values())
+
+
+@pytest.mark.parametrize("name", ["folders", "fiftyone", "imagefolder"])
+@pytest.mark.filterwarnings("ignore:.* left out")
+def test_an_export_into_the_folder_of_images_is_no_part_of_it(tmp_path, name):
+    """Else what people said would be another class tomorrow, or none."""
+    found = tasks.exploration(tasks.folder_task(tmp_path / "images"))
+    tasks.answer(found, ["owl", "cat"])
+    run = tasks.leave(tmp_path / "images" / "out", found)
+    target, count = exports.export(run, name)
+    again = tasks.again(tmp_path / "images")
+    assert again.images.paths == found.task.images.paths
+    assert again.labels.tolist() == found.task.labels.tolist()
+    inside = target.relative_to(tmp_path / "images").as_posix()
+    assert dict(again.images.left_out)[inside] == "copies, written by emoc_tf: read alone"
+    assert len(ImageFolder(target, 8)) == count
+
+
+@pytest.mark.parametrize("name", ["csv", "folders"])
+@pytest.mark.filterwarnings("ignore:.*(left out|no longer in the folder)")
+def test_what_is_gone_is_exported_when_it_is_back(tmp_path, name):
+    """Also where a store keeps its place."""
+    root = tmp_path / "images"
+    found = tasks.exploration(tasks.folder_task(root))
+    arrays, counts = found.save(), []
+    for day, there in enumerate([True, False, True]):
+        if day:
+            where = root / "cat/a.png", tmp_path / "away.png"
+            os.rename(*(where[::-1] if there else where))
+        task = Task.from_folder(root, 8, store=tmp_path / "store")
+        assert task.images.gone == (() if there else (task.images.paths.index("cat/a.png"),))
+        again = tasks.exploration(task)
+        if day == 0:
+            index = task.images.paths.index("cat/a.png")
+            again.correct([index], ["owl"])
+        else:
+            again.restore(arrays, None, None)
+        arrays = again.save()
+        run = tasks.leave(tmp_path / str(day), again)
+        target, count = exports.export(run, name)
+        assert len(ImageFolder(target, 8)) == count
+        rows = [row for row in read_texts(run / "images.csv", IMAGE_COLUMNS)
+                if row["path"] == "cat/a.png"]  # fmt: skip
+        assert [row["image"] for row in rows] == [str(index) if there else ""]
+        counts.append(count)
+    assert counts[0] == counts[2] == counts[1] + 1
 
 
 def test_a_run_without_a_label_exports_nothing(tmp_path):
