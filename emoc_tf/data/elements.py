@@ -124,8 +124,8 @@ def _pixels(image: Any) -> np.ndarray:
     return array.astype(np.uint8)
 
 
-def _text(name: bytes | str) -> str:
-    """Returns a label as text; raises `ValueError` for bytes that are none."""
+def _text(name: Any) -> str:
+    """Returns a name, bytes or text, as text; raises `ValueError` for bytes that are none."""
     try:
         return name.decode() if isinstance(name, bytes) else str(name)
     except UnicodeDecodeError:
