@@ -1,0 +1,78 @@
+"""What policies asked about: counted by hand, written and read again."""
+
+import io
+
+import numpy as np
+import pytest
+from absl import app
+from rich.console import Console
+
+from emoc_tf.records.queried import QUERIED, QUERIED_COLUMNS
+from emoc_tf.storage import csv_files
+from tests import benchmark
+from tests.records.written import write
+
+
+@pytest.fixture(scope="module")
+def asked():
+    return benchmark("asked")
+
+
+def lines(*said):
+    """Lines of queried.csv for (step, kind, class, taken_back)."""
+    told = ("step", "kind", "class_name", "taken_back")
+    return [
+        dict.fromkeys(QUERIED_COLUMNS, "") | dict(zip(told, map(str, row), strict=True))
+        for row in said
+    ]
+
+
+SAID = lines(
+    (1, "query", "cat", 0), (1, "query", "cat", 0), (1, "query", "dog", 0), (1, "query", "", 0),
+    (2, "query", "cat", 0), (2, "query", "owl, barn", 0), (2, "query", "dog", 1),
+    (2, "correction", "dog", 0), (0, "audit", "dog", 0),
+)  # fmt: skip
+
+
+def test_classes_are_counted_as_by_hand(asked):
+    run = asked.Asked.of("here", "emoc", 3, SAID)
+    assert run.counts == {"cat": 3, "dog": 1, "owl, barn": 1}
+    assert run.classes_in_a_set == 2
+    assert run.largest_share == pytest.approx((2 / 3 + 1 / 2) / 2)
+    entropy = -(0.6 * np.log(0.6) + 2 * 0.2 * np.log(0.2))
+    assert run.effective_classes == pytest.approx(np.exp(entropy))
+
+
+def test_classes_that_are_asked_about_alike_all_count(asked):
+    alike = lines(*((step, "query", name, 0) for step in (1, 2) for name in "abcd"))
+    assert asked.Asked.of("here", "random", 0, alike).effective_classes == pytest.approx(4)
+
+
+def test_a_folder_is_counted_written_and_read_again(asked, tmp_path, capsys):
+    folder = tmp_path / "mixed sets"
+    for seed in (0, 1):
+        write(folder, "random", seed)
+    rows = [QUERIED_COLUMNS, *([line[name] for name in QUERIED_COLUMNS] for line in SAID)]
+    (folder / "random" / "1" / QUERIED).write_text(csv_files.text(rows))
+    (run,), without = asked.of_folder(folder)
+    assert (run.setting, run.policy, run.seed, without) == ("mixed sets", "random", 1, 1)
+    kept = tmp_path / "asked.csv"
+    kept.write_text(csv_files.text(asked.to_rows([run])))
+    (again,) = asked.of_file(kept)
+    assert again.counts == run.counts
+    assert again.largest_share == pytest.approx(run.largest_share, abs=1e-6)
+    printed = io.StringIO()
+    Console(file=printed, width=200).print(asked.table([again], 2))
+    (row,) = [line.split() for line in printed.getvalue().splitlines() if " random " in line]
+    assert row == ["random", "1", "2.0", "0.58", "2.6", "cat,", "dog:", "0.80"]
+
+
+def test_what_cannot_be_counted_is_refused(asked, tmp_path):
+    with pytest.raises(ValueError, match="here/emoc/3: expected an image with a class"):
+        asked.Asked.of("here", "emoc", 3, lines((1, "query", "", 0)))
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    with pytest.raises(app.UsageError, match="expected a file that --output wrote"):
+        asked.main(["asked", str(other)])
+    with pytest.raises(app.UsageError, match="nothing"):
+        asked.main(["asked", str(tmp_path / "nothing")])
