@@ -1,14 +1,14 @@
 """What policies ask about: how many classes a set holds, and how labels spread over classes.
 
     python benchmarks/asked.py results/transfer/minibatch-cluster [--most=16]
-        [--output=results/transfer/asked.csv]
+        [--counts=results/transfer/asked.csv]
 
 Counts what `queried.csv` of each finished run has: images whose class was named, by that class.
 (Where answers are wrong by design, the class is the one that was answered.) Of each policy, means
 over its runs: different classes in a set; the share of a set's largest class; and the *effective
 number of classes*, the exponential of the entropy of the classes' shares: k where k classes have
 equally many labels, less where some have most. Then the classes that it asks about most, all runs
-together. `--output` writes counts, a row a run; such a file is read in the place of folders, since
+together. `--counts` writes counts, a row a run; such a file is read in the place of folders, since
 `queried.csv` of many runs is large. Runs without `queried.csv` are left out and counted.
 """
 
@@ -33,7 +33,7 @@ from emoc_tf.report.tables import number
 from emoc_tf.storage import atomic, csv_files
 
 MOST = flags.DEFINE_integer("most", 6, "Classes to name of each policy.", 1)
-OUTPUT = flags.DEFINE_string("output", None, "Where the counts go, as CSV.")
+COUNTS = flags.DEFINE_string("counts", None, "Where the counts go, as CSV.")
 OF_RUN = ("setting", "policy", "seed", "classes_in_a_set", "largest_share")
 _MEANS = {"classes_in_a_set": 1, "largest_share": 2, "effective_classes": 1}  # with their digits
 
@@ -100,7 +100,7 @@ def of_file(path: Path) -> list[Asked]:
     with path.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     if not lines or lines[0].keys() != {*OF_RUN, "counts"}:
-        raise ValueError(f"{path}: expected a file that --output wrote")
+        raise ValueError(f"{path}: expected a file that --counts wrote")
     return [
         Asked(
             line["setting"], line["policy"], int(line["seed"]), float(line["classes_in_a_set"]),
@@ -157,9 +157,9 @@ def main(argv: list[str]) -> None:
             console.print(f"{escape(str(place))}: {without} runs without {QUERIED}, left out")
     for setting in dict.fromkeys(run.setting for run in runs):
         console.print(table([run for run in runs if run.setting == setting], MOST.value))
-    if OUTPUT.value:
-        atomic.write_text(Path(OUTPUT.value), csv_files.text(to_rows(runs)))
-        console.print(f"Written: {escape(OUTPUT.value)}")
+    if COUNTS.value:
+        atomic.write_text(Path(COUNTS.value), csv_files.text(to_rows(runs)))
+        console.print(f"Written: {escape(COUNTS.value)}")
 
 
 if __name__ == "__main__":

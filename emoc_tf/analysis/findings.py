@@ -18,7 +18,7 @@ from emoc_tf.analysis.measures import (
 )
 from emoc_tf.analysis.savings import Saving, labels_saved
 from emoc_tf.analysis.statistics import PairedDifference, paired_differences, penalties
-from emoc_tf.records.run_record import RunRecord, read_run, run_folders, run_path
+from emoc_tf.records.run_record import RunRecord, file_name, read_run, run_folders, run_path
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,12 @@ class Findings:
 
 
 def gather(
-    output_dir: str | Path, baselines: Sequence[str] = (), accuracy: float | None = None
+    output_dir: str | Path,
+    baselines: Sequence[str] = (),
+    accuracy: float | None = None,
+    *,
+    only_agents: Sequence[str] = (),
+    only_seeds: Sequence[int] = (),
 ) -> Findings:
     """Reads the run folders and computes what reports show.
 
@@ -129,16 +134,19 @@ def gather(
             far as they are there, or else the policy with the lowest mean accuracy.
         accuracy: The target of "labels to reach"; if not given, each seed has its own: what the
             first baseline ends with.
+        only_agents: The policies to read; all that are there if none are given.
+        only_seeds: The initialisations to read; likewise.
 
     Raises:
         ValueError: There is no finished run, the runs have different configurations, or there is
-            no such baseline or accuracy.
+            no such policy, initialisation, baseline or accuracy.
     """
     folder = Path(output_dir)
     runs, broken = _readable(folder)
+    runs, broken, only = _asked_for(runs, broken, only_agents, only_seeds)
     finished = [run for run in runs if run.finished]
     unfinished = [run for run in runs if not run.finished]
-    told = [f"Left out: {sentence}" for sentence in broken.values()]
+    told = only + [f"Left out: {sentence}" for sentence in broken.values()]
     if unfinished:
         told.append(f"{len(unfinished)} of {len(runs)} runs are unfinished: left out")
     if not finished:
@@ -211,6 +219,36 @@ def _readable(output_dir: Path) -> tuple[list[RunRecord], dict[str, str]]:
         raise ValueError(f"output_dir: expected run folders <agent>/<seed>/ in {output_dir}")
     place = {agent: i for i, agent in enumerate(families.ordered([run.agent for run in runs]))}
     return sorted(runs, key=lambda run: (place[run.agent], run.seed)), broken
+
+
+def _asked_for(
+    runs: Sequence[RunRecord],
+    broken: Mapping[str, str],
+    only_agents: Sequence[str],
+    only_seeds: Sequence[int],
+) -> tuple[list[RunRecord], dict[str, str], list[str]]:
+    """Returns the runs of some policies and initialisations, and in a sentence what is left out."""
+    names = families.ordered([run.agent for run in runs])
+    there = sorted({run.seed for run in runs} | {int(place.split("/")[1]) for place in broken})
+    for agent in only_agents:
+        if agent not in names:
+            raise ValueError(f"only_agents: expected some of {names}, got {agent!r}")
+    for seed in only_seeds:
+        if seed not in there:
+            raise ValueError(f"only_seeds: expected some of {there}, got {seed}")
+
+    def wanted(agent: str, seed: str) -> bool:
+        """Takes both as folders have them."""
+        return (not only_agents or agent in map(file_name, only_agents)) and (
+            not only_seeds or seed in map(str, only_seeds)
+        )
+
+    kept = [run for run in runs if wanted(file_name(run.agent), str(run.seed))]
+    note = f"Left out, as asked: {len(runs) - len(kept)} runs of other policies or initialisations"
+    if others := [name for name in names if only_agents and name not in only_agents]:
+        note += f"; p is not corrected for comparisons with {notes.listed(others)}"
+    told = [note] if len(kept) < len(runs) else []
+    return kept, {place: why for place, why in broken.items() if wanted(*place.split("/"))}, told
 
 
 def _missing(runs: Sequence[RunRecord], broken: Mapping[str, str]) -> list[str]:

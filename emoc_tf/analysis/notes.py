@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -87,8 +88,7 @@ def mixtures(runs: Sequence[RunRecord]) -> list[str]:
             notes.append(f"Note: the runs of {agent} are of different policies with that name")
     for name in _PLACE:
         values: dict[int, set[str]] = {}
-        for run in runs:
-            value = str(run.environment.get(name))
+        for run, value in zip(runs, _told([r.environment.get(name) for r in runs]), strict=True):
             if name == "commit":  # twelve digits are enough to find one
                 value = re.sub("([0-9a-f]{12})[0-9a-f]{28}", r"\1", value)
             if name != "onednn" or value != "None":  # the first releases did not tell it
@@ -102,3 +102,12 @@ def mixtures(runs: Sequence[RunRecord]) -> list[str]:
                 f"which are paired, {pairs})"
             )
     return notes
+
+
+def _told(values: Sequence[Any]) -> list[str]:
+    """Returns values as text; of mappings, such as versions, what is not the same in all."""
+    if not all(isinstance(value, dict) for value in values):
+        return [str(value) for value in values]
+    names = dict.fromkeys(name for value in values for name in value)
+    differing = [n for n in names if any(value.get(n) != values[0].get(n) for value in values)]
+    return [", ".join(f"{n} {value.get(n, 'none')}" for n in differing) for value in values]

@@ -60,6 +60,9 @@ def report(
     baselines: Sequence[str] = (),
     accuracy: float | None = None,
     latex: bool = False,
+    only_agents: Sequence[str] = (),
+    only_seeds: Sequence[int] = (),
+    report_dir: str | Path | None = None,
 ) -> Findings:
     """Writes the report of a folder, see `write.write_report`, and prints its tables and notes.
 
@@ -67,7 +70,14 @@ def report(
         ValueError: See `write.write_report`.
     """
     findings, written = write_report(
-        output_dir, data_dir=data_dir, baselines=baselines, accuracy=accuracy, latex=latex
+        output_dir,
+        data_dir=data_dir,
+        baselines=baselines,
+        accuracy=accuracy,
+        latex=latex,
+        only_agents=only_agents,
+        only_seeds=only_seeds,
+        report_dir=report_dir,
     )
     for note in findings.notes:
         say(console, note)
@@ -77,5 +87,5 @@ def report(
             console.print(tables.difference_table(findings, baseline))
     console.print(tables.legend(findings))
     names = ", ".join(path.name for path in written)
-    say(console, f"Written into {findings.output_dir}: {names}")
+    say(console, f"Written into {written[0].parent}: {names}")
     return findings

@@ -135,21 +135,35 @@ def seeds() -> Callable[[], list[int]]:
     holder = _once(
         flags.DEFINE_list, "seeds", ["0", "1", "2"], "Initialisations, such as 0-8 or 0,3,5-7."
     )
-    return lambda: _numbers(holder.value)
+    return lambda: _numbers("seeds", holder.value)
 
 
-def _numbers(texts: list[str]) -> list[int]:
+def only_seeds() -> Callable[[], list[int]]:
+    """Defines `--only_seeds`; returns what reads them.
+
+    Raises, when they are read:
+        ValueError: They are no different integers of at least 0.
+    """
+    holder = _once(
+        flags.DEFINE_list, "only_seeds", [],
+        "Initialisations to report on, such as 0-8 or 0,3,5-7; all that are there if none are "
+        "given.",
+    )  # fmt: skip
+    return lambda: _numbers("only_seeds", holder.value) if holder.value else []
+
+
+def _numbers(name: str, texts: list[str]) -> list[int]:
     found: list[int] = []
     for text in texts:
         part = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", text.strip())
         first, last = (int(end or part[1]) for end in part.groups()) if part else (1, 0)
         if first > last or last - first >= _MOST_SEEDS:
             raise ValueError(
-                f"seeds: expected integers of at least 0, or ranges of them such as 0-8, got "
+                f"{name}: expected integers of at least 0, or ranges of them such as 0-8, got "
                 f"{','.join(texts)}"
             )
         found += range(first, last + 1)
-    check_distinct("seeds", found)
+    check_distinct(name, found)
     return found
 
 

@@ -1,8 +1,8 @@
 """Makes a page, figures and tables of a comparison, from its run folders alone.
 
-Takes one argument, the output folder, and writes into it: report.html, which needs no network;
-curves, differences, penalties and seconds as PNG and SVG; table.csv and differences.csv. It works
-while runs are unfinished, and says which are missing.
+Takes one argument, the output folder, and writes into it, or into --report_dir: report.html, which
+needs no network; curves, differences, penalties and seconds as PNG and SVG; table.csv and
+differences.csv. It works while runs are unfinished, and says which are missing.
 
 Example: python -m emoc_tf.experiments.report out
 """
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.comparison import report
-from emoc_tf.experiments.flags import data_dir
+from emoc_tf.experiments.flags import data_dir, only_seeds
 
 DATA_DIR = data_dir()  # for the images and class names on the page
 BASELINES = flags.DEFINE_list(
@@ -20,6 +20,13 @@ BASELINES = flags.DEFINE_list(
 )
 ACCURACY = flags.DEFINE_float(
     "accuracy", None, "Test accuracy to count labels to; if not given, the first baseline's last."
+)
+ONLY_AGENTS = flags.DEFINE_list(
+    "only_agents", [], "Policies to report on; all that are there if none are given."
+)
+ONLY_SEEDS = only_seeds()
+REPORT_DIR = flags.DEFINE_string(
+    "report_dir", None, "Where the files go; into the output folder if not given."
 )
 LATEX = flags.DEFINE_bool("latex", False, "Also write table.tex.")
 
@@ -35,6 +42,9 @@ def main(argv: list[str]) -> None:
         baselines=BASELINES.value,
         accuracy=ACCURACY.value,
         latex=LATEX.value,
+        only_agents=ONLY_AGENTS.value,
+        only_seeds=ONLY_SEEDS(),
+        report_dir=REPORT_DIR.value,
     )
 
 

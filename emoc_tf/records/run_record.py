@@ -44,8 +44,12 @@ def pretrained_path(output_dir: str | Path, seed: int) -> Path:
     return Path(output_dir) / "shared" / str(seed) / "pretrained.npz"
 
 
-def make_output_dir(output_dir: str | Path) -> None:
+def make_output_dir(output_dir: str | Path, name: str = "output_dir") -> None:
     """Makes the output folder and tries whether it can be written.
+
+    Args:
+        output_dir: The folder.
+        name: Of the argument that it was given as.
 
     Raises:
         ValueError: It cannot.
@@ -57,7 +61,7 @@ def make_output_dir(output_dir: str | Path) -> None:
         (folder / ".writable").unlink(missing_ok=True)  # another process may try too
     except OSError as error:
         raise ValueError(
-            f"output_dir: expected a folder that can be written, got {output_dir} ({error})"
+            f"{name}: expected a folder that can be written, got {output_dir} ({error})"
         ) from None
 
 

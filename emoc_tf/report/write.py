@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from emoc_tf.analysis.findings import Findings, gather
 from emoc_tf.analysis.measures import PRIMARY
-from emoc_tf.records.run_record import file_name
+from emoc_tf.records.run_record import file_name, make_output_dir
 from emoc_tf.report import drawing, first_sets, page, plots, tables
 from emoc_tf.report.first_sets import Shown, class_names
 from emoc_tf.storage import atomic, csv_files
@@ -22,26 +22,35 @@ def write_report(
     baselines: Sequence[str] = (),
     accuracy: float | None = None,
     latex: bool = False,
+    only_agents: Sequence[str] = (),
+    only_seeds: Sequence[int] = (),
+    report_dir: str | Path | None = None,
 ) -> tuple[Findings, list[Path]]:
     """Writes figures, tables and page of the finished runs in a folder.
 
     Args:
-        output_dir: The folder of a comparison; files are written into it.
+        output_dir: The folder of a comparison.
         data_dir: Where the data set lies, for the page's class names and images.
         baselines: See `findings.gather`.
         accuracy: See `findings.gather`.
         latex: Whether to write table.tex too.
+        only_agents: See `findings.gather`.
+        only_seeds: See `findings.gather`.
+        report_dir: Where files are written; `output_dir` if not given.
 
     Returns:
         What is shown, and the files written.
 
     Raises:
         ValueError: There is no finished run, the runs have different configurations, or there is
-            no such baseline or accuracy.
+            no such policy, initialisation, baseline or accuracy, or the files cannot be written.
     """
-    findings = gather(output_dir, baselines, accuracy)
+    findings = gather(
+        output_dir, baselines, accuracy, only_agents=only_agents, only_seeds=only_seeds
+    )
     shown = first_sets.look_up(findings, data_dir)
-    folder, written = findings.output_dir, []
+    folder, written = Path(output_dir if report_dir is None else report_dir), []
+    make_output_dir(folder, "output_dir" if report_dir is None else "report_dir")
     for name, figure in _figures(findings, shown).items():
         written += drawing.save(figure, folder / name)
     texts = {

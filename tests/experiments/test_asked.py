@@ -72,7 +72,7 @@ def test_what_cannot_be_counted_is_refused(asked, tmp_path):
         asked.Asked.of("here", "emoc", 3, lines((1, "query", "", 0)))
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,2\n")
-    with pytest.raises(app.UsageError, match="expected a file that --output wrote"):
+    with pytest.raises(app.UsageError, match="expected a file that --counts wrote"):
         asked.main(["asked", str(other)])
     with pytest.raises(app.UsageError, match="nothing"):
         asked.main(["asked", str(tmp_path / "nothing")])

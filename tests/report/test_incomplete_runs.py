@@ -265,6 +265,14 @@ def test_what_runs_were_made_with_is_told_of_all(tmp_path):
     }  # fmt: skip
 
 
+def test_of_versions_those_that_differ_are_told(tmp_path):
+    for seed, versions in enumerate(({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"})):
+        path = write(tmp_path, "random", seed).path / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"versions": versions}))
+    (note,) = [note for note in gather(tmp_path).notes if "versions" in note]
+    assert note.startswith("Note: the runs differ in versions: b 2, c none; b 3, c 4 (runs of")
+
+
 def test_pairs_of_one_place_are_told_from_those_of_two(tmp_path):
     for agent in ("random", "emoc"):
         for seed in (0, 1):
