@@ -1,9 +1,11 @@
 r"""Who wins where: policies against one of them in several settings, side by side.
 
     python benchmarks/across.py results/transfer/minibatch-cluster results/transfer/uniform \
-        [--baseline=random] [--figure=FOLDER/NAME]
+        [--baseline=random] [--only=badge,novel] [--figure=FOLDER/NAME]
 
-Each folder is one setting, as `compare` writes it, and has its name. The baseline's row has its
+Each folder is one setting, as `compare` writes it. It has its name, or with TITLE=FOLDER another
+one. `--only` shows some policies. Where no setting has two variants of a policy, they share a row
+of the figure, in its style. The baseline's row has its
 means, the others' differences to it, paired within a setting, with 95% intervals; labels saved are
 those of reports; seconds a choice are the median of each run's, averaged; minutes a run the median
 of what runs took, without imports and the data set. Runs count as far as the shortest of a setting
@@ -13,7 +15,7 @@ setting.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +40,7 @@ from emoc_tf.storage import atomic, csv_files
 
 BASELINE = flags.DEFINE_string("baseline", "random", "The policy to compare with.")
 COSTS = ("seconds_per_choice", "minutes_per_run")
+ONLY = flags.DEFINE_list("only", [], "Policies to show; all that are there if none are given.")
 FIGURE = flags.DEFINE_string("figure", None, "Where figure and table go, without an ending.")
 
 
@@ -91,18 +94,18 @@ class Setting:
 
 def draw(settings: list[Setting], baseline: str) -> Figure:
     """Draws differences in the primary measure with their intervals, a panel a setting."""
-    agents = {agent for setting in settings for agent in setting.differences}
-    rows, styled = policy_rows.places(agents), [baseline, *sorted(agents)]
+    row_of = _rows_of(settings, baseline)
+    rows, styled = policy_rows.places(row_of.values()), [baseline, *sorted(set(row_of.values()))]
     size = 1.6 + 2.1 * len(settings), 1.3 + policy_rows.HEIGHT * len(rows)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(settings), sharex=True, sharey=True, squeeze=False)[0]
     for axes, setting in zip(panels, settings, strict=True):
         axes.axvline(0, color="#888888", linewidth=0.8, zorder=1)
         for agent, found in setting.differences.items():
-            row, (colour, marker, _) = found[PRIMARY], drawing.style(agent, styled)
+            row, (colour, marker, _) = found[PRIMARY], drawing.style(row_of[agent], styled)
             ends = None if np.isnan(row.low) else [[row.mean - row.low], [row.high - row.mean]]
             axes.errorbar(
-                row.mean, rows[agent], xerr=ends, color=colour, marker=marker, linestyle="",
+                row.mean, rows[row_of[agent]], xerr=ends, color=colour, marker=marker, linestyle="",
                 capsize=2.5,
             )  # fmt: skip
         counts = [found[PRIMARY].pairs for found in setting.differences.values()]
@@ -115,6 +118,25 @@ def draw(settings: list[Setting], baseline: str) -> Figure:
     label = f"{measure}: difference to {literal(baseline)}, with 95% intervals"
     figure.supxlabel(label, fontsize="medium")
     return figure
+
+
+def _rows_of(settings: list[Setting], baseline: str) -> dict[str, str]:
+    """Returns the name of each policy's row: its policy's if another setting has another variant.
+
+    But only if no setting has two variants of it, the baseline among them.
+    """
+    variants: dict[str, set[str]] = {}
+    several: set[str] = set()
+    for setting in settings:
+        policies = [families.base(agent) for agent in (baseline, *setting.differences)]
+        several |= {policy for policy in policies if policies.count(policy) > 1}
+        for agent in setting.differences:
+            variants.setdefault(families.base(agent), set()).add(agent)
+    return {
+        agent: agent if policy in several or len(group) == 1 else policy
+        for policy, group in variants.items()
+        for agent in group
+    }
 
 
 def table(setting: Setting, baseline: str) -> Table:
@@ -154,32 +176,46 @@ def to_rows(settings: list[Setting]) -> list[list]:
     return rows
 
 
-def read(folders: Mapping[str, str], baseline: str) -> list[Setting]:
+def read(folders: Mapping[str, str], baseline: str, only: Collection[str] = ()) -> list[Setting]:
     """Reads the settings.
 
     Args:
         folders: By the settings' names.
         baseline: A policy's name.
+        only: Policies to read besides; all if there are none.
 
     Raises:
-        ValueError: A folder has no finished run of the baseline.
+        ValueError: A folder has no finished run of the baseline, or none has one of `only`.
     """
-    settings = []
+    settings, there = [], set()
     for name, folder in folders.items():
         runs = [run for run in read_runs(folder) if run.finished]
+        there |= {run.agent for run in runs}
+        runs = [run for run in runs if not only or run.agent in {baseline, *only}]
         if baseline not in by_agent(runs):
             raise ValueError(f"folders: expected finished runs of {baseline!r} in {folder}")
         settings.append(Setting.of(name, runs, baseline))
+    for agent in only:
+        if agent not in there:
+            raise ValueError(f"only: expected some of {families.ordered(there)}, got {agent!r}")
     return settings
+
+
+def titled(argument: str) -> tuple[str, str]:
+    """Returns the name of a setting and its folder, of FOLDER or TITLE=FOLDER."""
+    title, equals, folder = argument.rpartition("=")
+    if equals and not Path(argument).is_dir():
+        return title, folder
+    return Path(argument).resolve().name, argument
 
 
 def main(argv: list[str]) -> None:
     """Looks at the folders given."""
-    folders = {Path(folder).resolve().name: folder for folder in argv[1:]}
+    folders = dict(map(titled, argv[1:]))
     if not folders or len(folders) < len(argv) - 1:
-        sys.exit("usage: python benchmarks/across.py FOLDER [FOLDER ...], of different names")
+        sys.exit("usage: python benchmarks/across.py [TITLE=]FOLDER [...], of different names")
     try:
-        settings = read(folders, BASELINE.value)
+        settings = read(folders, BASELINE.value, ONLY.value)
     except ValueError as error:
         raise app.UsageError(str(error)) from None
     console = Console(width=200)

@@ -64,3 +64,40 @@ def test_runs_that_ended_early_and_wrong_answers_are_told(tmp_path, across):
     assert "The runs have 2 to 4 steps" in setting.notes[0]
     assert "25% are wrong" in setting.notes[1]
     assert setting.minutes["random"] == pytest.approx(5 * 3 / 60)
+
+
+@pytest.fixture
+def two(tmp_path, across):
+    """A policy that has another variant in each of two folders, and two variants of one policy."""
+    for name, agents in {
+        "a=b": ("emoc", "herding:images=3", "novel"),
+        "c": ("emoc:references=3", "herding:images=3", "novel", "novel:a=1"),
+    }.items():
+        for agent in ("random", *agents):
+            write(tmp_path / name, agent, 0)
+    return tmp_path
+
+
+def test_lone_variants_share_the_row_of_their_policy(two, across):
+    settings = across.read({"a": str(two / "a=b"), "c": str(two / "c")}, "random")
+    figure = across.draw(settings, "random")
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert [name for name in names if ":" in name] == ["novel:a=1", "herding:images=3"]
+    assert {"emoc", "novel"} < {*names}
+    left, right = (
+        dict.fromkeys(line.get_ydata()[0] for line in axes.lines) for axes in figure.axes
+    )
+    assert names.index("emoc") in left
+    assert names.index("emoc") in right
+    emoc = drawing.style("emoc", ["emoc"])[0]
+    assert all(emoc in {line.get_color() for line in axes.lines} for axes in figure.axes)
+
+
+def test_some_policies_and_titles(two, across):
+    folders = dict(map(across.titled, [f"two words={two / 'c'}", str(two / "a=b")]))
+    assert folders == {"two words": str(two / "c"), "a=b": str(two / "a=b")}
+    first, second = across.read(folders, "random", ["emoc", "novel"])
+    assert [*first.differences] == ["novel"]
+    assert {*second.differences} == {"emoc", "novel"}
+    with pytest.raises(ValueError, match="only: expected some of"):
+        across.read(folders, "random", ["bald"])
