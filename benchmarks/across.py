@@ -7,7 +7,7 @@ Each folder is one setting, as `compare` writes it. It has its name, or with TIT
 one. `--only` shows some policies. Where no setting has two variants of a policy, they share a row
 of the figure, in its style. The baseline's row has its
 means, the others' differences to it, paired within a setting, with 95% intervals; labels saved are
-those of reports; seconds a choice are the median of each run's, averaged; minutes a run the median
+those of reports; seconds a choice are the median of each run's medians; minutes a run the median
 of what runs took, without imports and the data set. Runs count as far as the shortest of a setting
 went, as in reports. The primary measure is drawn into NAME.png and
 NAME.svg, all is written into NAME.csv. Nothing is tested here: `report` tests the policies of one
@@ -15,6 +15,7 @@ setting.
 """
 
 import sys
+import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ from emoc_tf.report import drawing, policy_rows, tables
 from emoc_tf.storage import atomic, csv_files
 
 BASELINE = flags.DEFINE_string("baseline", "random", "The policy to compare with.")
+_TITLE = 22  # letters of a line above a panel
 COSTS = ("seconds_per_choice", "minutes_per_run")
 ONLY = flags.DEFINE_list("only", [], "Policies to show; all that are there if none are given.")
 FIGURE = flags.DEFINE_string("figure", None, "Where figure and table go, without an ending.")
@@ -51,7 +53,8 @@ class Setting:
     Attributes:
         name: Of the folder.
         summaries: By policy, the baseline too.
-        minutes: Of a run, the median, by policy.
+        costs: Seconds of a choice and minutes of a run, by policy: medians over its runs, since
+            some may have been made beside other work.
         differences: To the baseline, by policy, in each of `MEASURES`.
         saved: Labels saved against the baseline, by policy.
         notes: What a reader must know of the runs, in sentences.
@@ -59,7 +62,7 @@ class Setting:
 
     name: str
     summaries: dict[str, PolicySummary]
-    minutes: dict[str, float]
+    costs: dict[str, tuple[float, float]]
     differences: dict[str, dict[str, PairedDifference]]
     saved: dict[str, Saving]
     notes: list[str]
@@ -71,10 +74,7 @@ class Setting:
         Raises:
             ValueError: The baseline has no run.
         """
-        minutes = {
-            agent: float(np.median([run.timings["step_seconds"].sum() / 60 for run in group]))
-            for agent, group in by_agent(runs).items()
-        }
+        costs = {agent: _costs(group) for agent, group in by_agent(runs).items()}
         runs, notes = of_one_length(runs)
         if baseline not in by_agent(runs):
             raise ValueError(f"baseline: {'; '.join(notes)}")
@@ -85,11 +85,13 @@ class Setting:
         summaries = {row.agent: row for row in summarise(runs)}
         saved = {row.agent: row for row in labels_saved(runs, baseline)}
         notes += of_answers(runs)
-        return cls(name, summaries, minutes, differences, saved, notes)
+        return cls(name, summaries, costs, differences, saved, notes)
 
-    def costs(self, agent: str) -> list[float]:
-        """Returns seconds of a choice and minutes of a run."""
-        return [self.summaries[agent].selection_seconds.mean, self.minutes[agent]]
+
+def _costs(runs: list[RunRecord]) -> tuple[float, float]:
+    choices = [np.nanmedian(run.timings["selection_seconds"]) for run in runs]
+    minutes = [run.timings["step_seconds"].sum() / 60 for run in runs]
+    return float(np.median(choices)), float(np.median(minutes))
 
 
 def draw(settings: list[Setting], baseline: str) -> Figure:
@@ -109,7 +111,8 @@ def draw(settings: list[Setting], baseline: str) -> Figure:
                 capsize=2.5,
             )  # fmt: skip
         counts = [found[PRIMARY].pairs for found in setting.differences.values()]
-        named = f"{literal(setting.name)}\n{drawing.initialisations(counts)}"
+        title = "\n".join(textwrap.wrap(setting.name, _TITLE))
+        named = f"{literal(title)}\n{drawing.initialisations(counts)}"
         axes.set_title(named, fontsize="medium")
         drawing.finish(axes, "", "")
         policy_rows.rule(axes, rows)
@@ -148,7 +151,7 @@ def table(setting: Setting, baseline: str) -> Table:
         found.add_column(heading, justify="right")
     own = setting.summaries[baseline]
     means = [getattr(own, name).text(measure.digits, False) for name, measure in MEASURES.items()]
-    costs = [tables.number(value, 2) for value in setting.costs(baseline)]
+    costs = [tables.number(value, 2) for value in setting.costs[baseline]]
     found.add_row(baseline, str(own.runs), *means, "–", *costs, end_section=True)
     for agent in families.ordered(setting.differences):
         of = setting.differences[agent]
@@ -156,7 +159,7 @@ def table(setting: Setting, baseline: str) -> Table:
         if (saving := setting.saved.get(agent)) is not None:
             labels = tables.with_interval(saving.labels, saving.low, saving.high, 0)
         cells = [tables.difference(of[measure]) for measure in MEASURES]
-        costs = [tables.number(value, 2) for value in setting.costs(agent)]
+        costs = [tables.number(value, 2) for value in setting.costs[agent]]
         found.add_row(agent, str(of[PRIMARY].pairs), *cells, labels, *costs)
     return found
 
@@ -170,7 +173,7 @@ def to_rows(settings: list[Setting]) -> list[list]:
         tested = heading.index("p")
         rows += [] if rows else [["setting", *heading[:tested], *COSTS]]
         rows += [
-            [setting.name, *row[:tested], *csv_files.rounded(setting.costs(row[1]))]
+            [setting.name, *row[:tested], *csv_files.rounded(setting.costs[row[1]])]
             for row in others
         ]
     return rows

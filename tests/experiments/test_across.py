@@ -63,7 +63,7 @@ def test_runs_that_ended_early_and_wrong_answers_are_told(tmp_path, across):
     assert setting.differences["emoc"]["final_accuracy"].mean == pytest.approx(0.3)
     assert "The runs have 2 to 4 steps" in setting.notes[0]
     assert "25% are wrong" in setting.notes[1]
-    assert setting.minutes["random"] == pytest.approx(5 * 3 / 60)
+    assert setting.costs["random"][1] == pytest.approx(5 * 3 / 60)
 
 
 @pytest.fixture
