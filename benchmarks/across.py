@@ -89,7 +89,7 @@ class Setting:
 
 
 def _costs(runs: list[RunRecord]) -> tuple[float, float]:
-    choices = [np.nanmedian(run.timings["selection_seconds"]) for run in runs]
+    choices = [np.median(run.timings["selection_seconds"][1:]) for run in runs]
     minutes = [run.timings["step_seconds"].sum() / 60 for run in runs]
     return float(np.median(choices)), float(np.median(minutes))
 
