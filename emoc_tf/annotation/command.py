@@ -23,7 +23,15 @@ from absl import flags
 from emoc_tf.annotation.process import WorkerProcess
 from emoc_tf.annotation.server import LARGEST_REQUEST, make_app
 from emoc_tf.annotation.service import Service
-from emoc_tf.annotation.settings import DEFAULTS, FIELDS, Settings
+from emoc_tf.annotation.settings import (
+    DEFAULTS,
+    FIELDS,
+    FROZEN,
+    FROZEN_AGENT,
+    FROZEN_RATE,
+    USUAL_AGENT,
+    Settings,
+)  # fmt: skip
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.storage import atomic
@@ -51,8 +59,10 @@ FIT = flags.DEFINE_enum(
 STORE = flags.DEFINE_string("store", None, "Folder of decoded images (OUTPUT_DIR/decoded).")
 MODEL = flags.DEFINE_string("model", None, "Start from this .keras file, with its classes.")
 AGENT = flags.DEFINE_string(
-    "agent", Settings.agent, "Query policy that chooses the sets, as for emoc-explore."
-)
+    "agent", None,
+    f"Query policy that chooses the sets, as for emoc-explore ({USUAL_AGENT}; with "
+    f"--network={FROZEN} {FROZEN_AGENT}).",
+)  # fmt: skip
 SEED = flags.DEFINE_integer("seed", 0, "Everything random descends from it.", 0)
 SCORING_RAY = flags.DEFINE_string(
     "scoring_ray",
@@ -68,7 +78,10 @@ def _define_settings() -> dict[str, flags.FlagHolder]:
     for name in FIELDS:
         text = fields[name].metadata["help"]
         default = DEFAULTS.get(name, fields[name].default)
-        text = f"{text[0].upper()}{text[1:]}" + ("." if default is None else f" ({default}).")
+        shown = "" if default is None else f" ({default})"
+        if name == "learning_rate":
+            shown = f" ({default}; with --network={FROZEN} {FROZEN_RATE})"
+        text = f"{text[0].upper()}{text[1:]}{shown}."
         kind = type(default) if default is not None else str
         kind = float if name == "pseudo_labels" else kind
         define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
@@ -144,6 +157,8 @@ def _serve(settings: Settings) -> None:
             f"address can answer and see the images, and the connection is not encrypted",
             flush=True,
         )
+    rate = settings.exploration.learning_rate
+    print(f"sets are chosen by {settings.policy}, learning_rate is {rate:g}", flush=True)
     print(f"open this address, or the one in {settings.folder / ADDRESS}:", flush=True)
     print(address, flush=True)
     service.start()

@@ -132,7 +132,7 @@ def make(
             )
         names, shape = found, model.input_shape[1:3]
         size = settings.image_size or (IMAGE_SIZE if None in shape else tuple(shape))
-    agent = agents.make(settings.agent, seed=settings.seed)
+    agent = agents.make(settings.policy, seed=settings.seed)
     images = ImageFolder(settings.images, size, settings.fit, settings.store_folder, progress)
     forms = [*map(comparable, names)]
     classes = [*names, *(n for n in images.class_names if comparable(n) not in forms)]

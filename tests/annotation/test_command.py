@@ -68,6 +68,28 @@ def test_the_address_is_printed_and_kept_and_an_end_is_quick(serve, tmp_path):
     assert serve()[1][-1] == address  # a page that is still open goes on
 
 
+@pytest.mark.parametrize(
+    ("given", "policy", "rate"),
+    [
+        ({}, "emoc:references=256", 0.002),
+        ({"config": {"network": "efficientnet_lite0"}}, "herding:images=2000", 0.01),
+        ({"config": {"network": "efficientnet_lite0-last-block"}}, "emoc:references=256", 0.002),
+        ({"config": {"network": "efficientnet_lite0", "learning_rate": 0.1}, "agent": "min"},
+         "min", 0.1),
+        ({"config": {"network": "efficientnet_lite0"}, "model": "a.keras"},
+         "emoc:references=256", 0.002),
+    ],
+)  # fmt: skip
+def test_policy_and_rate_suit_a_frozen_backbone_unless_they_are_given(given, policy, rate):
+    settings = Settings.from_json(Settings("images", "out", **given).to_json())
+    assert (settings.policy, settings.exploration.learning_rate) == (policy, rate)
+
+
+def test_what_chooses_is_told(serve):
+    _, told = serve("--network=efficientnet_lite0")
+    assert "sets are chosen by herding:images=2000, learning_rate is 0.01\n" in told
+
+
 def test_a_large_request_is_refused_before_it_is_read(serve):
     """Nobody needs a token to begin one; it would lie in a temporary file."""
     host, port = re.search(r"http://([\d.]+):(\d+)/", serve()[1][-1]).groups()
