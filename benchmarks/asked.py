@@ -1,15 +1,18 @@
 """What policies ask about: how many classes a set holds, and how labels spread over classes.
 
     python benchmarks/asked.py results/transfer/minibatch-cluster [--most=16]
-        [--counts=results/transfer/asked.csv]
+        [--names=100,200] [--counts=results/transfer/asked.csv]
 
 Counts what `queried.csv` of each finished run has: images whose class was named, by that class.
 (Where answers are wrong by design, the class is the one that was answered.) Of each policy, means
 over its runs: different classes in a set; the share of a set's largest class; and the *effective
 number of classes*, the exponential of the entropy of the classes' shares: k where k classes have
 equally many labels, less where some have most. Then the classes that it asks about most, all runs
-together. `--counts` writes counts, a row a run; such a file is read in the place of folders, since
-`queried.csv` of many runs is large. Runs without `queried.csv` are left out and counted.
+together. With `--names=100,200` also the test accuracy after so many names, where images of one
+class in a set are named together, which is what a set costs a person on the page; between two
+steps it is interpolated, and "–" where not all runs come so far. `--counts` writes what was
+counted, a row a run; such a file is read in the place of folders, since `queried.csv` of many runs
+is large. Runs without `queried.csv` are left out and counted.
 """
 
 import collections
@@ -28,13 +31,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from emoc_tf.records.queried import QUERIED
-from emoc_tf.records.run_record import read_runs
+from emoc_tf.records.run_record import RunRecord, read_runs
 from emoc_tf.report.tables import number
 from emoc_tf.storage import atomic, csv_files
 
 MOST = flags.DEFINE_integer("most", 6, "Classes to name of each policy.", 1)
+NAMES = flags.DEFINE_list("names", [], "Numbers of names after which accuracy is shown.")
 COUNTS = flags.DEFINE_string("counts", None, "Where the counts go, as CSV.")
-OF_RUN = ("setting", "policy", "seed", "classes_in_a_set", "largest_share")
+COLUMNS = ("setting", "policy", "seed", "largest_share", "classes", "accuracies", "counts")
 _MEANS = {"classes_in_a_set": 1, "largest_share": 2, "effective_classes": 1}  # with their digits
 
 
@@ -46,17 +50,24 @@ class Asked:
         setting: The folder's name.
         policy: By its name.
         seed: The initialisation.
-        classes_in_a_set: Different classes among a step's images, the mean.
         largest_share: Of a step's images, the share of their most frequent class, the mean.
+        classes: Different classes among a step's images, step by step; 0 where none was named.
+        accuracies: On test images, at the start and after each step.
         counts: Images by class, all steps.
     """
 
     setting: str
     policy: str
     seed: int
-    classes_in_a_set: float
     largest_share: float
+    classes: list[int]
+    accuracies: list[float]
     counts: dict[str, int]
+
+    @property
+    def classes_in_a_set(self) -> float:
+        """Different classes among a step's images, the mean over steps where one was named."""
+        return float(np.mean([count for count in self.classes if count]))
 
     @property
     def effective_classes(self) -> float:
@@ -64,19 +75,31 @@ class Asked:
         shares = np.array(list(self.counts.values())) / sum(self.counts.values())
         return float(np.exp(-(shares * np.log(shares)).sum()))
 
+    def accuracy_after(self, names: int) -> float:
+        """Returns the test accuracy after so many names; NaN where it has fewer."""
+        given = np.cumsum([0, *self.classes])
+        return float(np.interp(names, given, self.accuracies, right=np.nan))
+
     @classmethod
-    def of(cls, setting: str, policy: str, seed: int, lines: Iterable[dict[str, str]]) -> "Asked":
+    def of(cls, setting: str, run: RunRecord, lines: Iterable[dict[str, str]]) -> "Asked":
         """Counts the lines of a run's `queried.csv`."""
-        steps: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+        steps: dict[int, collections.Counter] = collections.defaultdict(collections.Counter)
         for line in lines:
             if line["kind"] == "query" and line["class_name"] and line["taken_back"] == "0":
-                steps[line["step"]][line["class_name"]] += 1
+                steps[int(line["step"])][line["class_name"]] += 1
         if not steps:
-            raise ValueError(f"{setting}/{policy}/{seed}: expected an image with a class, got none")
+            place = f"{setting}/{run.agent}/{run.seed}"
+            raise ValueError(f"{place}: expected an image with a class, got none")
         largest = [max(step.values()) / step.total() for step in steps.values()]
-        counts = sum(steps.values(), collections.Counter())
-        in_a_set = float(np.mean([len(step) for step in steps.values()]))
-        return cls(setting, policy, seed, in_a_set, float(np.mean(largest)), dict(counts))
+        return cls(
+            setting,
+            run.agent,
+            run.seed,
+            float(np.mean(largest)),
+            [len(steps.get(step, ())) for step in run.steps["step"][1:].astype(int)],
+            run.steps["test_accuracy"].tolist(),
+            dict(sum(steps.values(), collections.Counter())),
+        )
 
 
 def of_folder(folder: Path) -> tuple[list[Asked], int]:
@@ -91,7 +114,7 @@ def of_folder(folder: Path) -> tuple[list[Asked], int]:
             continue
         with path.open(encoding="utf-8", newline="") as file:
             lines = csv.DictReader(file)
-            found.append(Asked.of(folder.absolute().name, run.agent, run.seed, lines))
+            found.append(Asked.of(folder.absolute().name, run, lines))
     return found, without
 
 
@@ -99,32 +122,38 @@ def of_file(path: Path) -> list[Asked]:
     """Reads what `to_rows` made."""
     with path.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
-    if not lines or lines[0].keys() != {*OF_RUN, "counts"}:
+    if not lines or tuple(lines[0]) != COLUMNS:
         raise ValueError(f"{path}: expected a file that --counts wrote")
     return [
         Asked(
-            line["setting"], line["policy"], int(line["seed"]), float(line["classes_in_a_set"]),
-            float(line["largest_share"]), json.loads(line["counts"]),
+            line["setting"],
+            line["policy"],
+            int(line["seed"]),
+            float(line["largest_share"]),
+            *(json.loads(line[name]) for name in COLUMNS[4:]),
         )
         for line in lines
-    ]  # fmt: skip
+    ]
 
 
 def to_rows(runs: Sequence[Asked]) -> list[list]:
     """Returns a heading and a row a run."""
-    rows: list[list] = [[*OF_RUN, "counts"]]
+    rows: list[list] = [[*COLUMNS]]
     for run in runs:
-        means = csv_files.rounded([run.classes_in_a_set, run.largest_share])
-        counts = json.dumps(dict(sorted(run.counts.items())), separators=(",", ":"))
-        rows.append([run.setting, run.policy, run.seed, *means, counts])
+        told = run.classes, [round(value, 6) for value in run.accuracies], run.counts
+        texts = [json.dumps(value, separators=(",", ":"), sort_keys=True) for value in told]
+        share = csv_files.rounded([run.largest_share])
+        rows.append([run.setting, run.policy, run.seed, *share, *texts])
     return rows
 
 
-def table(runs: Sequence[Asked], most: int) -> Table:
+def table(runs: Sequence[Asked], most: int, names: Sequence[int] = ()) -> Table:
     """Returns what the policies of one setting ask about, to print."""
     found = Table(escape(runs[0].setting), "runs", box=box.SIMPLE_HEAD)
     for heading in ("classes in a set", "largest share", "effective classes"):
         found.add_column(heading, justify="right")
+    for count in names:
+        found.add_column(f"after {count} names", justify="right")
     found.add_column(f"the {most} asked about most, and their share")
     groups: dict[str, list[Asked]] = {}
     for run in runs:
@@ -133,12 +162,16 @@ def table(runs: Sequence[Asked], most: int) -> Table:
         totals = sum((collections.Counter(run.counts) for run in group), collections.Counter())
         named = totals.most_common(most)
         share = sum(count for _, count in named) / totals.total()
-        names = f"{', '.join(name for name, _ in named)}: {number(share, 2)}"
+        told = f"{', '.join(name for name, _ in named)}: {number(share, 2)}"
         means = (
             number(float(np.mean([getattr(run, name) for run in group])), digits)
             for name, digits in _MEANS.items()
         )
-        found.add_row(policy, str(len(group)), *means, escape(names))
+        after = (
+            number(float(np.mean([run.accuracy_after(count) for run in group])), 3)
+            for count in names
+        )
+        found.add_row(policy, str(len(group)), *means, *after, escape(told))
     return found
 
 
@@ -146,6 +179,8 @@ def main(argv: list[str]) -> None:
     """Looks at the folders or the files given."""
     if len(argv) < 2:
         sys.exit("usage: python benchmarks/asked.py FOLDER|FILE [FOLDER|FILE ...]")
+    if not all(text.isdecimal() for text in NAMES.value):
+        raise app.UsageError(f"names: expected integers, got {','.join(NAMES.value)}")
     console, runs = Console(width=200), []
     for place in map(Path, argv[1:]):
         try:
@@ -155,8 +190,9 @@ def main(argv: list[str]) -> None:
         runs += found
         if without:
             console.print(f"{escape(str(place))}: {without} runs without {QUERIED}, left out")
+    names = [int(text) for text in NAMES.value]
     for setting in dict.fromkeys(run.setting for run in runs):
-        console.print(table([run for run in runs if run.setting == setting], MOST.value))
+        console.print(table([run for run in runs if run.setting == setting], MOST.value, names))
     if COUNTS.value:
         atomic.write_text(Path(COUNTS.value), csv_files.text(to_rows(runs)))
         console.print(f"Written: {escape(COUNTS.value)}")

@@ -4,10 +4,11 @@ import io
 
 import numpy as np
 import pytest
-from absl import app
+from absl import app, flags
 from rich.console import Console
 
 from emoc_tf.records.queried import QUERIED, QUERIED_COLUMNS
+from emoc_tf.records.run_record import read_run
 from emoc_tf.storage import csv_files
 from tests import benchmark
 from tests.records.written import write
@@ -34,8 +35,9 @@ SAID = lines(
 )  # fmt: skip
 
 
-def test_classes_are_counted_as_by_hand(asked):
-    run = asked.Asked.of("here", "emoc", 3, SAID)
+def test_classes_are_counted_as_by_hand(asked, tmp_path):
+    run = asked.Asked.of("here", read_run(write(tmp_path, "emoc", 3).path), SAID)
+    assert (run.policy, run.seed) == ("emoc", 3)
     assert run.counts == {"cat": 3, "dog": 1, "owl, barn": 1}
     assert run.classes_in_a_set == 2
     assert run.largest_share == pytest.approx((2 / 3 + 1 / 2) / 2)
@@ -43,9 +45,19 @@ def test_classes_are_counted_as_by_hand(asked):
     assert run.effective_classes == pytest.approx(np.exp(entropy))
 
 
-def test_classes_that_are_asked_about_alike_all_count(asked):
+def test_classes_that_are_asked_about_alike_all_count(asked, tmp_path):
     alike = lines(*((step, "query", name, 0) for step in (1, 2) for name in "abcd"))
-    assert asked.Asked.of("here", "random", 0, alike).effective_classes == pytest.approx(4)
+    run = asked.Asked.of("here", read_run(write(tmp_path, "random", 0).path), alike)
+    assert run.effective_classes == pytest.approx(4)
+
+
+def test_accuracy_after_names_goes_along_the_steps(asked, tmp_path):
+    """Two names in each of two steps, accuracies 0.4, 0.5 and 0.7."""
+    run = asked.Asked.of("here", read_run(write(tmp_path, "random", 0).path), SAID)
+    assert run.classes == [2, 2]
+    found = [run.accuracy_after(names) for names in (0, 1, 2, 3, 4)]
+    assert found == pytest.approx([0.4, 0.45, 0.5, 0.6, 0.7])
+    assert np.isnan(run.accuracy_after(5))
 
 
 def test_a_folder_is_counted_written_and_read_again(asked, tmp_path, capsys):
@@ -62,14 +74,16 @@ def test_a_folder_is_counted_written_and_read_again(asked, tmp_path, capsys):
     assert again.counts == run.counts
     assert again.largest_share == pytest.approx(run.largest_share, abs=1e-6)
     printed = io.StringIO()
-    Console(file=printed, width=200).print(asked.table([again], 2))
+    Console(file=printed, width=200).print(asked.table([again], 2, [2, 5]))
     (row,) = [line.split() for line in printed.getvalue().splitlines() if " random " in line]
-    assert row == ["random", "1", "2.0", "0.58", "2.6", "cat,", "dog:", "0.80"]
+    assert row == ["random", "1", "2.0", "0.58", "2.6", "0.500", "–", "cat,", "dog:", "0.80"]
 
 
 def test_what_cannot_be_counted_is_refused(asked, tmp_path):
+    flags.FLAGS.mark_as_parsed()
     with pytest.raises(ValueError, match="here/emoc/3: expected an image with a class"):
-        asked.Asked.of("here", "emoc", 3, lines((1, "query", "", 0)))
+        run = read_run(write(tmp_path, "emoc", 3).path)
+        asked.Asked.of("here", run, lines((1, "query", "", 0)))
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,2\n")
     with pytest.raises(app.UsageError, match="expected a file that --counts wrote"):
