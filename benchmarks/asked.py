@@ -8,11 +8,11 @@ Counts what `queried.csv` of each finished run has: images whose class was named
 over its runs: different classes in a set; the share of a set's largest class; and the *effective
 number of classes*, the exponential of the entropy of the classes' shares: k where k classes have
 equally many labels, less where some have most. Then the classes that it asks about most, all runs
-together. With `--names=100,200` also the test accuracy after so many names, where images of one
-class in a set are named together, which is what a set costs a person on the page; between two
-steps it is interpolated, and "–" where not all runs come so far. `--counts` writes what was
-counted, a row a run; such a file is read in the place of folders, since `queried.csv` of many runs
-is large. Runs without `queried.csv` are left out and counted.
+together. With `--names=100,200` also the test accuracy (± standard error) after so many names,
+where images of one class in a set are named together, which is what a set costs a person on the
+page; between two steps it is interpolated, and "–" where not all runs come so far. `--counts`
+writes what was counted, a row a run; such a file is read in the place of folders, since
+`queried.csv` of many runs is large. Runs without `queried.csv` are left out and counted.
 """
 
 import collections
@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from emoc_tf.analysis.measures import Estimate
 from emoc_tf.records.queried import QUERIED
 from emoc_tf.records.run_record import RunRecord, read_runs
 from emoc_tf.report.tables import number
@@ -168,8 +169,7 @@ def table(runs: Sequence[Asked], most: int, names: Sequence[int] = ()) -> Table:
             for name, digits in _MEANS.items()
         )
         after = (
-            number(float(np.mean([run.accuracy_after(count) for run in group])), 3)
-            for count in names
+            Estimate.of([run.accuracy_after(count) for run in group]).text(3) for count in names
         )
         found.add_row(policy, str(len(group)), *means, *after, escape(told))
     return found
@@ -181,7 +181,7 @@ def main(argv: list[str]) -> None:
         sys.exit("usage: python benchmarks/asked.py FOLDER|FILE [FOLDER|FILE ...]")
     if not all(text.isdecimal() for text in NAMES.value):
         raise app.UsageError(f"names: expected integers, got {','.join(NAMES.value)}")
-    console, runs = Console(width=200), []
+    console, runs = Console(width=240), []
     for place in map(Path, argv[1:]):
         try:
             found, without = of_folder(place) if place.is_dir() else (of_file(place), 0)
