@@ -93,6 +93,10 @@ class Agent(abc.ABC):
 class ScoringAgent(Agent):
     """Chooses the candidate set with the highest score; ties are broken at random, seeded.
 
+    Attributes:
+        heeds_open_sets: Whether scores change with `state.open_images`: then several sets are not
+            chosen by the scores of one state.
+
     Example:
         >>> from emoc_tf import agents, envs, uncertainty
         >>> class Gini(agents.ScoringAgent):
@@ -104,6 +108,8 @@ class ScoringAgent(Agent):
         >>> Gini().act(observation, env.state)
         5
     """
+
+    heeds_open_sets = False
 
     @abc.abstractmethod
     def score(self, state: ExplorationState) -> np.ndarray:

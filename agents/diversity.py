@@ -50,7 +50,8 @@ class CoreSetAgent(SetScoringAgent):
     nearest labelled image or image taken before. That is the greedy core-set of Sener, Savarese:
     Active learning for convolutional neural networks, ICLR 2018, within a set. How well the set
     covers the whole pool is not asked: one outlier would decide that, and sets would tie. While
-    nothing is labelled, the mean feature of the pool stands for what is.
+    nothing is labelled, the mean feature of the pool stands for what is. Images that somebody is
+    being asked about count as labelled.
 
     Example:
         >>> from emoc_tf import agents, envs
@@ -60,13 +61,15 @@ class CoreSetAgent(SetScoringAgent):
         24
     """
 
+    heeds_open_sets = True
+
     def score_sets(self, state: ExplorationState, sets: np.ndarray) -> np.ndarray:
         """Returns the sum of the distances of each set, (M,)."""
         features = state.features.astype(np.float64)
         centre = features.mean(axis=0)
         features -= centre  # fewer digits are lost in differences of squares
-        labelled = state.pool.labelled
-        centres = features[labelled] if len(labelled) else np.zeros((1, features.shape[1]))
+        there = np.union1d(state.pool.labelled, state.open_images)
+        centres = features[there] if len(there) else np.zeros((1, features.shape[1]))
         used = np.unique(sets[sets >= 0])
         nearest = np.zeros(len(features))
         rows = max(1, _BLOCK // len(centres))

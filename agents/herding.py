@@ -28,6 +28,7 @@ class HerdingAgent(SetScoringAgent):
     `kernel="tophat"` ProbCover. After Bae, Noh, Sutherland: Generalized coverage for more robust
     low-budget active learning, ECCV 2024; Bae, Sutherland, Oliveira: Uncertainty herding, ICLR
     2025; Yehuda, Dekel, Hacohen, Weinshall: Active learning through a covering lens, NeurIPS 2022.
+    Images that somebody is being asked about count as labelled.
 
     Args:
         seed: Breaks ties.
@@ -54,6 +55,8 @@ class HerdingAgent(SetScoringAgent):
         >>> agents.HerdingAgent().act(observation, env.state)
         10
     """
+
+    heeds_open_sets = True
 
     def __init__(
         self,
@@ -84,7 +87,10 @@ class HerdingAgent(SetScoringAgent):
         features = state.features.astype(np.float64)
         lengths = np.linalg.norm(features, axis=1, keepdims=True)
         features /= np.where(lengths > 0, lengths, 1)
-        labelled, waiting = state.pool.labelled, state.pool.unlabelled
+        labelled = state.pool.labelled
+        # Whatever the answer, these will be labelled: a second set beside them would cover nothing.
+        covering = np.union1d(labelled, state.open_images)
+        waiting = np.setdiff1d(state.pool.unlabelled, state.open_images)
         if self._images is not None and self._images < len(waiting):
             rng = self.rng(state, "waiting images")
             waiting = np.sort(rng.choice(waiting, self._images, replace=False))
@@ -93,12 +99,12 @@ class HerdingAgent(SetScoringAgent):
         used, place = np.unique(sets, return_inverse=True)
         place = place.reshape(sets.shape)
         scores = np.zeros(len(sets))
-        rows = max(1, _BLOCK // max(1, len(used), len(labelled), len(sets)))
+        rows = max(1, _BLOCK // max(1, len(used), len(covering), len(sets)))
         for start in range(0, len(waiting), rows):
             some = waiting[start : start + rows]
             covered = np.zeros(len(some))
-            if len(labelled):
-                nearest = distances(features[some], features[labelled]).min(axis=1)
+            if len(covering):
+                nearest = distances(features[some], features[covering]).min(axis=1)
                 covered = self._similarity(nearest, width)
             # Images down, so that each set takes whole rows.
             more = self._similarity(distances(features[used], features[some]), width) - covered

@@ -206,10 +206,14 @@ def read(folders: Mapping[str, str], baseline: str, only: Collection[str] = ()) 
 
 def titled(argument: str) -> tuple[str, str]:
     """Returns the name of a setting and its folder, of FOLDER or TITLE=FOLDER."""
+    if Path(argument).is_dir():
+        return Path(argument).resolve().name, argument
+    parts = argument.split("=")
+    for end in range(1, len(parts)):  # folders of variants have an equals sign, too
+        if Path(folder := "=".join(parts[end:])).is_dir():
+            return "=".join(parts[:end]), folder
     title, equals, folder = argument.rpartition("=")
-    if equals and not Path(argument).is_dir():
-        return title, folder
-    return Path(argument).resolve().name, argument
+    return (title, folder) if equals else (Path(argument).resolve().name, argument)
 
 
 def main(argv: list[str]) -> None:

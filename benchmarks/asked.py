@@ -5,14 +5,16 @@
 
 Counts what `queried.csv` of each finished run has: images whose class was named, by that class.
 (Where answers are wrong by design, the class is the one that was answered.) Of each policy, means
-over its runs: different classes in a set; the share of a set's largest class; and the *effective
-number of classes*, the exponential of the entropy of the classes' shares: k where k classes have
-equally many labels, less where some have most. Then the classes that it asks about most, all runs
-together. With `--names=100,200` also the test accuracy (± standard error) after so many names,
-where images of one class in a set are named together, which is what a set costs a person on the
-page; between two steps it is interpolated, and "–" where not all runs come so far. `--counts`
-writes what was counted, a row a run; such a file is read in the place of folders, since
-`queried.csv` of many runs is large. Runs without `queried.csv` are left out and counted.
+over its runs: different classes in a set; the share of a set's largest class; the *effective number
+of classes*, the exponential of the entropy of the classes' shares: k where k classes have equally
+many labels, less where some have most; and the share of the `--most` classes that the run asks
+about most. Then the classes that it asks about most, all runs together, and their share: less than
+in single runs where each prefers others. With `--names=100,200` also the test accuracy (± standard
+error) after so many names, where images of one class in a set are named together, which is what a
+set costs a person on the page; between two steps it is interpolated, and "–" where not all runs
+come so far. `--counts` writes what was counted, a row a run; such a file is read in the place of
+folders, since `queried.csv` of many runs is large. Runs without `queried.csv` are left out and
+counted.
 """
 
 import collections
@@ -66,6 +68,11 @@ class Asked:
     counts: dict[str, int]
 
     @property
+    def place(self) -> str:
+        """Setting, policy and initialisation."""
+        return f"{self.setting}/{self.policy}/{self.seed}"
+
+    @property
     def classes_in_a_set(self) -> float:
         """Different classes among a step's images, the mean over steps where one was named."""
         return float(np.mean([count for count in self.classes if count]))
@@ -75,6 +82,10 @@ class Asked:
         """The exponential of the entropy of the classes' shares."""
         shares = np.array(list(self.counts.values())) / sum(self.counts.values())
         return float(np.exp(-(shares * np.log(shares)).sum()))
+
+    def share_of(self, most: int) -> float:
+        """The share of the classes that it asks about most, so many of them."""
+        return sum(sorted(self.counts.values())[-most:]) / sum(self.counts.values())
 
     def accuracy_after(self, names: int) -> float:
         """Returns the test accuracy after so many names; NaN where it has fewer."""
@@ -151,7 +162,8 @@ def to_rows(runs: Sequence[Asked]) -> list[list]:
 def table(runs: Sequence[Asked], most: int, names: Sequence[int] = ()) -> Table:
     """Returns what the policies of one setting ask about, to print."""
     found = Table(escape(runs[0].setting), "runs", box=box.SIMPLE_HEAD)
-    for heading in ("classes in a set", "largest share", "effective classes"):
+    own = f"share of a run's {most}"
+    for heading in ("classes in a set", "largest share", "effective classes", own):
         found.add_column(heading, justify="right")
     for count in names:
         found.add_column(f"after {count} names", justify="right")
@@ -171,7 +183,8 @@ def table(runs: Sequence[Asked], most: int, names: Sequence[int] = ()) -> Table:
         after = (
             Estimate.of([run.accuracy_after(count) for run in group]).text(3) for count in names
         )
-        found.add_row(policy, str(len(group)), *means, *after, escape(told))
+        of_own = number(float(np.mean([run.share_of(most) for run in group])), 2)
+        found.add_row(policy, str(len(group)), *means, of_own, *after, escape(told))
     return found
 
 
@@ -187,7 +200,10 @@ def main(argv: list[str]) -> None:
             found, without = of_folder(place) if place.is_dir() else (of_file(place), 0)
         except (OSError, ValueError) as error:
             raise app.UsageError(str(error)) from None
+        again = {run.place for run in runs} & {run.place for run in found}
         runs += found
+        if again:
+            raise app.UsageError(f"{place}: expected runs of its own, got {min(again)} again")
         if without:
             console.print(f"{escape(str(place))}: {without} runs without {QUERIED}, left out")
     names = [int(text) for text in NAMES.value]

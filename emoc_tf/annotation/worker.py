@@ -203,6 +203,7 @@ class Worker:
         if self._ranking is not None and not self._ranking.holds(state):
             self._ranking = None
         ranks = isinstance(agent, ScoringAgent) and state.known_classes
+        ranks = ranks and not agent.heeds_open_sets
         if ranks and self._ranking is None and self._missing(self._reserve, fresh=True) >= _MANY:
             self._ranking = Ranking(state, agent.score(state))
         if self._ranking is not None:

@@ -254,7 +254,7 @@ class Course:
                 features=features,
                 known_classes=tuple(self._known),
                 step=self._step,
-                open_queries=self._num_open(),
+                **self._open(),
                 part=self._network.part,
                 scoring=self.scoring,
                 update_seconds=self.timings.get("training_seconds") if self._step else None,
@@ -309,12 +309,14 @@ class Course:
             self._draw_again()
 
     def _set_sets(self, sets: np.ndarray, mask: np.ndarray) -> None:
-        state = dataclasses.replace(self.state, open_queries=self._num_open())
+        state = dataclasses.replace(self.state, **self._open())
         self.state = _with_sets(state, sets, mask)
 
-    def _num_open(self) -> int:
-        """Returns how many open queries are of sets that somebody chose, which an audit is not."""
-        return sum(query.choice is not None for query in self._asked)
+    def _open(self) -> dict[str, Any]:
+        """Returns what a state tells of the open queries of sets; an audit is none of these."""
+        chosen = [query.indices for query in self._asked if query.choice is not None]
+        images = np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))
+        return {"open_queries": len(chosen), "open_images": read_only(images)}
 
     @contextlib.contextmanager
     def _timed(self, name: str) -> Iterator[None]:

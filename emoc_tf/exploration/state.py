@@ -33,6 +33,7 @@ class ExplorationState:
         known_classes: Class ids of the data set in output order: column j is known_classes[j].
         step: How many sets have been labelled so far.
         open_queries: How many sets somebody is being asked about, of which none is shown here.
+        open_images: (n,) int64 indices into `pool.images` of the images in them, ascending.
         scoring: What scores are computed by, see `Exploration.scoring`; None for this process.
         update_seconds: What it took to learn the last set; None before, and after a break.
         part: What `trained_model` and `trained_inputs` are taken from; None without.
@@ -57,6 +58,7 @@ class ExplorationState:
     known_classes: tuple[int, ...]
     step: int
     open_queries: int = 0
+    open_images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
     scoring: Any = dataclasses.field(default=None, repr=False)
     update_seconds: float | None = dataclasses.field(default=None, repr=False)
     part: TrainedPart | None = dataclasses.field(default=None, repr=False)

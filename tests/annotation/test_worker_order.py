@@ -89,6 +89,13 @@ def test_many_sets_are_chosen_at_once(chooser, wanted, scored, acted):
     assert chooser._exploration.asked == [[0, 1], [2, 3], [4, 5], [6, 7]][:wanted]
 
 
+def test_a_policy_that_heeds_what_is_asked_about_chooses_set_by_set(chooser):
+    chooser._reserve, chooser._agent.heeds_open_sets = 12, True
+    chooser._ask()
+    chooser._ask()
+    assert (chooser._agent.scored, chooser._agent.acted) == (0, 2)
+
+
 @pytest.mark.parametrize("change", ["another model", "other sets"])
 def test_scores_of_before_count_for_their_own_model_and_sets_alone(chooser, change):
     chooser._reserve = 12

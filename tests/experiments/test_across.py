@@ -94,6 +94,8 @@ def test_lone_variants_share_the_row_of_their_policy(two, across):
 
 
 def test_some_policies_and_titles(two, across):
+    assert across.titled(f"x={two / 'a=b'}") == ("x", str(two / "a=b"))
+    assert across.titled("x=y=nothing") == ("x=y", "nothing")
     folders = dict(map(across.titled, [f"two words={two / 'c'}", str(two / "a=b")]))
     assert folders == {"two words": str(two / "c"), "a=b": str(two / "a=b")}
     first, second = across.read(folders, "random", ["emoc", "novel"])

@@ -76,7 +76,30 @@ def test_a_folder_is_counted_written_and_read_again(asked, tmp_path, capsys):
     printed = io.StringIO()
     Console(file=printed, width=200).print(asked.table([again], 2, [2, 5]))
     (row,) = [line.split() for line in printed.getvalue().splitlines() if " random " in line]
-    assert row == ["random", "1", "2.0", "0.58", "2.6", "0.500", "–", "cat,", "dog:", "0.80"]
+    told = ["random", "1", "2.0", "0.58", "2.6", "0.80", "0.500", "–", "cat,", "dog:", "0.80"]
+    assert row == told
+
+
+def test_runs_that_prefer_other_classes_each_are_told_apart_from_all_together(asked):
+    runs = [
+        asked.Asked("here", "novel", seed, 0.5, [2], [0.4, 0.5], {name: 3, "d": 1})
+        for seed, name in enumerate("abc")
+    ]
+    printed = io.StringIO()
+    Console(file=printed, width=200).print(asked.table(runs, 1))
+    (row,) = [line.split() for line in printed.getvalue().splitlines() if " novel " in line]
+    assert (row[5], row[-1]) == ("0.75", "0.25")
+
+
+def test_runs_are_not_counted_twice(asked, tmp_path):
+    """Of two folders of one name the policies would be taken for one."""
+    flags.FLAGS.mark_as_parsed()
+    rows = [QUERIED_COLUMNS, *([line[name] for name in QUERIED_COLUMNS] for line in SAID)]
+    for place in ("a", "b"):
+        path = write(tmp_path / place / "runs", "random", 0).path
+        (path / QUERIED).write_text(csv_files.text(rows))
+    with pytest.raises(app.UsageError, match="expected runs of its own, got runs/random/0 again"):
+        asked.main(["asked", str(tmp_path / "a" / "runs"), str(tmp_path / "b" / "runs")])
 
 
 def test_what_cannot_be_counted_is_refused(asked, tmp_path):

@@ -76,6 +76,16 @@ def test_what_is_not_there_is_told(folder, asked, message):
         gather(folder, **asked)
 
 
+def test_why_runs_of_a_policy_cannot_be_read_is_told(tmp_path):
+    for agent in ("random", "novel:a=1"):
+        write(tmp_path, agent, 0)
+    (tmp_path / "novel__a=1" / "0" / "config.json").write_text("{")
+    findings = gather(tmp_path, only_agents=["random", "novel:a=1"])
+    assert any("novel__a=1/0" in note for note in findings.notes)
+    with pytest.raises(ValueError, match=r"expected a finished run .*novel__a=1/0"):
+        gather(tmp_path, only_agents=["novel:a=1"])
+
+
 def test_a_report_dir_that_is_a_file_is_told(folder, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="report_dir: expected a folder that can be written"):
