@@ -96,9 +96,10 @@ def _download(app, docname, source):
 
     def link(found):
         outside = not (here / found[2]).resolve().is_relative_to(app.srcdir)
-        return f"{{download}}`{found[1]} <{found[2]}>`" if outside else found[0]
+        text = found[1].replace("`", "")  # a role holds no code
+        return f"{{download}}`{text} <{found[2]}>`" if outside else found[0]
 
-    source[0] = re.sub(r"\[([^\]`]+)\]\(([^):#]+\.md)(?:#[^)]*)?\)", link, source[0])
+    source[0] = re.sub(r"\[([^\]]+)\]\(([^):#]+\.md)(?:#[^)]*)?\)", link, source[0])
 
 
 def _settings(app, what, name, thing, options, lines):
