@@ -18,7 +18,7 @@ from rich.console import Console
 
 from emoc_tf import ExplorationConfig
 from emoc_tf.experiments import compare as compare_binary
-from emoc_tf.experiments import report as report_binary
+from emoc_tf.experiments import flags as binary_flags
 from emoc_tf.experiments.single_run import Grid
 from emoc_tf.running.grid import run_grid
 from tests import processes
@@ -268,11 +268,12 @@ def test_one_spelling_of_ranges_and_of_none():
         assert (config.max_steps, config.classes) == (None, None)
     with flagsaver.as_parsed(output_dir="out", max_steps="3"):
         assert compare_binary.GRID().config.max_steps == 3
-    assert report_binary.ONLY_SEEDS() == []
+    only_seeds = binary_flags.only_seeds()
+    assert only_seeds() == []
     with flagsaver.as_parsed(only_seeds="0-2,7"):
-        assert report_binary.ONLY_SEEDS() == [0, 1, 2, 7]
+        assert only_seeds() == [0, 1, 2, 7]
     with flagsaver.as_parsed(only_seeds="x"), pytest.raises(ValueError, match="only_seeds: "):
-        report_binary.ONLY_SEEDS()
+        only_seeds()
 
 
 def test_binaries_can_be_imported_side_by_side():
