@@ -16,6 +16,12 @@ class Client:
     def begin(self):
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.connection.close()
+
     def ask(self, path, told=None):
         """Sends a request; returns status and reply."""
         headers = {"X-Token": desks.TOKEN, "X-Seat": self.seat, "Content-Type": "application/json"}

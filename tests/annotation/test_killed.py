@@ -30,6 +30,12 @@ def begin(out, count):
     return process, int(process.stdout.readline())
 
 
+def end(process):
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
 def test_every_answer_that_got_its_reply_is_there_once(tmp_path):
     """Killed at random moments while somebody answers; the answer in flight is sent again."""
     rng, told, number = random.Random(0), {}, 0
@@ -38,39 +44,38 @@ def test_every_answer_that_got_its_reply_is_there_once(tmp_path):
         process, port = begin(tmp_path / "out", 2000)
         timer = threading.Timer(rng.uniform(0.05, 0.8), process.send_signal, [signal.SIGKILL])
         try:
-            client = Client(port, "seat0001")
-            timer.start()
-            if pending is None:
-                _, state = client.ask("state")
-            while True:
-                while pending is None and state["set"] is None:  # just started: none is chosen yet
-                    _, state = client.ask("state")
+            with Client(port, "seat0001") as client:
+                timer.start()
                 if pending is None:
-                    query = state["set"]["query"]
-                    name = f"class {rng.randrange(30)}"
-                    labels = [{"class": name}, rng.choice(["left", "reject", "skip"])]
-                    pending = {"query": query, "labels": labels, "key": f"key {number:06}"}
-                    number += 1
-                status, reply = client.ask("answer", pending)
-                assert status == 200, reply
-                told[pending["query"]] = pending
-                state, pending = reply["state"], None
+                    _, state = client.ask("state")
+                while True:
+                    while pending is None and state["set"] is None:  # just started: none yet
+                        _, state = client.ask("state")
+                    if pending is None:
+                        query = state["set"]["query"]
+                        name = f"class {rng.randrange(30)}"
+                        labels = [{"class": name}, rng.choice(["left", "reject", "skip"])]
+                        pending = {"query": query, "labels": labels, "key": f"key {number:06}"}
+                        number += 1
+                    status, reply = client.ask("answer", pending)
+                    assert status == 200, reply
+                    told[pending["query"]] = pending
+                    state, pending = reply["state"], None
         except (OSError, http.client.HTTPException):
             pass
         finally:
             timer.join()
-            process.kill()
-            process.wait()
+            end(process)
     assert len(told) > KILLS
     process, port = begin(tmp_path / "out", 2000)
     try:
-        if pending is not None:
-            assert Client(port, "seat0001").ask("answer", pending)[0] == 200
-            told[pending["query"]] = pending
-        _, state = Client(port, "seat0001").ask("state")
+        with Client(port, "seat0001") as client:
+            if pending is not None:
+                assert client.ask("answer", pending)[0] == 200
+                told[pending["query"]] = pending
+            _, state = client.ask("state")
     finally:
-        process.kill()
-        process.wait()
+        end(process)
     text = (tmp_path / "out" / FILE).read_text()
     assert text.endswith("\n")
     lines = [json.loads(line) for line in text.splitlines()]
@@ -119,6 +124,8 @@ def test_four_people_at_once_lose_and_double_nothing(tmp_path, server):
                 state = replies[-1][1]["state"]
         except Exception as error:
             faults.append(error)
+        finally:
+            client.connection.close()
 
     people = [threading.Thread(target=answer, args=(i,)) for i in range(4)]
     for each in people:
