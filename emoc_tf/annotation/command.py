@@ -31,7 +31,7 @@ from emoc_tf.annotation.settings import (
     FROZEN_RATE,
     USUAL_AGENT,
     Settings,
-)  # fmt: skip
+)
 from emoc_tf.config import ExplorationConfig
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.storage import atomic
