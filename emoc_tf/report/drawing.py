@@ -224,7 +224,7 @@ def themed_svg(figure: Figure, salt: str) -> str:
     """Returns a figure as an `<svg>` element whose black and white follow a page's theme.
 
     Black becomes `currentColor`, white the page's `--page`; the background is transparent, the
-    text is text.
+    text is text, in the page's font.
 
     Args:
         figure: To draw.
@@ -240,8 +240,13 @@ def themed_svg(figure: Figure, salt: str) -> str:
         text = text.replace(f": {colour}", ": currentColor")
     for colour in ("#ffffff", "white"):
         text = text.replace(f": {colour}", ": var(--page)")
-    # Names of groups, which nothing refers to.
-    return re.sub(r' id="[\w.-]+_\d+"', "", text)
+    # Names of groups, which nothing refers to; each label's list of fonts, where the page has its
+    # own, and turns by nothing: half of a figure with many labels.
+    for needless in (
+        r' id="[\w.-]+_\d+"', r"(?<=; )font-family: [^;\"]*; ", r' transform="rotate\(-0 [^)]*\)"',
+    ):  # fmt: skip
+        text = re.sub(needless, "", text)
+    return text
 
 
 def _render(figure: Figure, kind: str, salt: str = "emoc_tf") -> bytes:

@@ -128,6 +128,9 @@ def test_themed_pictures_have_no_black_or_white_of_their_own(runs):
     assert "currentColor" in text
     assert "var(--page)" in text
     assert "#D55E00".lower() in text
+    assert "font-family" not in text  # that of the page
+    assert "rotate(-0" not in text
+    assert "<text" in text and "text-anchor" in text and "font-size" in text
 
 
 ODD = ["US$ 5_$", "$", r"\$x_{$", "a$b$"]
