@@ -1,17 +1,17 @@
 r"""Who wins where: policies against one of them in several settings, side by side.
 
     python benchmarks/across.py results/transfer/minibatch-cluster results/transfer/uniform \
-        [--baseline=random] [--only=badge,novel] [--figure=FOLDER/NAME]
+        [--baseline=random] [--only_agents=badge,novel] [--only_seeds=1-5] \
+        [--figure=FOLDER/NAME]
 
 Each folder is one setting, as `compare` writes it. It has its name, or with TITLE=FOLDER another
-one. `--only` shows some policies. Where no setting has two variants of a policy, they share a row
-of the figure, in its style. The baseline's row has its
+one. `--only_agents` shows some policies, `--only_seeds` some initialisations. Where no setting has
+two variants of a policy, they share a row of the figure, in its style. The baseline's row has its
 means, the others' differences to it, paired within a setting, with 95% intervals; labels saved are
-those of reports; seconds a choice are the median of each run's medians; minutes a run the median
-of what runs took, without imports and the data set. Runs count as far as the shortest of a setting
-went, as in reports. The primary measure is drawn into NAME.png and
-NAME.svg, all is written into NAME.csv. Nothing is tested here: `report` tests the policies of one
-setting.
+those of reports; seconds a choice are the median of each run's medians; minutes a run the median of
+what runs took, without imports and the data set. Runs count as far as the shortest of a setting
+went, as in reports. The primary measure is drawn into NAME.png and NAME.svg, all is written into
+NAME.csv. Nothing is tested here: `report` tests the policies of one setting.
 """
 
 import sys
@@ -35,6 +35,7 @@ from emoc_tf.analysis.savings import Saving, labels_saved
 from emoc_tf.analysis.statistics import PairedDifference, paired_differences
 from emoc_tf.analysis.untested import of_one_length
 from emoc_tf.data.figures import literal
+from emoc_tf.experiments.flags import only_agents, only_seeds
 from emoc_tf.records.run_record import RunRecord, read_runs
 from emoc_tf.report import drawing, policy_rows, tables
 from emoc_tf.storage import atomic, csv_files
@@ -42,7 +43,8 @@ from emoc_tf.storage import atomic, csv_files
 BASELINE = flags.DEFINE_string("baseline", "random", "The policy to compare with.")
 _TITLE = 22  # letters of a line above a panel
 COSTS = ("seconds_per_choice", "minutes_per_run")
-ONLY = flags.DEFINE_list("only", [], "Policies to show; all that are there if none are given.")
+ONLY_AGENTS = only_agents()
+ONLY_SEEDS = only_seeds()
 FIGURE = flags.DEFINE_string("figure", None, "Where figure and table go, without an ending.")
 
 
@@ -179,20 +181,29 @@ def to_rows(settings: list[Setting]) -> list[list]:
     return rows
 
 
-def read(folders: Mapping[str, str], baseline: str, only: Collection[str] = ()) -> list[Setting]:
+def read(
+    folders: Mapping[str, str],
+    baseline: str,
+    only: Collection[str] = (),
+    seeds: Collection[int] = (),
+) -> list[Setting]:
     """Reads the settings.
 
     Args:
         folders: By the settings' names.
         baseline: A policy's name.
         only: Policies to read besides; all if there are none.
+        seeds: Initialisations to read; all if there are none.
 
     Raises:
-        ValueError: A folder has no finished run of the baseline, or none has one of `only`.
+        ValueError: A folder has no finished run of the baseline, or none has one of `only` or
+            `seeds`.
     """
-    settings, there = [], set()
+    settings, there, seeds_there = [], set(), set()
     for name, folder in folders.items():
         runs = [run for run in read_runs(folder) if run.finished]
+        seeds_there |= {run.seed for run in runs}
+        runs = [run for run in runs if not seeds or run.seed in seeds]
         there |= {run.agent for run in runs}
         runs = [run for run in runs if not only or run.agent in {baseline, *only}]
         if baseline not in by_agent(runs):
@@ -200,7 +211,11 @@ def read(folders: Mapping[str, str], baseline: str, only: Collection[str] = ()) 
         settings.append(Setting.of(name, runs, baseline))
     for agent in only:
         if agent not in there:
-            raise ValueError(f"only: expected some of {families.ordered(there)}, got {agent!r}")
+            names = families.ordered(there)
+            raise ValueError(f"only_agents: expected some of {names}, got {agent!r}")
+    for seed in seeds:
+        if seed not in seeds_there:
+            raise ValueError(f"only_seeds: expected some of {sorted(seeds_there)}, got {seed}")
     return settings
 
 
@@ -222,7 +237,7 @@ def main(argv: list[str]) -> None:
     if not folders or len(folders) < len(argv) - 1:
         sys.exit("usage: python benchmarks/across.py [TITLE=]FOLDER [...], of different names")
     try:
-        settings = read(folders, BASELINE.value, ONLY.value)
+        settings = read(folders, BASELINE.value, ONLY_AGENTS.value, ONLY_SEEDS())
     except ValueError as error:
         raise app.UsageError(str(error)) from None
     console = Console(width=200)

@@ -138,6 +138,14 @@ def seeds() -> Callable[[], list[int]]:
     return lambda: _numbers("seeds", holder.value)
 
 
+def only_agents() -> flags.FlagHolder:
+    """Defines `--only_agents`."""
+    return _once(
+        flags.DEFINE_list, "only_agents", [],
+        "Policies to report on; all that are there if none are given.",
+    )  # fmt: skip
+
+
 def only_seeds() -> Callable[[], list[int]]:
     """Defines `--only_seeds`; returns what reads them.
 

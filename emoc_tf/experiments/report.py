@@ -12,7 +12,7 @@ from rich.console import Console
 
 from emoc_tf.experiments.binary import run_binary
 from emoc_tf.experiments.comparison import report
-from emoc_tf.experiments.flags import data_dir, only_seeds
+from emoc_tf.experiments.flags import data_dir, only_agents, only_seeds
 
 DATA_DIR = data_dir()  # for the images and class names on the page
 BASELINES = flags.DEFINE_list(
@@ -21,9 +21,7 @@ BASELINES = flags.DEFINE_list(
 ACCURACY = flags.DEFINE_float(
     "accuracy", None, "Test accuracy to count labels to; if not given, the first baseline's last."
 )
-ONLY_AGENTS = flags.DEFINE_list(
-    "only_agents", [], "Policies to report on; all that are there if none are given."
-)
+ONLY_AGENTS = only_agents()
 ONLY_SEEDS = only_seeds()
 REPORT_DIR = flags.DEFINE_string(
     "report_dir", None, "Where the files go; into the output folder if not given."

@@ -101,5 +101,16 @@ def test_some_policies_and_titles(two, across):
     first, second = across.read(folders, "random", ["emoc", "novel"])
     assert [*first.differences] == ["novel"]
     assert {*second.differences} == {"emoc", "novel"}
-    with pytest.raises(ValueError, match="only: expected some of"):
+    with pytest.raises(ValueError, match="only_agents: expected some of"):
         across.read(folders, "random", ["bald"])
+
+
+def test_some_initialisations(tmp_path, across):
+    for seed, last in ((0, 0.7), (1, 0.6), (2, 0.9)):
+        write(tmp_path, "random", seed)
+        write(tmp_path, "emoc", seed, accuracies=(0.4, 0.5, last))
+    (setting,) = across.read({"a": str(tmp_path)}, "random", seeds=[1, 2])
+    assert setting.differences["emoc"]["final_accuracy"].pairs == 2
+    assert setting.differences["emoc"]["final_accuracy"].mean == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="only_seeds: expected some of"):
+        across.read({"a": str(tmp_path)}, "random", seeds=[1, 3])
