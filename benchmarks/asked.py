@@ -1,7 +1,7 @@
 """What policies ask about: how many classes a set holds, and how labels spread over classes.
 
     python benchmarks/asked.py results/transfer/minibatch-cluster [--most=16]
-        [--names=100,200] [--counts=results/transfer/asked.csv]
+        [--names=100,200] [--only_seeds=1-5] [--counts=results/transfer/asked.csv]
 
 Counts what `queried.csv` of each finished run has: images whose class was named, by that class.
 (Where answers are wrong by design, the class is the one that was answered.) Of each policy, means
@@ -12,9 +12,9 @@ about most. Then the classes that it asks about most, all runs together, and the
 in single runs where each prefers others. With `--names=100,200` also the test accuracy (± standard
 error) after so many names, where images of one class in a set are named together, which is what a
 set costs a person on the page; between two steps it is interpolated, and "–" where not all runs
-come so far. `--counts` writes what was counted, a row a run; such a file is read in the place of
-folders, since `queried.csv` of many runs is large. Runs without `queried.csv` are left out and
-counted.
+come so far. `--only_seeds` takes some initialisations. `--counts` writes what was counted, a row a
+run; such a file is read in the place of folders, since `queried.csv` of many runs is large. Runs
+without `queried.csv` are left out and counted.
 """
 
 import collections
@@ -33,6 +33,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from emoc_tf.analysis.measures import Estimate
+from emoc_tf.experiments.flags import only_seeds
 from emoc_tf.records.queried import QUERIED
 from emoc_tf.records.run_record import RunRecord, read_runs
 from emoc_tf.report.tables import number
@@ -40,6 +41,7 @@ from emoc_tf.storage import atomic, csv_files
 
 MOST = flags.DEFINE_integer("most", 6, "Classes to name of each policy.", 1)
 NAMES = flags.DEFINE_list("names", [], "Numbers of names after which accuracy is shown.")
+ONLY_SEEDS = only_seeds()
 COUNTS = flags.DEFINE_string("counts", None, "Where the counts go, as CSV.")
 COLUMNS = ("setting", "policy", "seed", "largest_share", "classes", "accuracies", "counts")
 _MEANS = {"classes_in_a_set": 1, "largest_share": 2, "effective_classes": 1}  # with their digits
@@ -206,6 +208,14 @@ def main(argv: list[str]) -> None:
             raise app.UsageError(f"{place}: expected runs of its own, got {min(again)} again")
         if without:
             console.print(f"{escape(str(place))}: {without} runs without {QUERIED}, left out")
+    try:
+        seeds = ONLY_SEEDS()
+    except ValueError as error:
+        raise app.UsageError(str(error)) from None
+    for seed in seeds:
+        if seed not in (there := {run.seed for run in runs}):
+            raise app.UsageError(f"only_seeds: expected some of {sorted(there)}, got {seed}")
+    runs = [run for run in runs if not seeds or run.seed in seeds]
     names = [int(text) for text in NAMES.value]
     for setting in dict.fromkeys(run.setting for run in runs):
         console.print(table([run for run in runs if run.setting == setting], MOST.value, names))

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from absl import app, flags
+from absl.testing import flagsaver
 from rich.console import Console
 
 from emoc_tf.records.queried import QUERIED, QUERIED_COLUMNS
@@ -113,3 +114,15 @@ def test_what_cannot_be_counted_is_refused(asked, tmp_path):
         asked.main(["asked", str(other)])
     with pytest.raises(app.UsageError, match="nothing"):
         asked.main(["asked", str(tmp_path / "nothing")])
+
+
+def test_some_initialisations(asked, tmp_path, capsys):
+    """Others are neither shown nor written."""
+    given, kept = tmp_path / "given.csv", tmp_path / "kept.csv"
+    runs = [asked.Asked("here", "emoc", seed, 0.5, [2], [0.4, 0.5], {"a": 1}) for seed in range(4)]
+    given.write_text(csv_files.text(asked.to_rows(runs)))
+    with flagsaver.as_parsed(only_seeds="1-2", counts=str(kept)):
+        asked.main(["asked", str(given)])
+    assert [run.seed for run in asked.of_file(kept)] == [1, 2]
+    with flagsaver.as_parsed(only_seeds="9"), pytest.raises(app.UsageError, match="only_seeds: "):
+        asked.main(["asked", str(given)])
