@@ -20,7 +20,7 @@ from emoc_tf.report import drawing, panels
 
 # Class rasters of many policies side by side.
 _ACROSS = 6
-_LABEL = 40  # letters along a panel
+_LABEL, _SMALL_LABEL = 40, 22  # letters along a panel, and along one among those of families
 _PARTS = {
     "selection_seconds": ("choosing", "#D55E00"),
     "training_seconds": ("training", "#56B4E9"),
@@ -106,9 +106,11 @@ def differences(
             if not panels.draw_behind(axes, agent, agents, shown, labelled, mean):
                 band = tuple(np.transpose([interval(step, 1999) for step in values.T]))
                 drawing.line(axes, agent, agents, labelled, mean, band)
-    parts = f"{called[column]}:", "difference to", drawing.named(baseline)
-    label = " ".join(parts)
-    drawing.finish(axes, "labelled images", label if len(label) <= _LABEL else "\n".join(parts))
+    named, to, whom = f"{called[column]}:", "difference to", drawing.named(baseline)
+    room = _LABEL if shown is None else _SMALL_LABEL
+    ways = f"{named} {to} {whom}", f"{named}\n{to} {whom}", f"{named}\n{to}\n{whom}"
+    fits = (way for way in ways if max(map(len, way.split("\n"))) <= room)
+    drawing.finish(axes, "labelled images", next(fits, ways[-1]))
 
 
 def penalty_matrix(axes: Axes, agents: Sequence[str], matrix: np.ndarray) -> None:
