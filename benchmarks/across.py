@@ -196,26 +196,29 @@ def read(
         seeds: Initialisations to read; all if there are none.
 
     Raises:
-        ValueError: A folder has no finished run of the baseline, or none has one of `only` or
-            `seeds`.
+        ValueError: A folder has no finished run of the baseline (and `seeds`), or none has one of
+            `only` or of each of `seeds`.
     """
-    settings, there, seeds_there = [], set(), set()
+    finished = {
+        name: [run for run in read_runs(path) if run.finished] for name, path in folders.items()
+    }
+    seeds_there = {run.seed for runs in finished.values() for run in runs}
+    for seed in seeds:
+        if seeds_there and seed not in seeds_there:
+            raise ValueError(f"only_seeds: expected some of {sorted(seeds_there)}, got {seed}")
+    settings, there = [], set()
     for name, folder in folders.items():
-        runs = [run for run in read_runs(folder) if run.finished]
-        seeds_there |= {run.seed for run in runs}
-        runs = [run for run in runs if not seeds or run.seed in seeds]
+        runs = [run for run in finished[name] if not seeds or run.seed in seeds]
         there |= {run.agent for run in runs}
         runs = [run for run in runs if not only or run.agent in {baseline, *only}]
         if baseline not in by_agent(runs):
-            raise ValueError(f"folders: expected finished runs of {baseline!r} in {folder}")
+            of = f", initialisations {sorted(seeds)}" if seeds else ""
+            raise ValueError(f"folders: expected finished runs of {baseline!r} in {folder}{of}")
         settings.append(Setting.of(name, runs, baseline))
     for agent in only:
         if agent not in there:
             names = families.ordered(there)
             raise ValueError(f"only_agents: expected some of {names}, got {agent!r}")
-    for seed in seeds:
-        if seed not in seeds_there:
-            raise ValueError(f"only_seeds: expected some of {sorted(seeds_there)}, got {seed}")
     return settings
 
 

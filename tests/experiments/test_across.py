@@ -114,3 +114,9 @@ def test_some_initialisations(tmp_path, across):
     assert setting.differences["emoc"]["final_accuracy"].mean == pytest.approx(0.05)
     with pytest.raises(ValueError, match="only_seeds: expected some of"):
         across.read({"a": str(tmp_path)}, "random", seeds=[1, 3])
+    # Not that the baseline has no runs: it has, of others.
+    with pytest.raises(ValueError, match=r"only_seeds: expected some of \[0, 1, 2\], got 7"):
+        across.read({"a": str(tmp_path)}, "random", seeds=[7])
+    write(tmp_path, "emoc", 3)
+    with pytest.raises(ValueError, match=r"'random' in .*, initialisations \[3\]"):
+        across.read({"a": str(tmp_path)}, "random", seeds=[3])
