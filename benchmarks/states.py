@@ -122,7 +122,7 @@ def _images(
     each = pool // classes
     told = [np.repeat(np.arange(CLASSES), IMAGES), np.repeat(np.arange(classes), each)]
     if not data_dir:
-        images = problem._random_images(known + classes * each, rng) / 64
+        images = problem.random_images(known + classes * each, rng) / 64
         return images, np.concatenate(told)
     import tensorflow_datasets as tfds
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import peers
 import peers_projected
-from problem import Case, Problem, make
+from problem import Case, Problem
 
 OURS, BFLOAT16 = "emoc_tf float32", "emoc_tf bfloat16"
 SKETCH, SELECT_SKETCHED = "emoc_tf sketch", "emoc_tf select_set, sketch"
@@ -144,6 +144,8 @@ def sgemm() -> dict[str, Any]:
 
 def make_problem(path: str, case: Case, data_dir: str | None) -> dict[str, Any]:
     """Writes the problem and returns the multiply-adds per pair of images."""
+    from making import make
+
     problem = make(case, data_dir)
     problem.save(path)
     return problem.multiply_adds
