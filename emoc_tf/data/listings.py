@@ -208,6 +208,11 @@ def _csv_rows(file: Path, text: str, first: str) -> Iterable[tuple[int, Any, Any
             f"{file}: expected a CSV file whose first line names the columns 'path' and 'label', "
             f"or JSON Lines with those keys, got {first[:80]!r}"
         )
+    for name in ("path", "label"):
+        if header.count(name) > 1:
+            raise ValueError(
+                f"{file}: expected one column {name!r}, got {header.count(name)}; rename the others"
+            )
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     begun = False
     try:
@@ -249,7 +254,12 @@ def _name(label: Any, place: str) -> str | None:
     if isinstance(label, list | dict | bool):
         raise ValueError(f"{place}: expected the name of one class as label, got {label!r}")
     name = str(int(label) if isinstance(label, float) and label.is_integer() else label).strip()
-    return None if name in ("", "-1") or name.casefold() in UNLABELLED else name
+    if name in ("nan", "NaN"):  # as programs write what is missing, or a bread
+        raise ValueError(
+            f"{place}: expected the name of a class, or nothing where it is unknown, as label, got "
+            f"{name!r}; leave it empty, or spell the name otherwise"
+        )
+    return None if name in ("", "-1", "-1.0") or name.casefold() in UNLABELLED else name
 
 
 def _existing(root: Path, written: str, folders: dict[str, dict[str, str]]) -> str:
