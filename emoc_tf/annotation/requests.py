@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from emoc_tf.annotation import names
+from emoc_tf.data.listings import is_no_class
 
 
 class RefusedError(ValueError):
@@ -39,9 +40,16 @@ def recognised(text: Any, known: Iterable[str]) -> str | None:
 def tidy(text: Any, field: str = "name") -> str:
     """Returns a name as it is kept; raises `RefusedError` if a field holds none."""
     try:
-        return names.tidy(text)
+        name = names.tidy(text)
     except ValueError as error:
         raise RefusedError(str(error).replace("name:", f"{field}:", 1), 400) from None
+    if is_no_class(name):
+        raise RefusedError(
+            f"{field}: expected the name of a class, got {name!r}, which stands for none where "
+            f"labels are read; choose another",
+            400,
+        )
+    return name
 
 
 def is_index(index: Any, count: int) -> bool:

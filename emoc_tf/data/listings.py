@@ -15,6 +15,8 @@ import numpy as np
 
 # Subfolders and labels of what nobody has labelled.
 UNLABELLED = ("unlabelled", "unlabeled")
+_NO_CLASS = ("", "-1", "-1.0")
+_MISSING = ("nan", "NaN")  # as programs write it
 # A file that marks a folder of decoded images, which is no class.
 STORE_MARK = "emoc_store.json"
 # A file that marks a folder of copies of images, such as an export: it may lie in their folder.
@@ -254,12 +256,17 @@ def _name(label: Any, place: str) -> str | None:
     if isinstance(label, list | dict | bool):
         raise ValueError(f"{place}: expected the name of one class as label, got {label!r}")
     name = str(int(label) if isinstance(label, float) and label.is_integer() else label).strip()
-    if name in ("nan", "NaN"):  # as programs write what is missing, or a bread
+    if name in _MISSING:  # or a bread
         raise ValueError(
             f"{place}: expected the name of a class, or nothing where it is unknown, as label, got "
             f"{name!r}; leave it empty, or spell the name otherwise"
         )
-    return None if name in ("", "-1", "-1.0") or name.casefold() in UNLABELLED else name
+    return None if name in _NO_CLASS or name.casefold() in UNLABELLED else name
+
+
+def is_no_class(name: str) -> bool:
+    """Returns whether a label, where it is read, is none or refused."""
+    return name.casefold() in UNLABELLED or name in _NO_CLASS or name in _MISSING
 
 
 def _existing(root: Path, written: str, folders: dict[str, dict[str, str]]) -> str:

@@ -51,6 +51,18 @@ def test_an_answer_is_a_line_with_all_there_is_to_know(tmp_path, browser, found)
     assert found.worker.sent[-1]["lines"] == 2 and found.worker.sent[-1]["shown"] == ["b"]
 
 
+@pytest.mark.parametrize("name", ["unlabelled", "Unlabeled", "-1", "nan"])
+def test_a_name_that_would_be_lost_is_refused(tmp_path, browser, name):
+    """Where exported labels are read, these stand for no class."""
+    state(browser)
+    reply = post(browser, "answer", query="a", labels=cls(name, "cat", "cat"))
+    assert reply.status_code == 400 and "choose another" in reply.get_json()["error"]
+    assert answers(tmp_path) == []
+    post(browser, "answer", query="a", labels=cls("owl", "cat", "cat"))
+    reply = post(browser, "class", name="owl", to=name)
+    assert reply.status_code == 400 and "choose another" in reply.get_json()["error"]
+
+
 def test_what_is_sent_twice_counts_once(tmp_path, browser):
     state(browser)
     told = {"query": "a", "labels": cls("cat", "cat", "cat"), "key": desks.key()}
