@@ -51,7 +51,9 @@ def labels_saved(runs: Sequence[RunRecord], baseline: str, resamples: int = 9999
         resamples: Bootstrap samples.
 
     Returns:
-        One for each policy that shares a seed with the baseline and has accuracies there.
+        One for each policy that shares a seed with the baseline and has accuracies there, but for
+        those of whose images some were unlabelled again, as corrections do: how many labels such a
+        run took to an accuracy cannot be read off its counts.
 
     Raises:
         ValueError: There is no such policy.
@@ -89,6 +91,8 @@ def _on_one_axis(
     if not found or not all(len(labelled) for labelled, _ in found):
         return None
     first, last = max(x[0] for x, _ in found), min(x[-1] for x, _ in found)
+    if any((np.diff(labelled) < 0).any() for labelled, _ in found):
+        return None
     axis = np.unique(np.concatenate([x for x, _ in found]))
     axis = axis[(axis >= first) & (axis <= last)]
     if len(axis) < 2:  # at a single count nothing can be saved

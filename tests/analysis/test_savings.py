@@ -125,3 +125,13 @@ def test_runs_that_were_labelled_at_other_counts_are_read_off_between_their_step
     target = 0.6 - 0.2 / (end - middle)
     there = start + (target - 0.2) / 0.4 * (middle + 2 - start)
     assert row.labels == pytest.approx(end - 1 - there)
+
+
+def test_runs_whose_labels_were_taken_back_save_nothing(tmp_path):
+    runs = grid(
+        tmp_path, {"random": [(0.2, 0.4, 0.6)], "a": [(0.2, 0.6, 0.9)], "b": [(0.2, 0.5, 1)]}
+    )
+    (corrected,) = [run for run in runs if run.agent == "b"]
+    corrected.steps["labelled"][1] = corrected.steps["labelled"][0] - 1
+    assert [row.agent for row in labels_saved(runs, "random")] == ["a"]
+    assert labels_saved(runs, "b") == []
