@@ -84,6 +84,7 @@ def _task_arrays(
         "start_labels": labels[: len(task.labels)],
         "start_names": _text(class_names),
         "start_known": np.array(known, np.int64),
+        "image_shape": np.array(task.images.shape[1:], np.int64),
         "seen_labels": task.labels,
         "seen_names": _text(task.class_names),
         "audit": audit,

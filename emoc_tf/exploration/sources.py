@@ -170,8 +170,21 @@ class Given:
         else:
             task, known = whereabouts.task_at_start(arrays, task)
             mean = arrays.get("mean")
+            _check_shape(arrays, mean, tuple(task.images.shape[1:]))
         as_they_are = self.initial_model is not None
         return take_task(task, known, as_they_are=as_they_are, mean=mean, plain_pixels=self._plain)
+
+
+def _check_shape(
+    arrays: Mapping[str, np.ndarray], mean: np.ndarray | None, shape: tuple[int, ...]
+) -> None:
+    """Raises `ValueError` if the images of an episode had another size; older ones may not tell."""
+    then = arrays.get("image_shape", None if mean is None else mean.shape)
+    if then is not None and tuple(map(int, then)) != shape:
+        raise ValueError(
+            f"images: expected images of shape {tuple(map(int, then))}, as when the episode was "
+            f"begun, got {shape}; bring them to that size (image_size), or begin in another folder"
+        )
 
 
 def copied(model: keras.Model, units: int, images: Any, *others: Any) -> keras.Model:

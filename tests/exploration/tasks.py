@@ -26,11 +26,11 @@ def task(labels, num_names=2, **arguments):
     return Task(images(len(labels)), labels, NAMES[:num_names], **arguments)
 
 
-def model(units):
+def model(units, shape=(1, 1, 2)):
     initializer = keras.initializers.GlorotNormal(1)
     return keras.Sequential(
         [
-            keras.Input((1, 1, 2)),
+            keras.Input(shape),
             keras.layers.Flatten(),
             keras.layers.Dense(max(1, units), kernel_initializer=initializer),
         ]

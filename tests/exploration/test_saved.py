@@ -180,6 +180,16 @@ def test_arrays_are_not_recognised_and_have_to_be_the_same(count):
         other.restore(exploration.save(), None, None)
 
 
+@pytest.mark.parametrize("names", ["ABCDEFGH", "ABCDEFGHx"])
+def test_images_of_another_size_are_refused(names):
+    """Also where images have come: the same files look otherwise to a model."""
+    exploration = explore(0, task_=task("ABCDEFGH", START))
+    given = Task(Files(names, (1, 2, 2)), [0, 1] + [-1] * (len(names) - 2), ("cat", "dog"))
+    other = Exploration(config(), task=given, model=model(2, (1, 2, 2)), learner=Still)
+    with pytest.raises(ValueError, match=r"images: expected .* \(1, 1, 2\), .* got \(1, 2, 2\)"):
+        other.restore(exploration.save(), None, None)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_other_arrays_of_the_same_size_are_refused(seed):
     exploration = explore([0, 1] + [-1] * 6)
