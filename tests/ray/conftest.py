@@ -11,6 +11,9 @@ tf.config.threading.set_intra_op_parallelism_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 _START = 120  # seconds in which parts of a cluster have to be there
+# Bytes for what is sent, of each machine. Ray's test clusters have 150 MiB: more goes to the disk,
+# and fails where less than 5% of that is free.
+_STORE = 700 * 2**20
 
 
 # All that other folders would not expect ends with this one, and not with the session.
@@ -44,6 +47,7 @@ def add_node(cluster, tries=5, **settings):
     """Adds a machine; Ray gives one 30 seconds, which a busy computer may not keep to."""
     from ray._private.services import wait_for_node
 
+    settings.setdefault("object_store_memory", _STORE)
     before, known = family.children(), cluster.list_all_nodes()
     try:
         node = cluster.add_node(wait=False, **settings)
