@@ -15,6 +15,7 @@ import numpy as np
 
 # Subfolders and labels of what nobody has labelled.
 UNLABELLED = ("unlabelled", "unlabeled")
+_NAMES = ("path", "label")  # of the columns or keys of a list
 _NO_CLASS = ("", "-1", "-1.0")
 _MISSING = ("nan", "NaN")  # as programs write it
 # A file that marks a folder of decoded images, which is no class.
@@ -210,7 +211,7 @@ def _csv_rows(file: Path, text: str, first: str) -> Iterable[tuple[int, Any, Any
             f"{file}: expected a CSV file whose first line names the columns 'path' and 'label', "
             f"or JSON Lines with those keys, got {first[:80]!r}"
         )
-    for name in ("path", "label"):
+    for name in _NAMES:
         if header.count(name) > 1:
             raise ValueError(
                 f"{file}: expected one column {name!r}, got {header.count(name)}; rename the others"
@@ -239,14 +240,25 @@ def _json_rows(file: Path, lines: list[str]) -> Iterable[tuple[int, Any, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_Pairs)
         except ValueError:
             row = None
-        if not isinstance(row, dict):
+        if not isinstance(row, _Pairs):
             raise ValueError(
                 f'{file}, line {number}: expected {{"path": ..., "label": ...}}, got {line[:80]!r}'
             )
-        yield number, row.get("path"), row.get("label")
+        found = {name: [v for key, v in row if key.strip().casefold() == name] for name in _NAMES}
+        for name, values in found.items():
+            if len(values) > 1:
+                raise ValueError(
+                    f"{file}, line {number}: expected one {name!r}, got {len(values)}; rename the "
+                    f"others"
+                )
+        yield number, *(values[0] if values else None for values in found.values())
+
+
+class _Pairs(list):
+    """An object of JSON: of a `dict` the last of equal keys would count, without a word."""
 
 
 def _name(label: Any, place: str) -> str | None:

@@ -39,7 +39,7 @@ _STYLES: dict[str, tuple[str, str, str]] = {
     "bait": ("#8E3FA8", "s", "--"),
     "bald": ("#44AA99", ">", "-."),
     "badge": ("#AA4499", "^", "--"),
-    "herding": ("#7FBFA0", "H", "-"),
+    "herding": ("#8F8FFF", "H", "-."),
     "core-set": ("#4A50C8", "8", "-."),
     "egl": ("#228B8D", "p", "-."),
 }

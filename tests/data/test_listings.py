@@ -31,6 +31,8 @@ LISTS = {
     '{"path": "cat/a.png", "label": "cat", "more": [1]}\n',
     "jsonl with nulls": '\ufeff{"path": "dog/a.png", "label": "dog"}\r\n'
     '{"path": "y.png", "label": null}\n{"label": "cat", "path": "cat/a.png"}',
+    "jsonl with capitals": '{"Path": "dog/a.png", "Label": "dog"}\n{"PATH": "y.png"}\n'
+    '{"path": "cat/a.png", "LABEL": "cat"}',
     "jsonl of pandas": '{"path": "dog/a.png", "label": "dog"}\n{"path": "y.png", "label": NaN}\n'
     '{"label": "cat", "path": "cat/a.png"}',
 }  # fmt: skip
@@ -106,6 +108,9 @@ def test_lists_in_the_other_form(tmp_path, form):
         ('{"path": "y.png"}\n{"path": \n', "line 2: expected {"),
         ('{"path": "y.png"}\n["y.png"]\n', "line 2: expected {"),
         ('{"file": "y.png"}\n', "line 1: expected a path, got None"),
+        ('{"path": "y.png", "path": "z.png"}\n', "line 1: expected one 'path', got 2; rename"),
+        ('{"path": "y.png", "label": "a", "Label": "b"}\n', "line 1: expected one 'label', got 2"),
+        ('{"path": "y.png", "label": {"a": 1}}\n', "line 1: expected the name of one class"),
         ('{"path": "y.png", "label": ["cat", "dog"]}\n', "line 1: expected the name of one class"),
         ("path,label\ny.png,red, blue\n", "line 2: expected 2 cells .* got 3; quote"),
         ("path,label\ny.png,k\xe4fer\n", "expected UTF-8"),

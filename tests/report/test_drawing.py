@@ -93,6 +93,13 @@ def test_policies_of_a_panel_are_apart_in_every_eye_and_in_grey(family):
         assert 35 < lab(colour)[0] < 75 or one in PUBLISHED
 
 
+@pytest.mark.parametrize("eye", EYES)
+def test_policies_of_all_published_comparisons_are_apart_from_the_best_rival(eye):
+    seen = lab(drawing.style("herding", ALL)[0], eye)
+    for name in ("random", "emoc", "1-vs-2", "novel", "badge"):
+        assert np.linalg.norm(lab(drawing.style(name, ALL)[0], eye) - seen) > 20, name
+
+
 @pytest.mark.parametrize("count", [2, 8, 21, 40])
 def test_points_of_a_place_stay_nearer_to_it_than_to_the_next(count):
     agents = [f"policy-{i}" for i in range(count)]
