@@ -193,6 +193,11 @@ def _list(file: Path) -> list[Listed]:
     for line, written, label in rows:
         if not isinstance(written, str) or not written.strip() or "\0" in written:
             raise ValueError(f"{file}, line {line}: expected a path, got {written!r}")
+        for name, value in zip(_NAMES, (written, label), strict=True):
+            if isinstance(value, str) and not _is_text(value):  # \ud800 in JSON
+                raise ValueError(
+                    f"{file}, line {line}: expected a {name} in UTF-8, got {value!r}; rename it"
+                )
         path = _existing(file.parent, written, folders)
         listed = Listed(path, _name(label, f"{file}, line {line}"))
         found.setdefault((listed.path, listed.label and comparable(listed.label)), listed)
@@ -259,6 +264,9 @@ def _json_rows(file: Path, lines: list[str]) -> Iterable[tuple[int, Any, Any]]:
 
 class _Pairs(list):
     """An object of JSON: of a `dict` the last of equal keys would count, without a word."""
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 def _name(label: Any, place: str) -> str | None:

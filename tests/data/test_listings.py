@@ -110,7 +110,12 @@ def test_lists_in_the_other_form(tmp_path, form):
         ('{"file": "y.png"}\n', "line 1: expected a path, got None"),
         ('{"path": "y.png", "path": "z.png"}\n', "line 1: expected one 'path', got 2; rename"),
         ('{"path": "y.png", "label": "a", "Label": "b"}\n', "line 1: expected one 'label', got 2"),
-        ('{"path": "y.png", "label": {"a": 1}}\n', "line 1: expected the name of one class"),
+        ('{"path": "y.png", "label": {"a": 1}}\n', "name of one class .* got {'a': 1}"),
+        ('{"path": {"name": "y.png"}}\n', "line 1: expected a path, got {'name': 'y.png'}"),
+        # Half of a character, as Python's JSON has the bytes of a file name that is no UTF-8.
+        (r'{"path": "\ud800.png"}', r"line 1: expected a path in UTF-8, got '\\ud800.png'; rename"),
+        (r'{"path": "\udce9.png"}', r"line 1: expected a path in UTF-8, got '\\udce9.png'; rename"),
+        (r'{"path": "y.png", "label": "\ud800"}', r"a label in UTF-8, got '\\ud800'; rename"),
         ('{"path": "y.png", "label": ["cat", "dog"]}\n', "line 1: expected the name of one class"),
         ("path,label\ny.png,red, blue\n", "line 2: expected 2 cells .* got 3; quote"),
         ("path,label\ny.png,k\xe4fer\n", "expected UTF-8"),
