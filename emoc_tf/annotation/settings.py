@@ -20,7 +20,8 @@ DEFAULTS = {
     "set_size": 25, "sampler": "cluster", "learning_rate": 0.002, "max_steps": None,
 }  # fmt: skip
 # A head on features that stay as they are takes a higher rate, and there `herding` learnt most in
-# ten of ten simulations (results/few-labels), `emoc` less than chance.
+# ten of ten simulations (results/few-labels), `emoc` less than chance. With a small network from
+# scratch no policy could be told from `emoc` (results/few-labels-scratch).
 FROZEN, FROZEN_RATE = "efficientnet_lite0", 0.01
 USUAL_AGENT, FROZEN_AGENT = "emoc:references=256", "herding:images=2000"
 # Names under which labels, predictions and the model can be written, as `records.exports.FORMATS`.
