@@ -90,16 +90,37 @@ def _mathml(as_block):
     return visit
 
 
-def _download(app, docname, source):
-    """Makes links to Markdown outside these pages, such as ../RESULTS.md, links to the files."""
-    here = Path(app.env.doc2path(docname)).parent
+def _results(app, docname, source):
+    """Makes RESULTS.md, which lies outside these pages, the page of the results."""
+    if docname != "results":
+        return
+    root = Path(app.srcdir).parent
+    app.env.note_dependency(root / "RESULTS.md")
 
     def link(found):
-        outside = not (here / found[2]).resolve().is_relative_to(app.srcdir)
-        text = found[1].replace("`", "")  # a role holds no code
-        return f"{{download}}`{text} <{found[2]}>`" if outside else found[0]
+        text, path, place = found.groups(default="")
+        if (root / path).is_dir():  # a site has no page of it
+            return text
+        return f"[{text}]({os.path.relpath(root / path, app.srcdir)}{place})"
 
-    source[0] = re.sub(r"\[([^\]]+)\]\(([^):#]+\.md)(?:#[^)]*)?\)", link, source[0])
+    text = (root / "RESULTS.md").read_text(encoding="utf-8")
+    source[0] = re.sub(r"\[([^\]]*)\]\(([^):#]+)(#[^)]*)?\)", link, text)
+
+
+def _links(app, docname, source):
+    """Makes links to RESULTS.md those to its page, to other files outside the pages downloads."""
+    here, pages = Path(app.env.doc2path(docname)).parent, Path(app.srcdir)
+
+    def link(found):
+        text, path, place = found.groups(default="")
+        target = (here / path).resolve()
+        if target == pages.parent / "RESULTS.md":
+            return f"[{text}]({os.path.relpath(pages / 'results.md', here)}{place})"
+        if target.is_relative_to(pages):
+            return found[0]
+        return f"{{download}}`{text.replace('`', '')} <{path}>`"  # a role holds no code
+
+    source[0] = re.sub(r"\[([^\]]+)\]\(([^):#]+\.md)(#[^)]*)?\)", link, source[0])
 
 
 def _settings(app, what, name, thing, options, lines):
@@ -113,5 +134,6 @@ def _settings(app, what, name, thing, options, lines):
 def setup(app):
     """Adds what writes formulas, links to files beside the pages, and the settings."""
     app.connect("autodoc-process-docstring", _settings, priority=100)  # before napoleon
-    app.connect("source-read", _download)
+    app.connect("source-read", _results)
+    app.connect("source-read", _links)
     app.add_html_math_renderer("mathml", (_mathml(False), None), (_mathml(True), None))
