@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from emoc_tf.models.closures import read_by
+from emoc_tf.models.fixed_calls import has_mask, inner, is_fixed, makes_mask
 from emoc_tf.models.graphs import functional, is_graph, outer_calls, plain, unnoted
 from emoc_tf.models.known_bodies import KnownBody, known_body
 
@@ -64,7 +65,7 @@ class _Call(NamedTuple):
             return False
         return any(
             each.weights and not isinstance(each, keras.layers.Normalization)
-            for each in _inner(self.operation)
+            for each in inner(self.operation)
         )
 
 
@@ -82,7 +83,7 @@ def split(model: keras.Model) -> Split | None:
     if not model.non_trainable_variables:
         return None
     # Known again as long as the model is there: layers hold each graph that is built on them.
-    key = known_body(functional(model)), [each.trainable for each in _inner(model)]
+    key = known_body(functional(model)), [each.trainable for each in inner(model)]
     found = _splits.get(model)
     if found is None or found[0] != key:
         found = _splits[model] = key, _split(model)
@@ -155,8 +156,8 @@ def _graph(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor, li
         if not trains:
             reads = read_by(operation, args, kwargs)
             trains = not values.isdisjoint(map(id, reads or ()))
-        fixed = not trains and reads is not None and _is_fixed(operation, args, kwargs)
-        fixed = fixed and not _makes_mask(operation)
+        fixed = not trains and reads is not None and is_fixed(operation, args, kwargs)
+        fixed = fixed and not makes_mask(operation)
         partly = trains and not trained.issuperset(id(each) for each in operation.weights)
         if (
             is_graph(operation)
@@ -166,7 +167,7 @@ def _graph(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor, li
             return _opened(operation, args[0] if args else kwargs["inputs"], again)
         found = operation(*args, **kwargs) if outputs is None else outputs
         given = list(_tensors(found))
-        fixed = fixed and not any(map(_has_mask, given))
+        fixed = fixed and not any(map(has_mask, given))
         calls.append(_Call(operation, (args, kwargs), given, trains, fixed, reads or ()))
         return found
 
@@ -268,67 +269,3 @@ def _before(tensor: keras.KerasTensor, made: dict[int, _Call], stop: int | None 
             if each != stop and each in made:
                 left += made[each].inputs
     return found
-
-
-def _inner(layer: keras.Layer) -> list[keras.Layer]:
-    """Returns a layer and all that are in it."""
-    return list(layer._flatten_layers())
-
-
-def _is_fixed(operation: keras.Operation, args: Any, kwargs: Any) -> bool:
-    """Whether a call that trains nothing computes the same of equal inputs at any time."""
-    if any(map(_is_variable, keras.tree.flatten((args, kwargs)))):
-        return False
-    if not isinstance(operation, keras.Layer):
-        return True
-    told = operation._call_signature.parameters.get("training")
-    # Where False is what a call does without being told, it is written down all the same.
-    inference = kwargs.get("training") is False and told is not None and told.default is not False
-    return all(_is_layer_fixed(layer, inference) for layer in _inner(operation))
-
-
-def _makes_mask(operation: keras.Operation) -> bool:
-    """Whether masks go beside tensors within a model, which its own outputs do not tell."""
-    return is_graph(operation) and any(
-        any(map(_has_mask, each.outputs)) or _makes_mask(each.operation)
-        for each in outer_calls(operation)
-    )
-
-
-def _has_mask(tensor: keras.KerasTensor) -> bool:
-    """Whether a mask goes beside a tensor: behind a cut it would be lost."""
-    return getattr(tensor, "_keras_mask", None) is not None
-
-
-def _is_variable(given: Any) -> bool:
-    return isinstance(given, keras.Variable | tf.Variable)
-
-
-def _is_layer_fixed(layer: keras.Layer, inference: bool) -> bool:
-    """Whether a layer without trainable weights computes the same at any time.
-
-    Args:
-        layer: Those inside it are asked themselves.
-        inference: Whether its call says that it is in inference mode.
-    """
-    kinds = keras.layers
-    if isinstance(layer, kinds.Masking) or getattr(layer, "mask_zero", False):
-        return False  # the mask goes beside the tensor, and would be lost
-    if getattr(layer, "stateful", False):
-        return False
-    if is_graph(layer):
-        nodes = [node for nodes in getattr(layer, "_nodes_by_depth", {}).values() for node in nodes]
-        given = [(node.arguments.args, node.arguments.kwargs) for node in nodes]
-        return not any(map(_is_variable, keras.tree.flatten(given)))
-    if inference:
-        return True
-    if layer._seed_generators:
-        return False
-    if isinstance(layer, kinds.BatchNormalization):
-        return not layer.trainable
-    if isinstance(layer, kinds.Lambda):
-        return not layer._fn_expects_training_arg
-    if not type(layer).__module__.startswith("keras."):
-        # What it does in training, and with a state of its own, cannot be told.
-        return not layer._call_has_training_arg and not layer._non_trainable_variables
-    return not isinstance(layer, kinds.SpectralNormalization | kinds.TFSMLayer)
