@@ -24,14 +24,11 @@ from emoc_tf.records.run_record import (
     read_run,
     run_path,
 )
+from emoc_tf.records.same_run import check_same
 from emoc_tf.records.sinks import Board, Row, Table
 from emoc_tf.storage.checkpoint import Checkpoint
 from emoc_tf.storage.provenance import differences, environment
 
-_MADE_OF = {
-    "fingerprint": "whose policy was made from another file",
-    "environment": "whose data, model, oracle or reward were others",
-}
 # What TensorBoard shows of a row.
 _SHOWN = {
     name: name
@@ -109,24 +106,7 @@ class RunFolder(RecordFolder):
                 )
             return
         found = read_config(self.path)
-        agent, seed = self._identity["agent"], self._identity["seed"]
-        if (found["agent"], found["seed"]) != (agent, seed):
-            raise ValueError(
-                f"output_dir: expected a run of {agent!r} with seed {seed} in {self.path}, got one "
-                f"of {found['agent']!r} with seed {found['seed']}"
-            )
-        for name, what in _MADE_OF.items():
-            if found.get(name) != self._identity.get(name):
-                raise ValueError(
-                    f"output_dir: expected a run of {agent!r} as it is now in {self.path}, got one "
-                    f"{what}; use another output folder"
-                )
-        rate = {"learning_rate": self._config.learning_rate} if allow_rate else {}
-        if settings := self._config.differences(found["configuration"] | rate):
-            raise ValueError(
-                f"output_dir: expected a run of this configuration in {self.path}, got another one "
-                f"({'; '.join(settings)})"
-            )
+        check_same(self.path, found, self._identity, self._config, allow_rate)
         # Without a checkpoint a run starts over; one that is being worked on is not ours to judge.
         begun = self.has_checkpoint and not self._complete and not self.lock.held_elsewhere()
         if begun and not allow_mixed and (elsewhere := differences(found, place=self._place)):
